@@ -1,0 +1,8 @@
+//! The request path: listeners, protocols, routing, policies, balancing, upstreams, observing.
+//!
+//! Codecs, routing, policies and balancing are pure: bytes or values in, decisions out, `now` passed in.
+//! Only `snapshot` knows config types.
+
+pub mod engine;
+
+pub use engine::{ApplyError, Applied, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo};
