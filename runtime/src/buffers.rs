@@ -155,6 +155,19 @@ impl Lease {
         !self.region.own
     }
 
+    /// These bytes with `more` behind them, in memory of their own that grows by doubling: a head that arrives in
+    /// pieces gives its pool buffers back. At most 4 GiB.
+    pub fn joined(mut self, more: &[u8]) -> Lease {
+        if !self.is_pooled() && self.append(more) {
+            return self;
+        }
+        let len = self.len() + more.len();
+        let mut draft = Draft::sized((2 * len).max(256));
+        draft.put(&self);
+        draft.put(more);
+        draft.into_lease()
+    }
+
     /// Appends `bytes` behind these in the same buffer if this is the only lease on it and they fit.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
         let sole = self.region.leases[self.id as usize].get() == 1;

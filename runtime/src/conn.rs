@@ -2,8 +2,8 @@
 //!
 //! The state is the drivers' and the [`Stream`]'s in turn, on one thread. Receive: `idle -> armed -> (data: queued)`,
 //! paused when the queue is long, starved when no buffer was free. Send: at most one operation with the kernel; what is
-//! sent meanwhile joins behind it. A deadline that passes makes a waiting receive return `TimedOut`; if a send is under
-//! way the socket is shut down, so that the kernel gives its leases back.
+//! sent meanwhile joins behind it. A deadline that passes makes whoever waits return `TimedOut` and decide: a new
+//! deadline goes on waiting, dropping the stream shuts the socket down, so that the kernel gives its leases back.
 //!
 //! Invariant: a connection's place (and with it every buffer in flight) is kept until the kernel has returned every
 //! operation on it; only then is the descriptor closed.
@@ -233,11 +233,7 @@ impl Conn {
     pub fn fire(&self) {
         self.timed_out.set(true);
         self.rx.borrow_mut().wake();
-        let mut tx = self.tx.borrow_mut();
-        if tx.op.is_some() || tx.connecting {
-            sys::shutdown(self.fd, libc::SHUT_RDWR);
-        }
-        tx.wake();
+        self.tx.borrow_mut().wake();
     }
 
     /// Whether the kernel still holds an operation.
@@ -401,6 +397,11 @@ impl Stream {
     /// Waits until the kernel has taken everything sent so far.
     pub async fn flushed(&self) -> io::Result<()> {
         poll_fn(|cx| self.poll_flushed(cx)).await
+    }
+
+    /// Waits until no more than `bytes` are left to be taken by the kernel.
+    pub async fn flushed_to(&self, bytes: usize) -> io::Result<()> {
+        poll_fn(|cx| if self.unsent() <= bytes { Poll::Ready(Ok(())) } else { self.poll_flushed(cx) }).await
     }
 
     /// See [`Stream::flushed`].

@@ -34,7 +34,7 @@ pub use driver::{Choice, Picked};
 pub use gauges::Gauges;
 pub use listener::{BoundSocket, Listener, SocketOptions, adopt, bind};
 pub use net::raise_fd_limit;
-pub use segment::{Segment, SendList};
+pub use segment::{Few, Segment, SendList};
 pub use slots::Slots;
 pub use task::{Sleep, now, scarce, sleep, spawn};
 pub use turn::{Options, Runtime, pin_to_core, usable_cores};

@@ -21,16 +21,38 @@ pub enum Segment {
     Local(Rc<[u8]>),
     /// Bytes of a snapshot, shared by all workers.
     Shared(Arc<[u8]>),
+    /// A few bytes made on the spot, such as a chunk's head.
+    Few(Few),
+}
+
+/// Up to [`Few::MAX`] bytes, held in place.
+#[derive(Clone, Copy, Debug)]
+pub struct Few {
+    bytes: [u8; Few::MAX],
+    len: u8,
+}
+
+impl Few {
+    /// How many at most.
+    pub const MAX: usize = 22;
+
+    /// A copy of `bytes`. Panics beyond [`Few::MAX`].
+    pub fn new(bytes: &[u8]) -> Few {
+        let mut few = Few { bytes: [0; Few::MAX], len: bytes.len() as u8 };
+        few.bytes[..bytes.len()].copy_from_slice(bytes);
+        few
+    }
 }
 
 impl Segment {
-    /// The bytes. Their address is stable for as long as the segment lives, wherever it moves.
+    /// The bytes. Their address is stable for as long as the segment is not moved.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Segment::Lease(lease) => lease,
             Segment::Static(bytes) => bytes,
             Segment::Local(bytes) => bytes,
             Segment::Shared(bytes) => bytes,
+            Segment::Few(few) => &few.bytes[..few.len as usize],
         }
     }
 }

@@ -148,7 +148,7 @@ fn a_deadline_ends_a_receive_and_a_stalled_send() {
                 let big: Lease = Lease::copy_of(&vec![7; 64 << 20]);
                 stream.send(big);
                 assert_eq!(stream.flushed().await.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
-                assert!(stream.sent() > 0 && stream.sent() < 64 << 20);
+                assert!(stream.sent() > 0 && stream.unsent() > 0);
                 drop((taken, stream));
             })
             .unwrap();
