@@ -6,7 +6,10 @@
 pub mod date;
 pub mod engine;
 pub mod forwarded;
+pub mod local_reply;
+pub mod observe;
 pub mod proxy_protocol;
+pub mod reason;
 pub mod request_id;
 pub mod sink;
 
