@@ -36,7 +36,7 @@ impl RequestIds {
 
     /// The next id.
     #[inline]
-    pub fn next(&mut self) -> RequestId {
+    pub fn make(&mut self) -> RequestId {
         self.counter = self.counter.wrapping_add(1);
         let mixed = mix(self.counter);
         let mut id = [0; REQUEST_ID_BYTES];
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn ids_are_lower_case_hex_and_differ() {
         let mut ids = RequestIds::from_seed(0x0123_4567_89ab_cdef, u64::MAX - 2);
-        let made: HashSet<RequestId> = (0..10_000).map(|_| ids.next()).collect();
+        let made: HashSet<RequestId> = (0..10_000).map(|_| ids.make()).collect();
         assert_eq!(made.len(), 10_000);
         for id in &made {
             assert!(id.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
@@ -111,10 +111,10 @@ mod tests {
 
     #[test]
     fn workers_that_count_alike_make_different_ids() {
-        assert_ne!(RequestIds::from_seed(1, 7).next(), RequestIds::from_seed(2, 7).next());
+        assert_ne!(RequestIds::from_seed(1, 7).make(), RequestIds::from_seed(2, 7).make());
         let mut two = [RequestIds::seeded().unwrap(), RequestIds::seeded().unwrap()];
         let [one, other] = &mut two;
-        assert_ne!(one.next(), other.next());
+        assert_ne!(one.make(), other.make());
     }
 
     #[test]

@@ -101,9 +101,12 @@ fn listeners(text: &mut Text<'_>, kept: &Kept) {
 /// Name, kind, help, and how to read it.
 type Number<C> = (&'static str, &'static str, &'static str, fn(&C) -> u64);
 
+/// Labels, counts of each worker, and their durations together.
+type UsedRoute<'a> = ([(&'a str, &'a str); 2], &'a [Arc<RouteCounters>], Merged);
+
 /// Routes without a request yet are left out: there may be ten thousand.
 fn routes(text: &mut Text<'_>, kept: &Kept) {
-    let used: Vec<([(&str, &str); 2], &[Arc<RouteCounters>], Merged)> = kept
+    let used: Vec<UsedRoute<'_>> = kept
         .routes
         .iter()
         .map(|(name, counts)| {
