@@ -3,6 +3,14 @@
 //! Codecs, routing, policies and balancing are pure: bytes or values in, decisions out, `now` passed in.
 //! Only `snapshot` knows config types.
 
+pub mod date;
 pub mod engine;
+pub mod forwarded;
+pub mod local_reply;
+pub mod observe;
+pub mod proxy_protocol;
+pub mod reason;
+pub mod request_id;
+pub mod sink;
 
-pub use engine::{ApplyError, Applied, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo};
+pub use engine::{Applied, ApplyError, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo};
