@@ -4,5 +4,6 @@
 //! Only `snapshot` knows config types.
 
 pub mod engine;
+pub mod routing;
 
-pub use engine::{ApplyError, Applied, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo};
+pub use engine::{Applied, ApplyError, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo};
