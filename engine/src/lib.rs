@@ -3,6 +3,7 @@
 //! Codecs, routing, policies and balancing are pure: bytes or values in, decisions out, `now` passed in.
 //! Only `snapshot` knows config types.
 
+pub mod balance;
 pub mod engine;
 pub mod routing;
 
