@@ -6,5 +6,6 @@
 pub mod balance;
 pub mod engine;
 pub mod routing;
+pub mod snapshot;
 
 pub use engine::{Applied, ApplyError, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo};

@@ -44,7 +44,7 @@ pub use host::{HOST_BYTES_MAX, bare_host};
 pub use router::{Candidate, HostRank, Matched, NoMatch, RouteQuery, Router};
 pub use rule::{Admission, Condition, Failure, HostRule, PathKind, PathRule, RouteRule, Segment};
 
-/// Place of a route in `Snapshot::routes`.
+/// Place of a route in [`crate::snapshot::Snapshot::routes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RouteId(pub u32);
 
