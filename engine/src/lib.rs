@@ -5,6 +5,7 @@
 
 pub mod balance;
 pub mod engine;
+pub mod explain;
 pub mod routing;
 pub mod snapshot;
 

@@ -85,14 +85,15 @@ impl Snapshot {
 }
 
 fn listener_plan(listener: &model::Listener, routes: &[RoutePlan]) -> ListenerPlan {
-    let mut own: Vec<u32> = listener.routes.iter().map(|id| id.0).collect();
+    let mut own: Vec<RouteId> = listener.routes.iter().map(|id| RouteId(id.0)).collect();
     own.sort_unstable();
     own.dedup();
-    let rules = own.iter().filter_map(|&id| routes.get(id as usize)).map(|route| &route.rule);
+    own.retain(|id| (id.0 as usize) < routes.len());
     ListenerPlan {
         name: listener.name.as_str().into(),
         address: address(&listener.address),
-        router: Router::new(rules),
+        router: Router::new(own.iter().map(|id| &routes[id.0 as usize].rule)),
+        routes: own.into(),
         proxy_protocol: listener.proxy_protocol.clone().into(),
         trusted_hops: listener.trusted_hops.clone().into(),
         limits: Limits {

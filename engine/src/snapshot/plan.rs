@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::{ActionPlan, HeaderPlan};
 use crate::balance::{Address, Policy};
-use crate::routing::{RouteRule, Router};
+use crate::routing::{RouteId, RouteRule, Router};
 
 /// Place of a service in [`super::Snapshot::services`]; changes with every snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,8 +20,10 @@ pub struct ListenerPlan {
     pub name: Arc<str>,
     /// Where it binds.
     pub address: Address,
-    /// The routes it serves.
+    /// The routes it serves, compiled.
     pub router: Router,
+    /// The routes it serves, in the order written.
+    pub routes: Box<[RouteId]>,
     /// Peers that must speak the PROXY protocol; if there are any, others must not.
     pub proxy_protocol: Box<[IpNet]>,
     /// Hops whose forwarding headers are believed.
