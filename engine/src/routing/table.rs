@@ -82,7 +82,7 @@ const EVERY: u64 = 0x0101_0101_0101_0101;
 /// everywhere; that a few other bytes then hash alike does no harm.
 #[inline]
 fn hash<const FOLD: bool>(key: &[u8]) -> u64 {
-    let fold = |word: u64| if FOLD { word | 0x20 * EVERY } else { word };
+    let fold = |word: u64| if FOLD { word | (0x20 * EVERY) } else { word };
     let mut h = SEED;
     let mut at = 0;
     while at < key.len() {
