@@ -1,16 +1,30 @@
 //! The request path: listeners, protocols, routing, policies, balancing, upstreams, observing.
 //!
-//! Codecs, routing, policies and balancing are pure: bytes or values in, decisions out, `now` passed in.
-//! Only `snapshot` knows config types.
+//! Start at `exchange`: it shows one request from end to end. Codecs, routing, policies and balancing are pure: bytes
+//! or values in, decisions out, `now` passed in. Only `snapshot` and `engine` know config types.
 
+mod accept;
+pub mod balance;
+mod body;
 pub mod date;
+mod downstream;
 pub mod engine;
+mod exchange;
+pub mod explain;
 pub mod forwarded;
+pub mod http1;
 pub mod local_reply;
 pub mod observe;
+mod outgoing;
+pub mod path;
 pub mod proxy_protocol;
 pub mod reason;
 pub mod request_id;
+pub mod routing;
 pub mod sink;
+pub mod snapshot;
+mod tunnel;
+mod upstream;
+mod worker;
 
 pub use engine::{Applied, ApplyError, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo};
