@@ -4,5 +4,7 @@
 //! Only `snapshot` knows config types.
 
 pub mod engine;
+pub mod http1;
+pub mod path;
 
-pub use engine::{ApplyError, Applied, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo};
+pub use engine::{Applied, ApplyError, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo};
