@@ -1,0 +1,326 @@
+//! One exchange, from the request's first byte to the response's last. Start reading here.
+//!
+//! ```text
+//! read head -> route -> policies on request -> balance, checkout upstream -> send
+//!           -> read response head -> policies on response -> respond -> observe
+//! ```
+//!
+//! [`line`] is that line. Whatever leaves it early is a [`Stop`]: a local reply while nothing was sent yet, a cut
+//! afterwards. Invariant: each exchange is observed exactly once, when its [`Exchange`] is dropped, however it ended;
+//! and no byte of a request whose end is uncertain is ever read as another request.
+
+mod decide;
+mod forward;
+mod pace;
+mod relay;
+mod seen;
+mod upload;
+
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringway_runtime::{Draft, Lease, Nanos, SendList, now};
+
+use crate::downstream::{Downstream, Hop, plan_of};
+use crate::http1::{self, BodyFraming, HeadWriter, Method, Progress, Request, RequestHead, Version};
+use crate::local_reply::{self, Answering, Format, LocalReply, Persistence, RouteReply};
+use crate::reason::Reason;
+use crate::snapshot::{ActionPlan, ErrorFormat, ListenerPlan, Origin, RouteId};
+use crate::tunnel::Tunnel;
+use crate::worker::{Current, Scratch, Worker};
+use decide::Decision;
+pub(crate) use pace::finish_sending;
+use seen::Seen;
+
+/// What the connection does after an exchange.
+pub(crate) enum Next {
+    /// Waits for the next request; some of it may have arrived.
+    Idle(Option<Lease>),
+    /// Ends.
+    Close,
+    /// Ends, after what still comes of this request has been thrown away for a while.
+    Linger,
+    /// Carries another protocol.
+    Tunnel(Box<Tunnel>),
+}
+
+/// Why the line was left early.
+pub(crate) enum Stop {
+    /// Nothing of a response was sent: this is it.
+    Reply(LocalReply),
+    /// A response had begun, or nobody is there to read one.
+    Cut(Reason),
+}
+
+impl From<Reason> for Stop {
+    fn from(reason: Reason) -> Stop {
+        if reason.is_silent() { Stop::Cut(reason) } else { Stop::Reply(reason.into()) }
+    }
+}
+
+impl From<http1::Refusal> for Stop {
+    fn from(refusal: http1::Refusal) -> Stop {
+        Stop::Reply(LocalReply::from_parts(refusal.status(), refusal.reason(), refusal.detail()))
+    }
+}
+
+/// An exchange under way: the request, and what is seen of it.
+pub(crate) struct Exchange<'a> {
+    worker: &'a Rc<Worker>,
+    connection: &'a Downstream,
+    hop: &'a Hop,
+    current: Rc<Current>,
+    /// The head's bytes.
+    head: Lease,
+    request: RequestHead,
+    seen: Seen,
+}
+
+/// Runs one exchange whose first bytes are `first`.
+pub(crate) async fn run(worker: &Rc<Worker>, connection: &Downstream, hop: &Hop, first: Lease) -> Next {
+    let mut scratch = worker.take_scratch();
+    let mut exchange = Exchange {
+        worker,
+        connection,
+        hop,
+        current: worker.current(),
+        head: first,
+        request: std::mem::take(&mut scratch.request),
+        seen: Seen::begun(now()),
+    };
+    worker.stats.exchanges_started.increment();
+    let mut rest = None;
+    let next = match line(&mut exchange, &mut scratch, &mut rest).await {
+        Ok(next) => next,
+        Err(stop) => exchange.stop(stop, rest),
+    };
+    scratch.request = std::mem::take(&mut exchange.request);
+    worker.give_scratch(scratch);
+    next
+}
+
+/// The line. `rest` is what arrived after the head and was not taken by a body yet.
+async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lease>) -> Result<Next, Stop> {
+    *rest = x.read_head().await?;
+    let current = x.current.clone();
+    let plan = plan_of(&current, x.connection);
+    let decision = decide::decide(x, plan, scratch)?;
+    let matched = match decision {
+        Decision::Route(matched) => matched,
+        Decision::Answer(reason) => return Ok(x.answer_for_this_hop(reason, plan, rest.take(), scratch)),
+    };
+    let route = current.snapshot.route(matched.route);
+    match &route.action {
+        ActionPlan::Forward(to) => forward::forward(x, scratch, plan, route, to, matched, rest).await,
+        ActionPlan::Respond(respond) => {
+            let body = respond.body.clone();
+            Ok(x.answer(plan, rest.take(), Reason::Responded, respond.status, &respond.lines, None, &body))
+        }
+        ActionPlan::Redirect(redirect) => {
+            let request = x.request();
+            let path = decide::path_of(&request, scratch);
+            let origin = Origin { https: false, authority: request.authority() };
+            let mut location = std::mem::take(&mut scratch.rewritten);
+            location.clear();
+            redirect.location(origin, matched, path, request.query().unwrap_or_default(), &mut location);
+            let lines: &[u8] = b"content-length: 0\r\n";
+            let next = x.answer(plan, rest.take(), Reason::Redirected, redirect.status, lines, Some(&location), b"");
+            scratch.rewritten = location;
+            Ok(next)
+        }
+    }
+}
+
+impl Exchange<'_> {
+    fn request(&self) -> Request<'_> {
+        Request { bytes: &self.head, head: &self.request }
+    }
+
+    /// Reads until the head is whole. Returns what came after it.
+    async fn read_head(&mut self) -> Result<Option<Lease>, Stop> {
+        let plan = plan_of(&self.current, self.connection);
+        let limits = http1::Limits {
+            head_bytes_max: plan.limits.head_bytes_max,
+            fields_max: plan.limits.headers_max,
+            target_bytes_max: plan.limits.target_bytes_max,
+            underscores: plan.allow_underscores,
+        };
+        let deadline = self.seen.started.after(Duration::from_millis(plan.timeouts.head_ms));
+        let stream = &self.connection.stream;
+        stream.set_deadline(Nanos::NEVER);
+        loop {
+            match self.request.parse(&self.head, &limits)? {
+                Progress::Complete(len) => {
+                    self.seen.parsed = true;
+                    self.seen.head_in = len as u64;
+                    stream.set_deadline(Nanos::NEVER);
+                    return Ok((self.head.len() > len).then(|| self.head.slice(len..self.head.len())));
+                }
+                Progress::Partial => {
+                    stream.set_deadline(deadline);
+                    match stream.recv().await {
+                        Ok(lease) if !lease.is_end() => {
+                            let before = std::mem::replace(&mut self.head, Lease::copy_of(b""));
+                            self.head = before.joined(&lease);
+                        }
+                        Err(error) if error.kind() == ErrorKind::TimedOut => return Err(Reason::HeadTimeout.into()),
+                        _ => return Err(Stop::Cut(Reason::ClientGone)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the connection may carry another request, as far as the request and the listener are concerned.
+    fn may_keep(&self) -> bool {
+        let requests = self.connection.requests.get() + 1;
+        self.connection.requests.set(requests);
+        let plan = plan_of(&self.current, self.connection);
+        self.request.keep_alive
+            && self.request.upgrade.is_none()
+            && requests < plan.limits.requests_max
+            && !self.connection.is_closing(self.worker.draining.get())
+    }
+
+    /// What the client is told about the connection.
+    fn persistence(&self, keep: bool) -> Persistence {
+        match (keep, self.request.version) {
+            (false, _) => Persistence::Close,
+            (true, Version::Http10) => Persistence::Said,
+            (true, Version::Http11) => Persistence::Implied,
+        }
+    }
+
+    /// What follows a request whose body nobody read: the bytes of the next one, if the body is known to have ended
+    /// within what has arrived.
+    fn after_body(&self, rest: Option<Lease>) -> Result<Option<Lease>, ()> {
+        match (self.request.framing, rest) {
+            (BodyFraming::None | BodyFraming::Length(0), rest) => Ok(rest),
+            (BodyFraming::Length(bytes), Some(mut rest)) if bytes <= rest.len() as u64 => {
+                rest.advance(bytes as usize);
+                Ok((!rest.is_empty()).then_some(rest))
+            }
+            _ => Err(()),
+        }
+    }
+
+    fn stop(&mut self, stop: Stop, rest: Option<Lease>) -> Next {
+        match stop {
+            Stop::Reply(reply) => self.reply(reply, rest),
+            Stop::Cut(reason) => {
+                self.worker.stats.cut.count(reason.name(), reason.status());
+                if self.seen.status == 0 {
+                    self.seen.status = reason.status();
+                }
+                self.seen.reason = reason.name();
+                // Without a length the connection's end would look like the response's.
+                self.connection.stream.reset_on_close();
+                Next::Close
+            }
+        }
+    }
+
+    /// Sends a local reply.
+    fn reply(&mut self, mut reply: LocalReply, rest: Option<Lease>) -> Next {
+        let plan = plan_of(&self.current, self.connection);
+        let format = match plan.errors {
+            ErrorFormat::Problem => Format::Problem,
+            ErrorFormat::Text => Format::Text,
+        };
+        let after = if self.seen.parsed { self.after_body(rest) } else { Err(()) };
+        let keep = self.seen.parsed && self.may_keep() && after.is_ok();
+        reply.closes |= !keep;
+        let allow = std::mem::take(&mut self.seen.allow);
+        self.send_answer(|out, answering| {
+            let answering = Answering { allow: allow.as_bytes(), ..*answering };
+            local_reply::render(out, &reply, format, &answering);
+        }, keep);
+        self.worker.stats.local_replies.count(reply.reason, reply.status);
+        self.seen.status = reply.status;
+        self.seen.reason = reply.reason;
+        match after {
+            Ok(rest) if !reply.closes => Next::Idle(rest),
+            _ => Next::Linger,
+        }
+    }
+
+    /// Sends what a route answers by itself.
+    #[allow(clippy::too_many_arguments)]
+    fn answer(
+        &mut self,
+        plan: &ListenerPlan,
+        rest: Option<Lease>,
+        reason: Reason,
+        status: u16,
+        lines: &[u8],
+        location: Option<&[u8]>,
+        body: &[u8],
+    ) -> Next {
+        let _ = plan;
+        let after = self.after_body(rest);
+        let keep = self.may_keep() && after.is_ok();
+        let extra = self.seen.route.map(|route: RouteId| self.current.clone().snapshot.route(route).response_headers.clone());
+        let extra_lines = extra.as_ref().map_or(&b""[..], |plan| plan.lines());
+        let content_type = lines_value(lines, b"content-type: ");
+        let answer = RouteReply { status, content_type, location, fields: extra_lines, body };
+        self.send_answer(|out, answering| local_reply::render_route(out, &answer, answering), keep);
+        self.worker.stats.local_replies.count(reason.name(), status);
+        self.seen.status = status;
+        self.seen.reason = reason.name();
+        match after {
+            Ok(rest) if keep => Next::Idle(rest),
+            _ => Next::Linger,
+        }
+    }
+
+    /// OPTIONS and TRACE that were for this hop (RFC 9110 §7.6.2).
+    fn answer_for_this_hop(&mut self, reason: Reason, plan: &ListenerPlan, rest: Option<Lease>, scratch: &mut Scratch) -> Next {
+        if reason != Reason::TraceAnswered {
+            return self.answer(plan, rest, reason, reason.status(), b"", None, b"");
+        }
+        let mut echo = std::mem::take(&mut scratch.rewritten);
+        decide::echo(&self.request(), &mut echo);
+        let next = self.answer(plan, rest, reason, reason.status(), b"content-type: message/http\r\n", None, &echo);
+        scratch.rewritten = echo;
+        next
+    }
+
+    /// Renders an answer into a draft and sends it.
+    fn send_answer(&mut self, render: impl Fn(&mut HeadWriter<'_>, &Answering<'_>), keep: bool) {
+        let seconds = self.worker.unix_seconds();
+        let mut date = self.worker.date.borrow_mut();
+        let answering = Answering {
+            head_only: self.seen.parsed && self.request.method == Method::Head,
+            persistence: self.persistence(keep),
+            request_id: &self.seen.request_id,
+            date: date.get(seconds),
+            allow: b"",
+        };
+        let stream = &self.connection.stream;
+        let lease = drafted(stream.draft(), |out| render(out, &answering));
+        self.seen.sent(lease.len() as u64);
+        stream.send(SendList::from(lease));
+    }
+}
+
+/// Writes a head into `draft`, or into memory of its own where it does not fit.
+fn drafted(mut draft: Draft, write: impl Fn(&mut HeadWriter<'_>)) -> Lease {
+    let written = {
+        let mut out = HeadWriter::new(draft.spare());
+        write(&mut out);
+        out.finish()
+    };
+    match written {
+        Ok(len) => {
+            draft.written(len);
+            draft.into_lease()
+        }
+        Err(overflow) => drafted(Draft::sized(overflow.needed), write),
+    }
+}
+
+/// The value of the line that begins with `start`.
+fn lines_value<'a>(lines: &'a [u8], start: &[u8]) -> &'a [u8] {
+    lines.strip_prefix(start).and_then(|rest| rest.split(|b| *b == b'\r').next()).unwrap_or_default()
+}

@@ -1,0 +1,124 @@
+//! What is seen of an exchange, and told once when it ends.
+
+use ringway_runtime::{Nanos, now};
+use smallvec::SmallVec;
+
+use super::Exchange;
+use crate::downstream::plan_of;
+use crate::forwarded::PeerText;
+use crate::http1::{Known, Version};
+use crate::observe::Record;
+use crate::reason::Reason;
+use crate::snapshot::{RouteId, ServiceId};
+
+/// Facts about one exchange.
+pub(super) struct Seen {
+    pub started: Nanos,
+    /// The request's head was read whole.
+    pub parsed: bool,
+    /// 0 until something was answered.
+    pub status: u16,
+    pub reason: &'static str,
+    pub route: Option<RouteId>,
+    pub service: Option<ServiceId>,
+    pub endpoint: Option<std::rc::Rc<str>>,
+    pub request_id: SmallVec<[u8; 32]>,
+    /// Whom policies go by, where that is not the peer.
+    pub client: Option<std::net::IpAddr>,
+    /// Methods of a 405.
+    pub allow: String,
+    pub head_in: u64,
+    pub body_in: u64,
+    pub body_out: u64,
+    pub bytes_out: u64,
+    pub upstream_head_us: Option<u64>,
+    pub retries: u32,
+}
+
+impl Seen {
+    pub fn begun(started: Nanos) -> Seen {
+        Seen {
+            started,
+            parsed: false,
+            status: 0,
+            reason: "",
+            route: None,
+            service: None,
+            endpoint: None,
+            request_id: SmallVec::new(),
+            client: None,
+            allow: String::new(),
+            head_in: 0,
+            body_in: 0,
+            body_out: 0,
+            bytes_out: 0,
+            upstream_head_us: None,
+            retries: 0,
+        }
+    }
+
+    /// Bytes of a response were handed over.
+    pub fn sent(&mut self, bytes: u64) {
+        self.bytes_out += bytes;
+    }
+}
+
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        if self.seen.status == 0 {
+            // The task itself was dropped: the time to drain had run out.
+            self.seen.status = Reason::DrainCut.status();
+            self.seen.reason = Reason::DrainCut.name();
+            self.worker.stats.cut.count(Reason::DrainCut.name(), Reason::DrainCut.status());
+        }
+        let (seen, stats) = (&self.seen, &self.worker.stats);
+        let duration_us = now().since(seen.started).as_micros() as u64;
+        stats.exchanges_ended.increment();
+        stats.downstream_received.add(seen.head_in + seen.body_in);
+        stats.downstream_sent.add(seen.bytes_out);
+        self.connection.open.counters.borrow().requests.increment();
+        self.current.route_counters(seen.route, seen.service).record(seen.status, duration_us, seen.body_in, seen.body_out);
+        if self.worker.log.borrow().is_some() {
+            self.log(duration_us);
+        }
+    }
+}
+
+impl Exchange<'_> {
+    #[cold]
+    fn log(&self, duration_us: u64) {
+        let (seen, request) = (&self.seen, self.request());
+        let snapshot = &self.current.snapshot;
+        let client = seen.client.map(|ip| PeerText::new(Some(ip)));
+        let record = Record {
+            at_us: self.worker.unix_micros(seen.started),
+            listener: &plan_of(&self.current, self.connection).name,
+            client: client.as_ref().unwrap_or(&self.hop.text).as_bytes(),
+            peer: self.hop.text.as_bytes(),
+            method: if seen.parsed { request.method() } else { b"" },
+            target: if seen.parsed { request.target() } else { b"" },
+            protocol: match (seen.parsed, self.request.version) {
+                (false, _) => "",
+                (true, Version::Http10) => "HTTP/1.0",
+                (true, Version::Http11) => "HTTP/1.1",
+            },
+            host: if seen.parsed { request.authority() } else { b"" },
+            status: seen.status,
+            reason: seen.reason,
+            route: seen.route.map_or("", |id| &snapshot.route(id).name),
+            service: seen.service.map_or("", |id| &snapshot.service(id).name),
+            endpoint: seen.endpoint.as_ref().map_or(b"", |text| text.as_bytes()),
+            request_id: &seen.request_id,
+            bytes_in: seen.head_in + seen.body_in,
+            bytes_out: seen.bytes_out,
+            duration_us,
+            upstream_head_us: seen.upstream_head_us,
+            retries: seen.retries,
+            referer: if seen.parsed { request.known(Known::Referer).unwrap_or_default() } else { b"" },
+            user_agent: if seen.parsed { request.known(Known::UserAgent).unwrap_or_default() } else { b"" },
+        };
+        if let Some(log) = &mut *self.worker.log.borrow_mut() {
+            log.log(&record, &self.worker.stats);
+        }
+    }
+}

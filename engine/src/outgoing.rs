@@ -1,0 +1,189 @@
+//! Heads as they are sent: the upstream request's and the downstream response's.
+//!
+//! Client and upstream framing is never forwarded; it is made anew here. What stops at this hop is left out first, then
+//! ours is added. Pure: written into room that the exchange took.
+
+use crate::forwarded::{self, Claim, Claims, HopLines, Received, claim};
+use crate::http1::{BodyFraming, Field, HeadWriter, Known, Request, Response, Version};
+use crate::request_id;
+use crate::sink::Sink;
+use crate::snapshot::HeaderPlan;
+
+impl Sink for HeadWriter<'_> {
+    #[inline(always)]
+    fn put(&mut self, bytes: &[u8]) {
+        HeadWriter::put(self, bytes);
+    }
+}
+
+/// An upstream request's head.
+pub(crate) struct RequestOut<'a> {
+    pub request: Request<'a>,
+    /// Canonical, rewritten where the route says so.
+    pub path: &'a [u8],
+    /// What the upstream is told as Host.
+    pub host: &'a [u8],
+    pub hop: &'a HopLines,
+    /// Given where the peer is a trusted hop.
+    pub claims: Option<&'a Claims<'a>>,
+    pub request_id: &'a [u8],
+    /// The protocol to switch to, if one is allowed.
+    pub upgrade: Option<&'a [u8]>,
+    pub plan: &'a HeaderPlan,
+}
+
+impl RequestOut<'_> {
+    /// Writes the head, the empty line included.
+    pub fn write(&self, out: &mut HeadWriter<'_>) {
+        let request = &self.request;
+        out.put(request.method());
+        out.put(b" ");
+        out.put(self.path);
+        if let Some(query) = request.query() {
+            out.put(b"?");
+            out.put(query);
+        }
+        out.put(b" HTTP/1.1\r\nHost: ");
+        out.put(self.host);
+        out.put(b"\r\n");
+        let trusted = self.claims.is_some();
+        let (bytes, plan) = (request.bytes, self.plan);
+        let fields = request.head.fields.as_slice();
+        if plan.is_empty() {
+            out.fields(bytes, fields, |field| passes_upstream(field, bytes, trusted));
+        } else {
+            out.fields(bytes, fields, |field| {
+                passes_upstream(field, bytes, trusted) && !plan.drops(field.name().of(bytes))
+            });
+        }
+        if let Some(hops) = request.head.max_forwards {
+            out.field_u64(b"Max-Forwards", hops.saturating_sub(1));
+        }
+        let received = match request.head.version {
+            Version::Http11 => Received::Http11,
+            Version::Http10 => Received::Http10,
+        };
+        forwarded::put_fields(out, self.hop, request.authority(), received, self.claims);
+        request_id::put_field(out, self.request_id);
+        match request.head.framing {
+            BodyFraming::None => {}
+            BodyFraming::Length(bytes) => out.field_u64(b"Content-Length", bytes),
+            BodyFraming::Chunked => out.put(b"Transfer-Encoding: chunked\r\n"),
+        }
+        if let Some(protocol) = self.upgrade {
+            out.put(b"Connection: upgrade\r\nUpgrade: ");
+            out.put(protocol);
+            out.put(b"\r\n");
+        }
+        if request.head.accepts_trailers {
+            out.put(match self.upgrade {
+                Some(_) => b"TE: trailers\r\n",
+                None => b"Connection: te\r\nTE: trailers\r\n",
+            });
+        }
+        out.put(plan.lines());
+        out.end();
+    }
+}
+
+#[inline]
+fn passes_upstream(field: &Field, bytes: &[u8], trusted: bool) -> bool {
+    if field.dropped() {
+        return false;
+    }
+    match field.known {
+        Known::Host
+        | Known::ContentLength
+        | Known::TransferEncoding
+        | Known::MaxForwards
+        | Known::XForwardedFor
+        | Known::XForwardedProto
+        | Known::XForwardedHost
+        | Known::Forwarded
+        | Known::XRequestId => false,
+        // The names told apart by `claim` and not by the codec are these four lengths.
+        Known::Other => match field.name().len {
+            9 | 16 | 18 => trusted || claim(field.name().of(bytes)) != Some(Claim::Other),
+            _ => true,
+        },
+        _ => true,
+    }
+}
+
+/// What the client is told about the length of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Announced {
+    /// Nothing: there is no body, or the connection's end is its end.
+    Nothing,
+    /// Content-Length, also of what a HEAD would have got.
+    Length(u64),
+    /// Chunks.
+    Chunked,
+}
+
+/// What the client is told about the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Connection {
+    /// Nothing: it goes on (HTTP/1.1).
+    Implied,
+    /// `keep-alive` (HTTP/1.0).
+    KeepAlive,
+    /// `close`
+    Close,
+    /// `upgrade`, with the protocol.
+    Upgrade,
+}
+
+/// A downstream response's head.
+pub(crate) struct ResponseOut<'a> {
+    pub response: Response<'a>,
+    pub announced: Announced,
+    pub connection: Connection,
+    pub plan: &'a HeaderPlan,
+    pub date: &'a [u8],
+}
+
+impl ResponseOut<'_> {
+    /// Writes the head, the empty line included.
+    pub fn write(&self, out: &mut HeadWriter<'_>) {
+        let response = &self.response;
+        let (bytes, plan) = (response.bytes, self.plan);
+        out.put(b"HTTP/1.1 ");
+        out.put_u64(u64::from(response.head.status));
+        out.put(b" ");
+        out.put(response.reason());
+        out.put(b"\r\n");
+        let fields = response.head.fields.as_slice();
+        if plan.is_empty() {
+            out.fields(bytes, fields, passes_downstream);
+        } else {
+            out.fields(bytes, fields, |field| passes_downstream(field) && !plan.drops(field.name().of(bytes)));
+        }
+        if response.head.status >= 200 && response.known(Known::Date).is_none() {
+            out.field(b"Date", self.date);
+        }
+        match self.announced {
+            Announced::Nothing => {}
+            Announced::Length(bytes) => out.field_u64(b"Content-Length", bytes),
+            Announced::Chunked => out.put(b"Transfer-Encoding: chunked\r\n"),
+        }
+        match self.connection {
+            Connection::Implied => {}
+            Connection::KeepAlive => out.put(b"Connection: keep-alive\r\n"),
+            Connection::Close => out.put(b"Connection: close\r\n"),
+            Connection::Upgrade => {
+                out.put(b"Connection: upgrade\r\n");
+                if let Some(protocol) = response.head.upgrade {
+                    out.field(b"Upgrade", protocol.of(bytes));
+                }
+            }
+        }
+        out.put(plan.lines());
+        out.end();
+    }
+}
+
+#[inline]
+fn passes_downstream(field: &Field) -> bool {
+    !field.dropped() && !matches!(field.known, Known::ContentLength | Known::TransferEncoding)
+}

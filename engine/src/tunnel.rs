@@ -1,0 +1,125 @@
+//! After the switch: bytes both ways, until both sides have ended or nothing has moved for too long.
+//!
+//! A tunnel holds the two connections and nothing of the exchange or snapshot it came from, so it lives through any
+//! number of reloads. A FIN of one side is passed on to the other once what came before it is sent.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ringway_runtime::{Lease, Stream, now};
+
+use crate::downstream::Downstream;
+use crate::upstream::Lent;
+use crate::worker::Worker;
+
+/// Bytes that may wait for a slow side before the other is no longer read.
+const WINDOW: usize = 128 << 10;
+
+/// What is left of an exchange that switched protocols.
+pub(crate) struct Tunnel {
+    pub upstream: Lent,
+    /// What each side sent already, for the other.
+    pub to_upstream: Option<Lease>,
+    pub to_downstream: Option<Lease>,
+    pub idle: Duration,
+}
+
+/// Carries bytes until the tunnel ends.
+pub(crate) async fn run(worker: &Rc<Worker>, connection: &Downstream, tunnel: Tunnel) {
+    worker.stats.tunnels_open.up();
+    let _open = Open(worker);
+    let (down, up) = (&connection.stream, tunnel.upstream.stream());
+    let mut ways = [Way::new(down, up, tunnel.to_upstream), Way::new(up, down, tunnel.to_downstream)];
+    up.set_deadline(ringway_runtime::Nanos::NEVER);
+    loop {
+        down.set_deadline(now().after(tunnel.idle));
+        // Each turn that moved something begins the idle time anew.
+        let ended = poll_fn(|cx| {
+            let moved = [ways[0].poll(cx), ways[1].poll(cx)];
+            match moved {
+                [Moved::Broken, _] | [_, Moved::Broken] => Poll::Ready(true),
+                [Moved::Ended, Moved::Ended] => Poll::Ready(true),
+                [Moved::Some, _] | [_, Moved::Some] => Poll::Ready(false),
+                _ => Poll::Pending,
+            }
+        })
+        .await;
+        worker.stats.upstream_sent.add(std::mem::take(&mut ways[0].carried));
+        worker.stats.downstream_sent.add(std::mem::take(&mut ways[1].carried));
+        if ended {
+            let _ = down.flushed().await;
+            return;
+        }
+    }
+}
+
+struct Open<'a>(&'a Worker);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.stats.tunnels_open.down();
+    }
+}
+
+/// One direction.
+struct Way<'a> {
+    from: &'a Stream,
+    to: &'a Stream,
+    early: Option<Lease>,
+    ended: bool,
+    carried: u64,
+}
+
+enum Moved {
+    Some,
+    Nothing,
+    Ended,
+    Broken,
+}
+
+impl<'a> Way<'a> {
+    fn new(from: &'a Stream, to: &'a Stream, early: Option<Lease>) -> Way<'a> {
+        Way { from, to, early, ended: false, carried: 0 }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Moved {
+        if self.ended {
+            return match self.to.poll_flushed(cx) {
+                Poll::Ready(Err(_)) => Moved::Broken,
+                _ => Moved::Ended,
+            };
+        }
+        if self.to.unsent() > WINDOW {
+            match self.to.poll_flushed(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Moved::Broken,
+                Poll::Pending => return Moved::Nothing,
+            }
+        }
+        let lease = match self.early.take() {
+            Some(lease) => lease,
+            None => match self.from.poll_recv(cx) {
+                Poll::Ready(Ok(lease)) => lease,
+                Poll::Ready(Err(_)) => return Moved::Broken,
+                Poll::Pending => return Moved::Nothing,
+            },
+        };
+        if !lease.is_end() {
+            self.carried += lease.len() as u64;
+            self.to.send(lease);
+            return Moved::Some;
+        }
+        match self.to.poll_flushed(cx) {
+            Poll::Ready(Ok(())) => {
+                self.to.shutdown_write();
+                self.ended = true;
+                Moved::Some
+            }
+            Poll::Ready(Err(_)) => Moved::Broken,
+            // The end is told again by the next receive.
+            Poll::Pending => Moved::Nothing,
+        }
+    }
+}
