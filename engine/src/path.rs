@@ -5,7 +5,7 @@
 //! (§5.2.4), repeated slashes merged if asked, and whatever an upstream may read as a separator or an end refused.
 //! Canonical paths are canonical: doing it twice changes nothing.
 //!
-//! Nearly every path is canonical as it came. That is found out by a table walk of one load a byte ([`STEPS`]), and
+//! Nearly every path is canonical as it came. That is found out by a table walk of one load a byte (`STEPS`), and
 //! costs no copy.
 
 /// What may pass.
