@@ -5,7 +5,7 @@
 //! (§5.2.4), repeated slashes merged if asked, and whatever an upstream may read as a separator or an end refused.
 //! Canonical paths are canonical: doing it twice changes nothing.
 //!
-//! Nearly every path is canonical as it came. That is found out by a table walk of one load a byte ([`CLEAN`]), and
+//! Nearly every path is canonical as it came. That is found out by a table walk of one load a byte (`STEPS`), and
 //! costs no copy.
 
 /// What may pass.
@@ -111,7 +111,7 @@ impl std::error::Error for PathRefusal {}
 /// The first thing in it that makes it ambiguous.
 #[inline]
 pub fn canonical(raw: &[u8], options: PathOptions, out: &mut Vec<u8>) -> Result<Canonical, PathRefusal> {
-    if is_clean(raw, options) { Ok(Canonical::AsGiven) } else { rewrite(raw, options, out) }
+    if is_clean(raw) { Ok(Canonical::AsGiven) } else { rewrite(raw, options, out) }
 }
 
 /// The canonical form of `raw`, whichever of the two it is in.
@@ -135,46 +135,93 @@ pub fn query_is_clean(query: &[u8]) -> bool {
     query.iter().all(|b| matches!(b, b'!'..=b'~') && *b != b'#')
 }
 
-/// `true` only for canonical paths; `false` for few of them (a segment that begins with a dot, an escape).
+/// `true` only for paths that are canonical whatever the options; `false` for few of those (a segment that begins with
+/// a dot, an escape).
 #[inline]
-fn is_clean(raw: &[u8], options: PathOptions) -> bool {
-    let table = if options.merge_slashes { &CLEAN } else { &CLEAN_UNMERGED };
-    let mut state = START;
-    for byte in raw {
-        state = table[usize::from(state & 3)][usize::from(*byte)];
-    }
-    state == INSIDE || state == SLASH
+fn is_clean(raw: &[u8]) -> bool {
+    let walked = walk(raw);
+    walked.clean && walked.query_at.is_none()
 }
 
+/// What a walk over path and query found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Walked {
+    /// The path is canonical whatever the options; nothing is said otherwise.
+    pub clean: bool,
+    /// Where the `?` is, which ends the path.
+    pub query_at: Option<usize>,
+}
+
+/// Goes over a path, and stops where a query begins.
+#[inline]
+pub(crate) fn walk(target: &[u8]) -> Walked {
+    let mut state = START;
+    let mut seen = 0;
+    let (chunks, tail) = target.as_chunks::<8>();
+    for chunk in chunks {
+        for byte in chunk {
+            state = step(state, *byte);
+        }
+        if state >= QUERY {
+            return Walked { clean: state == QUERY, query_at: mark_in(chunk, seen) };
+        }
+        seen += chunk.len();
+    }
+    for byte in tail {
+        state = step(state, *byte);
+    }
+    let query_at = if state >= QUERY { mark_in(tail, seen) } else { None };
+    Walked { clean: matches!(state, INSIDE | SLASH | QUERY), query_at }
+}
+
+#[inline]
+fn mark_in(piece: &[u8], before: usize) -> Option<usize> {
+    piece.iter().position(|b| *b == b'?').map(|place| before + place)
+}
+
+#[inline(always)]
+fn step(state: u16, byte: u8) -> u16 {
+    STEPS[usize::from(state | u16::from(byte)) % STEPS.len()]
+}
+
+// States are rows of the table: multiples of 256.
+
 /// Nothing read.
-const START: u8 = 0;
+const START: u16 = 0;
 /// After a byte of a segment.
-const INSIDE: u8 = 1;
+const INSIDE: u16 = 1 << 8;
 /// After a slash.
-const SLASH: u8 = 2;
+const SLASH: u16 = 2 << 8;
 /// Something to look at more closely.
-const UNCLEAR: u8 = 3;
+const UNCLEAR: u16 = 3 << 8;
+/// In the query, after a clean path. Nothing leads out of it.
+const QUERY: u16 = 4 << 8;
+/// In the query, after any other.
+const UNCLEAR_THEN_QUERY: u16 = 5 << 8;
 
-static CLEAN: [[u8; 256]; 4] = walk(true);
-static CLEAN_UNMERGED: [[u8; 256]; 4] = walk(false);
-
-const fn walk(merge_slashes: bool) -> [[u8; 256]; 4] {
-    let mut table = [[UNCLEAR; 256]; 4];
+static STEPS: [u16; 8 << 8] = {
+    let mut steps = [UNCLEAR; 8 << 8];
     let mut byte = 0;
     while byte < 256 {
         let b = byte as u8;
         if b == b'/' {
-            table[START as usize][byte] = SLASH;
-            table[INSIDE as usize][byte] = SLASH;
-            table[SLASH as usize][byte] = if merge_slashes { UNCLEAR } else { SLASH };
+            steps[START as usize | byte] = SLASH;
+            steps[INSIDE as usize | byte] = SLASH;
+        } else if b == b'?' {
+            steps[START as usize | byte] = UNCLEAR_THEN_QUERY;
+            steps[INSIDE as usize | byte] = QUERY;
+            steps[SLASH as usize | byte] = QUERY;
+            steps[UNCLEAR as usize | byte] = UNCLEAR_THEN_QUERY;
         } else if is_pchar(b) {
-            table[INSIDE as usize][byte] = INSIDE;
-            table[SLASH as usize][byte] = if b == b'.' { UNCLEAR } else { INSIDE };
+            steps[INSIDE as usize | byte] = INSIDE;
+            steps[SLASH as usize | byte] = if b == b'.' { UNCLEAR } else { INSIDE };
         }
+        steps[QUERY as usize | byte] = QUERY;
+        steps[UNCLEAR_THEN_QUERY as usize | byte] = UNCLEAR_THEN_QUERY;
         byte += 1;
     }
-    table
-}
+    steps
+};
 
 const fn is_unreserved(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~')

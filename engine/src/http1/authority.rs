@@ -1,7 +1,7 @@
 //! `host[:port]`: Host, and the authority of a target.
 //!
 //! Stricter than the grammar in RFC 3986 §3.2 where it would let two readers differ: no user information, no
-//! percent-encoding, no comma, no empty host.
+//! percent-encoding, no comma, no empty host, no name longer than names can be.
 
 /// What an authority consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -17,25 +17,29 @@ pub struct Authority {
 /// Reads an authority, or `None` if it is malformed.
 #[inline]
 pub fn authority(text: &[u8]) -> Option<Authority> {
-    let mut seen = 0u8;
-    let mut host_len = text.len();
-    for (place, byte) in text.iter().enumerate() {
-        let class = CLASS[usize::from(*byte)];
-        if class & COLON != 0 {
-            host_len = place;
-            break;
+    if text.len() > AUTHORITY_BYTES_MAX {
+        return None;
+    }
+    // Each class is counted in bits of its own, which no text of this length overflows.
+    let mut seen = 0u32;
+    for byte in text {
+        seen += CLASS[usize::from(*byte)];
+    }
+    let lower_case = seen & (COLON - 1) == 0;
+    match seen / COLON {
+        0 if text.is_empty() => None,
+        0 => Some(Authority { host_len: text.len() as u32, port: None, lower_case }),
+        1 => {
+            let host_len = text.iter().rposition(|b| *b == b':').filter(|place| *place > 0)?;
+            let port = port(text.get(host_len + 1..)?)?;
+            Some(Authority { host_len: host_len as u32, port, lower_case })
         }
-        seen |= class;
+        _ => bracketed(text),
     }
-    if seen & BAD != 0 {
-        return bracketed(text);
-    }
-    let port = match text.get(host_len..)? {
-        [] => None,
-        [_, digits @ ..] => port(digits)?,
-    };
-    (host_len > 0).then_some(Authority { host_len: host_len as u32, port, lower_case: seen & UPPER == 0 })
 }
+
+/// Longest authority: names end at 255 bytes (RFC 1035 §3.1).
+const AUTHORITY_BYTES_MAX: usize = 255 + ":65535".len();
 
 impl Authority {
     /// Whether two authorities, given with their text, are the same for a scheme with this default port (RFC 9110 §4.2.3).
@@ -72,11 +76,12 @@ fn bracketed(text: &[u8]) -> Option<Authority> {
     Some(Authority { host_len: close as u32 + 1, port, lower_case })
 }
 
-const BAD: u8 = 1;
-const UPPER: u8 = 2;
-const COLON: u8 = 4;
+const UPPER: u32 = 1;
+const COLON: u32 = 1 << 10;
+const BAD: u32 = 1 << 20;
+const _: () = assert!(AUTHORITY_BYTES_MAX < 1 << 10);
 
-static CLASS: [u8; 256] = {
+static CLASS: [u32; 256] = {
     let mut table = [BAD; 256];
     let mut byte = 0;
     while byte < 256 {

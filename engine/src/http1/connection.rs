@@ -4,6 +4,7 @@
 //! Host, and the two framing fields, which are made anew anyway.
 
 use super::fields::{Field, Fields};
+use super::known::words;
 use super::{Known, KnownSet, Refusal, Version};
 
 /// Options in all Connection fields of a head together; more are refused, since each costs a look at every field.
@@ -32,10 +33,11 @@ pub(super) fn read(bytes: &[u8], fields: &mut Fields) -> Result<Options, Refusal
     let Some(field) = fields.known(Known::Connection) else { return Ok(Options::default()) };
     let value = field.value().of(bytes);
     if !fields.repeated().has(Known::Connection) {
-        if value.eq_ignore_ascii_case(b"keep-alive") {
+        // Folded words: no byte a value may hold but these letters and `-` folds to them.
+        if value.len() == 10 && words(value) == const { words(b"keep-alive") } {
             return Ok(Options { keep_alive: true, ..Options::default() });
         }
-        if value.eq_ignore_ascii_case(b"close") {
+        if value.len() == 5 && words(value) == const { words(b"close") } {
             return Ok(Options { close: true, ..Options::default() });
         }
     }

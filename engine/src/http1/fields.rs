@@ -4,8 +4,7 @@
 //! is, whether the field stops at this hop, whether its line can be forwarded as it stands. Forwarding is then one loop
 //! that tests one byte for each field, and runs of neighbouring lines are copied at once (`write.rs`).
 //!
-//! Two rules are checked here because the names' places show them: no line ends in a bare LF (each name is preceded by
-//! CRLF), and no name merely looks like Content-Length or Transfer-Encoding.
+//! Two rules are checked here because the fields' places show them: no line ends in a bare LF, and no name merely looks like Content-Length or Transfer-Encoding.
 
 use super::known::has_underscore;
 use super::{Known, KnownSet, Refusal, framing};
@@ -85,7 +84,7 @@ impl Field {
         self.flags & (HOP | UNDERSCORE) != 0
     }
 
-    /// Its line reads `name: value CRLF` exactly, so that it can be forwarded as it stands.
+    /// Its line reads `name: value CRLF` exactly (or a tab for the space), so that it can be forwarded as it stands.
     #[inline]
     pub fn plain(&self) -> bool {
         self.flags & PLAIN != 0
@@ -173,8 +172,8 @@ impl Fields {
         &mut self.list
     }
 
-    /// Takes the fields `httparse` found in `bytes`. Each line before a name ends in CRLF once this has returned `Ok`;
-    /// that the last one does is for the caller to see.
+    /// Takes the fields `httparse` found in `bytes`. Each of their lines ends in CRLF once this has returned `Ok`; the
+    /// lines before and after them are the caller's to check.
     #[inline]
     pub(super) fn fill(
         &mut self,
@@ -210,13 +209,9 @@ impl Fields {
             }
             let name_end = name_at + name.len();
             let value_end = value_at + header.value.len();
-            if value_at == name_end + 2
-                && bytes.get(name_end + 1) == Some(&b' ')
-                && bytes.get(value_end) == Some(&b'\r')
-            {
+            if value_at == name_end + 2 && bytes.get(value_end) == Some(&b'\r') {
                 flags |= PLAIN;
-            }
-            if name_at >= 2 && bytes.get(name_at - 2) != Some(&b'\r') {
+            } else if !ends_in_crlf(bytes, value_end) {
                 refused = refused.or(Some(Refusal::BareLf));
             }
             if name.len() > usize::from(u16::MAX) {
@@ -237,4 +232,19 @@ impl Fields {
             Some(refusal) => Err(refusal),
         }
     }
+}
+
+/// A line whose value ends here, perhaps followed by white space, ends in CRLF; the tokeniser saw an LF.
+#[cold]
+fn ends_in_crlf(bytes: &[u8], value_end: usize) -> bool {
+    let after = bytes.get(value_end..).unwrap_or_default();
+    after.iter().find(|b| !matches!(b, b' ' | b'\t')) == Some(&b'\r')
+}
+
+/// Whether the line before the first field and the empty line at the head's end do.
+#[inline]
+pub(super) fn crlf_around_fields(bytes: &[u8], head_length: usize, fields: &Fields) -> bool {
+    let empty_line = head_length.wrapping_sub(2);
+    let first = fields.list.first().map_or(empty_line, Field::line_start);
+    bytes.get(first.wrapping_sub(2)) == Some(&b'\r') && bytes.get(empty_line) == Some(&b'\r')
 }

@@ -44,14 +44,18 @@ pub(super) fn decimal(value: &[u8]) -> Option<u64> {
         return None;
     }
     let mut number = 0u64;
+    let mut overflows = false;
     for byte in value {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
             return None;
         }
-        number = number.checked_mul(10)?.checked_add(u64::from(digit))?;
+        // Nineteen digits always fit.
+        overflows |= value.len() > 19
+            && number.checked_mul(10).and_then(|n| n.checked_add(u64::from(digit))).is_none();
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
     }
-    Some(number)
+    (!overflows).then_some(number)
 }
 
 /// `Ok` only for `chunked` alone. A proper list that ends in `chunked` is understood but not spoken here (501, RFC 9112

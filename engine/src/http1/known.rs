@@ -107,7 +107,7 @@ const FOLD: u64 = 0x2020_2020_2020_2020;
 
 /// The folded words of a name of 4 bytes and more: all of it up to 16 bytes, both its ends beyond.
 #[inline]
-const fn words(name: &[u8]) -> (u64, u64) {
+pub(super) const fn words(name: &[u8]) -> (u64, u64) {
     match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
         (Some(first), Some(last)) => (u64::from_le_bytes(*first) | FOLD, u64::from_le_bytes(*last) | FOLD),
         _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
@@ -182,22 +182,25 @@ fn classify(name: &[u8]) -> Known {
 /// Whether a token holds `_`, eight bytes at a time.
 #[inline]
 pub(super) fn has_underscore(name: &[u8]) -> bool {
-    if name.len() < 8 {
+    if name.len() < 4 {
         return name.contains(&b'_');
     }
-    let mut found = name.last_chunk::<8>().is_some_and(|last| word_has_underscore(*last));
-    for chunk in name.as_chunks::<8>().0 {
-        found |= word_has_underscore(*chunk);
+    let (first, last) = words(name);
+    let mut found = word_has_underscore(first) | word_has_underscore(last);
+    if name.len() > 16 {
+        for chunk in name.as_chunks::<8>().0 {
+            found |= word_has_underscore(u64::from_le_bytes(*chunk) | FOLD);
+        }
     }
     found
 }
 
-/// Tokens are ASCII, so no sum below carries from one byte into the next.
+/// Of a folded word: `_` has become DEL, which no token byte is. No sum carries into the next byte, for tokens are ASCII.
 #[inline]
-fn word_has_underscore(word: [u8; 8]) -> bool {
-    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    let zero_where_found = u64::from_le_bytes(word) ^ u64::from_le_bytes([b'_'; 8]);
-    (zero_where_found + LOW) & !LOW != !LOW
+fn word_has_underscore(folded: u64) -> bool {
+    const ONE: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    (folded + ONE) & HIGH != 0
 }
 
 #[cfg(test)]

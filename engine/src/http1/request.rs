@@ -9,10 +9,10 @@
 
 use std::mem::MaybeUninit;
 
-use memchr::{memchr, memchr2};
+use crate::path::{self, PathOptions, PathRefusal};
 
 use super::arrival::Arrival;
-use super::fields::{FIELDS_MAX, Field, Fields, Span};
+use super::fields::{FIELDS_MAX, Field, Fields, Span, crlf_around_fields};
 use super::{
     Authority, BodyFraming, Known, KnownSet, Limits, Progress, Refusal, Version, authority, connection,
     diagnose, framing,
@@ -103,6 +103,8 @@ pub struct RequestHead {
     pub max_forwards: Option<u64>,
     /// What the authority consists of; `None`: an HTTP/1.0 request without Host.
     pub authority: Option<Authority>,
+    /// The path is canonical as it is, whatever the options; `false` says nothing.
+    pub path_is_clean: bool,
     /// Its header fields.
     pub fields: Fields,
     method_span: Span,
@@ -237,7 +239,7 @@ impl RequestHead {
             return Err(Refusal::EightBitTarget);
         }
         self.fields.fill(bytes, tokens.headers, limits.underscores)?;
-        if bytes.get(length.wrapping_sub(4)..length) != Some(b"\r\n\r\n") {
+        if !crlf_around_fields(bytes, length, &self.fields) {
             return Err(Refusal::BareLf);
         }
         self.version = if tokens.version == Some(0) { Version::Http10 } else { Version::Http11 };
@@ -287,25 +289,22 @@ impl RequestHead {
     fn read_path_and_query(&mut self, target: &[u8], from: usize) -> Result<(), Refusal> {
         let start = self.target_span.start as usize + from;
         let rest = target.get(from..).unwrap_or_default();
-        match memchr2(b'?', b'#', rest) {
-            None => {
-                self.path_span = Span::new(start, rest.len());
-                self.query_span = None;
-            }
-            Some(at) => {
-                let query = rest.get(at + 1..).unwrap_or_default();
-                if rest.get(at) == Some(&b'#') || memchr(b'#', query).is_some() {
-                    return Err(Refusal::BadTarget);
-                }
-                self.path_span = Span::new(start, at);
-                self.query_span = Some(Span::new(start + at + 1, query.len()));
-            }
+        let walked = path::walk(rest);
+        self.path_is_clean = walked.clean;
+        let path_len = walked.query_at.unwrap_or(rest.len());
+        self.path_span = Span::new(start, path_len);
+        self.query_span = walked.query_at.map(|at| Span::new(start + at + 1, rest.len() - at - 1));
+        // A clean path holds none.
+        let unclear = if walked.clean { rest.get(path_len..).unwrap_or_default() } else { rest };
+        if unclear.iter().fold(false, |found, byte| found | (*byte == b'#')) {
+            return Err(Refusal::BadTarget);
         }
         Ok(())
     }
 
     #[cold]
     fn read_other_target(&mut self, bytes: &[u8], target: &[u8]) -> Result<(), Refusal> {
+        self.path_is_clean = false;
         self.path_span = Span { len: 0, ..self.target_span };
         self.query_span = None;
         if self.method == Method::Connect {
@@ -437,6 +436,22 @@ impl<'a> Request<'a> {
             ([], TargetForm::Asterisk) => b"*",
             (path, _) => path,
         }
+    }
+
+    /// The canonical path, in the bytes themselves or in `out`. For targets with a path: the origin and absolute forms.
+    ///
+    /// # Errors
+    /// As [`path::canonical`].
+    #[inline]
+    pub fn canonical_path<'b>(
+        &self,
+        options: PathOptions,
+        out: &'b mut Vec<u8>,
+    ) -> Result<&'b [u8], PathRefusal>
+    where
+        'a: 'b,
+    {
+        if self.head.path_is_clean { Ok(self.path()) } else { path::canonical_of(self.path(), options, out) }
     }
 
     /// Without `?`; `None` where there is no `?`.

@@ -7,7 +7,7 @@
 use std::mem::MaybeUninit;
 
 use super::arrival::Arrival;
-use super::fields::{FIELDS_MAX, Field, Fields, Span};
+use super::fields::{FIELDS_MAX, Field, Fields, Span, crlf_around_fields};
 use super::{Known, KnownSet, Limits, Method, Progress, Refusal, Version, connection, diagnose, framing};
 
 const FIELDS_USUAL: usize = 128;
@@ -121,7 +121,7 @@ impl ResponseHead {
         limits: &Limits,
     ) -> Result<(), Refusal> {
         self.fields.fill(bytes, tokens.headers, limits.underscores)?;
-        if bytes.get(length.wrapping_sub(4)..length) != Some(b"\r\n\r\n") {
+        if !crlf_around_fields(bytes, length, &self.fields) {
             return Err(Refusal::BareLf);
         }
         self.status = tokens.code.filter(|code| (100..600).contains(code)).ok_or(Refusal::BadStatus)?;
