@@ -246,8 +246,10 @@ mod tests {
 
     #[test]
     fn plain_scalars_stay_as_written() {
-        let written =
-            ["1.10", "no", "010", "0x1F", "1e3", "+5", ".inf", "-.INF", ".nan", "true", "yes", "1_000", "5.", "-0"];
+        let written = [
+            "1.10", "no", "010", "0x1F", "1e3", "+5", ".inf", "-.INF", ".nan", "true", "yes", "1_000", "5.",
+            "-0",
+        ];
         for text in written {
             assert_eq!(scalar(text), text);
         }
@@ -302,7 +304,9 @@ mod tests {
 
     #[test]
     fn a_syntax_error_has_a_place_and_one_line() {
-        for text in ["a: [1, 2\nb: 3\n", "a: b: c\n", "a: \"x\n", "a: 1\n---\nb: 2\n", "a: *nope\n", "}", "&a [*a]"] {
+        for text in
+            ["a: [1, 2\nb: 3\n", "a: b: c\n", "a: \"x\n", "a: 1\n---\nb: 2\n", "a: *nope\n", "}", "&a [*a]"]
+        {
             let error = parse(text).unwrap_err();
             assert!(!error.message.contains('\n'), "{error:?}");
             println!("{text:?} -> {error:?}");
