@@ -202,7 +202,7 @@ fn listeners(old: &Config, new: &Config, diff: &mut Diff) {
             diff.listeners.push(ListenerChange { name: one.name.clone(), change });
             continue;
         };
-        let fields = fields(&shown::listener_as_json(was, old), &shown::listener_as_json(one, new));
+        let fields = fields(&listener_in_order(was, old), &listener_in_order(one, new));
         if fields.is_empty() {
             diff.untouched.listeners += 1;
             continue;
@@ -212,6 +212,15 @@ fn listeners(old: &Config, new: &Config, diff: &mut Diff) {
             if rebound { ListenerTouch::Rebound { fields } } else { ListenerTouch::InPlace { fields } };
         diff.listeners.push(ListenerChange { name: one.name.clone(), change });
     }
+}
+
+/// As it is shown, but with its routes by name: their order is told once, not for each listener.
+fn listener_in_order(listener: &Listener, config: &Config) -> Value {
+    let mut shown = shown::listener_as_json(listener, config);
+    if let Some(Value::Array(routes)) = shown.get_mut("routes") {
+        routes.sort_by(|one, other| one.as_str().cmp(&other.as_str()));
+    }
+    shown
 }
 
 fn services(old: &Config, new: &Config, diff: &mut Diff) {
@@ -337,6 +346,9 @@ impl fmt::Display for FieldChange {
             Some(Value::String(text)) => text.clone(),
             Some(value) => value.to_string(),
         };
+        if self.from == self.to {
+            return write!(f, "{}: changed (not shown)", self.field);
+        }
         write!(f, "{}: {} -> {}", self.field, text(&self.from), text(&self.to))
     }
 }

@@ -64,7 +64,7 @@ pub fn load_str(name: &str, text: &str, env: &Env<'_>) -> Result<Loaded, Report>
             decode(&tree, &mut sink)
         }
         Err(diagnostic) => {
-            sink.push(diagnostic);
+            sink.push(*diagnostic);
             None
         }
     };
