@@ -14,6 +14,52 @@ pub const PRINTED_MAX: usize = 100;
 /// Characters of a source line shown around the place.
 const SHOWN_COLUMNS: usize = 120;
 
+/// Every code a diagnostic may have, and what it means. They stay as they are from version to version.
+pub const CODES: &[(&str, &str)] = &[
+    ("bad-address", "not an address of the kind that belongs there"),
+    ("bad-choice", "not one of the words that belong there"),
+    ("bad-duration", "not a whole number with a unit of time"),
+    ("bad-header", "not a header's name or value"),
+    ("bad-host", "not a host name or pattern"),
+    ("bad-method", "not a method"),
+    ("bad-name", "not a name"),
+    ("bad-network", "not a network"),
+    ("bad-path", "not a path or pattern"),
+    ("bad-rate", "not a rate"),
+    ("bad-size", "not a whole number with a unit of size"),
+    ("bad-variable", "`${...}` that is not closed or not a name"),
+    ("conflict", "two things that don't go together"),
+    ("double-slash", "warning: a path that comes only where slashes are not merged"),
+    ("duplicate-endpoint", "warning: an endpoint is in a service twice"),
+    ("duplicate-key", "a key is there twice"),
+    ("duplicate-name", "two things have the same name"),
+    ("duplicate-route", "two routes match the same on a listener"),
+    ("empty", "nothing is configured"),
+    ("empty-list", "a list needs an entry"),
+    ("forbidden-header", "a header that is made for each hop"),
+    ("lower-case-method", "warning: a method in lower case is another method"),
+    ("missing-field", "a field must be there"),
+    ("no-routes", "warning: every request will be answered 404"),
+    ("not-available", "has a meaning in a later version"),
+    ("not-utf8", "the file is not UTF-8"),
+    ("out-of-range", "beyond the bounds"),
+    ("overlap", "two listeners would take each other's connections"),
+    ("repeated", "warning: an entry is in a list twice"),
+    ("syntax", "not YAML"),
+    ("too-large", "the file or a value has too many bytes"),
+    ("too-many", "a list or mapping has too many entries"),
+    ("undefined-variable", "the environment has no such variable"),
+    ("unknown-field", "no such field"),
+    ("unknown-route", "no such route"),
+    ("unknown-service", "no such service"),
+    ("unreachable-route", "warning: another route takes all its requests"),
+    ("unreadable", "the file can't be read"),
+    ("unused-route", "warning: no listener serves the route"),
+    ("unused-service", "warning: no route leads to the service"),
+    ("upper-case-host", "warning: hosts are matched in lower case"),
+    ("wrong-type", "a value of another kind belongs there"),
+];
+
 /// Where something stands in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Place {
@@ -56,7 +102,7 @@ impl fmt::Display for Severity {
 pub struct Diagnostic {
     /// Error or warning.
     pub severity: Severity,
-    /// Stable and machine-readable: `unknown-field`. All of them are in `docs/configuration.md`.
+    /// Stable and machine-readable, one of [`CODES`]: `unknown-field`.
     pub code: &'static str,
     /// Where. `None`: the file itself (it cannot be read).
     pub place: Option<Place>,

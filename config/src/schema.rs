@@ -142,6 +142,10 @@ pub fn reference() -> String {
             out.push_str(&format!("\nNot available in this version: {}.\n", names.join(", ")));
         }
     }
+    out.push_str("\n## Diagnostics\n\n`ringway check --json` gives each problem a code.\n\n| code | meaning |\n|---|---|\n");
+    for (code, meaning) in crate::diagnostic::CODES {
+        out.push_str(&format!("| `{code}` | {meaning} |\n"));
+    }
     out
 }
 

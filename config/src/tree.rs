@@ -309,13 +309,22 @@ mod tests {
     }
 
     #[test]
+    fn nests_within_aliases_within_nests_do_not_exhaust_the_stack() {
+        let mut text = format!("a0: &a0 {}{}\n", "[".repeat(DEPTH_MAX - 1), "]".repeat(DEPTH_MAX - 1));
+        for level in 1..100 {
+            let (open, close) = ("[".repeat(DEPTH_MAX - 1), "]".repeat(DEPTH_MAX - 1));
+            text.push_str(&format!("a{level}: &a{level} {open}*a{}{close}\n", level - 1));
+        }
+        let _ = parse(&text);
+    }
+
+    #[test]
     fn a_syntax_error_has_a_place_and_one_line() {
         for text in
             ["a: [1, 2\nb: 3\n", "a: b: c\n", "a: \"x\n", "a: 1\n---\nb: 2\n", "a: *nope\n", "}", "&a [*a]"]
         {
             let error = parse(text).unwrap_err();
             assert!(!error.message.contains('\n'), "{error:?}");
-            println!("{text:?} -> {error:?}");
         }
     }
 }

@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::Path;
 
+use ringway_config::diagnostic::CODES;
+
 /// The only variables there are.
 fn env(name: &str) -> Option<String> {
     (name == "PORT").then(|| "8080".to_owned())
@@ -14,7 +16,15 @@ fn told(path: &Path) -> String {
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
     // Bytes that are not UTF-8 only come from files; the path of the checkout must not show.
     let text = fs::read_to_string(path).unwrap();
-    match ringway_config::load_str(&name, &text, &env) {
+    let outcome = ringway_config::load_str(&name, &text, &env);
+    let diagnostics = match &outcome {
+        Ok(loaded) => &loaded.warnings,
+        Err(report) => &report.diagnostics,
+    };
+    for one in diagnostics {
+        assert!(CODES.iter().any(|(code, _)| *code == one.code), "{} is not among the codes", one.code);
+    }
+    match outcome {
         Ok(loaded) => format!("{}{name}: runs\n", loaded.report().render()),
         Err(report) => report.render(),
     }

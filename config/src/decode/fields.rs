@@ -13,6 +13,9 @@ use crate::units::{self, Problem, quoted};
 use super::Sink;
 use super::near::nearest;
 
+/// Texts in one list: hosts, methods, networks, names.
+const TEXTS_MAX: usize = 10_000;
+
 /// The fields of one mapping.
 pub struct Fields<'n> {
     object: &'static Object,
@@ -235,10 +238,11 @@ impl<'n> Fields<'n> {
         })
     }
 
-    /// The field as a list; empty if it is absent or wrong.
-    pub fn list(&self, name: &str, sink: &mut Sink) -> &'n [Node] {
+    /// The field as a list of at most `max`; empty if it is absent or wrong.
+    pub fn list(&self, name: &str, max: usize, sink: &mut Sink) -> &'n [Node] {
         let Some(node) = self.node(name) else { return &[] };
-        list_of(node, "a list", sink)
+        let items = list_of(node, "a list", sink);
+        if too_many(node, name, items.len(), max, sink) { &[] } else { items }
     }
 
     /// The texts of a list.
@@ -247,14 +251,17 @@ impl<'n> Fields<'n> {
             Some(Kind::List(kind) | Kind::Or(_, Kind::List(kind))) => kind.words(),
             _ => String::new(),
         };
-        let items = self.list(name, sink);
+        let items = self.list(name, TEXTS_MAX, sink);
         items.iter().filter_map(|item| Some((text_of(item, &words, sink)?, item))).collect()
     }
 
     /// The keys and values of a mapping whose keys the user chose; repeated keys are reported and left out.
-    pub fn named(&self, name: &str, sink: &mut Sink) -> Vec<(&'n str, &'n Entry)> {
+    pub fn named(&self, name: &str, max: usize, sink: &mut Sink) -> Vec<(&'n str, &'n Entry)> {
         let Some(node) = self.node(name) else { return Vec::new() };
         let Some(entries) = map_of(node, "a mapping of names to values", sink) else { return Vec::new() };
+        if too_many(node, name, entries.len(), max, sink) {
+            return Vec::new();
+        }
         let mut seen = std::collections::HashMap::with_capacity(entries.len());
         let mut named = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -269,6 +276,15 @@ impl<'n> Fields<'n> {
         }
         named
     }
+}
+
+/// Reports a list or mapping that has more than it may.
+fn too_many(node: &Node, name: &str, count: usize, max: usize, sink: &mut Sink) -> bool {
+    if count > max {
+        let message = format!("`{name}` has {count} entries; at most {max} are taken");
+        sink.problem(node, Problem::new("too-many", message));
+    }
+    count > max
 }
 
 /// The node as text, or a report of what it is instead.

@@ -20,6 +20,8 @@ const OURS: &[&str] = &[
     "transfer-encoding",
     "upgrade",
 ];
+/// Conditions or changes of one kind on one route.
+const ENTRIES_MAX: usize = 1000;
 /// Bytes of a header's value.
 const VALUE_BYTES_MAX: usize = 8 << 10;
 
@@ -95,7 +97,7 @@ pub fn ops(route: &Fields<'_>, field: &str, way: Way, sink: &mut Sink) -> Header
 
 fn pairs(fields: &Fields<'_>, field: &str, way: Way, sink: &mut Sink) -> Vec<(String, String)> {
     let mut pairs: Vec<(String, String)> = Vec::new();
-    for (key, entry) in fields.named(field, sink) {
+    for (key, entry) in fields.named(field, ENTRIES_MAX, sink) {
         let name = match changeable(key, way) {
             Ok(name) => name,
             Err(problem) => {
@@ -124,7 +126,7 @@ pub fn conditions(
     sink: &mut Sink,
 ) -> Vec<ValueMatch> {
     let mut conditions: Vec<ValueMatch> = Vec::new();
-    for (key, entry) in route.named(field, sink) {
+    for (key, entry) in route.named(field, ENTRIES_MAX, sink) {
         let name = match read(key) {
             Ok(name) => name,
             Err(problem) => {

@@ -16,13 +16,16 @@ use super::fields::{Fields, text_of};
 use super::near::nearest;
 use super::{Placed, Sink, address, headers, name, route_id};
 
+/// Listeners of one file.
+const LISTENERS_MAX: usize = 1000;
+
 /// Every listener with a good address. Its place is that of the address.
 pub(super) fn listeners(
     config: &Fields<'_>,
     routes: &[Placed<Route>],
     sink: &mut Sink,
 ) -> Vec<Placed<Listener>> {
-    let nodes = config.list("listeners", sink);
+    let nodes = config.list("listeners", LISTENERS_MAX, sink);
     if let Some(node) = config.node("listeners")
         && node.value == Value::List(Vec::new())
     {

@@ -16,6 +16,10 @@ use super::headers::{self, Way};
 use super::near::nearest;
 use super::{Placed, Sink, hosts, name, paths, service_id};
 
+/// Routes of one file.
+const ROUTES_MAX: usize = 100_000;
+/// Services in one split.
+const SPLIT_MAX: usize = 1000;
 /// Bytes of `respond.body`.
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// Ways to say what a route does; it has exactly one.
@@ -29,7 +33,7 @@ pub(super) fn routes(
 ) -> Vec<Placed<Route>> {
     let mut routes: Vec<Placed<Route>> = Vec::new();
     let mut names: HashMap<String, usize> = HashMap::new();
-    for (index, node) in config.list("routes", sink).iter().enumerate() {
+    for (index, node) in config.list("routes", ROUTES_MAX, sink).iter().enumerate() {
         let Some(fields) = Fields::open(node, &tables::ROUTE, sink) else { continue };
         let errors = sink.errors();
         let place = fields.value_place("name");
@@ -225,7 +229,7 @@ fn split(fields: &Fields<'_>, services: &[Placed<Service>], sink: &mut Sink) -> 
         Value::Text(text) => {
             return service(text, node, services, sink).map(|id| (id, 1)).into_iter().collect();
         }
-        Value::List(items) => items,
+        Value::List(_) => fields.list("to", SPLIT_MAX, sink),
         _ => {
             text_of(node, "a service's name, or a list of services and weights", sink);
             return Vec::new();

@@ -9,10 +9,15 @@ use crate::units::{Problem, quoted};
 use super::fields::Fields;
 use super::{Placed, Sink, address, hosts, name};
 
+/// Services of one file.
+const SERVICES_MAX: usize = 100_000;
+/// Endpoints of one service.
+const ENDPOINTS_MAX: usize = 10_000;
+
 /// Every service that has a name, sorted by it, also where something in it is wrong: references to it hold.
 pub(super) fn services(config: &Fields<'_>, sink: &mut Sink) -> Vec<Placed<Service>> {
     let mut services = Vec::new();
-    for (key, entry) in config.named("services", sink) {
+    for (key, entry) in config.named("services", SERVICES_MAX, sink) {
         if let Err(problem) = name(key) {
             sink.problem(&entry.key, problem);
         }
@@ -58,7 +63,7 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
 }
 
 fn endpoints(service: &str, fields: &Fields<'_>, sink: &mut Sink) -> Vec<Endpoint> {
-    let items = fields.list("endpoints", sink);
+    let items = fields.list("endpoints", ENDPOINTS_MAX, sink);
     if let Some(node) = fields.node("endpoints")
         && items.is_empty()
         && node.value == Value::List(Vec::new())
