@@ -226,8 +226,8 @@ pub struct Service {
     pub endpoints: Vec<Endpoint>,
     /// How endpoints are picked.
     pub balance: Balance,
-    /// `host[:port]` sent when an HTTP/1.0 request had no Host, default the first endpoint's address as written;
-    /// and in place of the request's own when `host: service`.
+    /// `host[:port]` sent when an HTTP/1.0 request had no Host, default the first endpoint's address as written
+    /// (without `dns:`; `localhost` for a Unix socket); and in place of the request's own when `host: service`.
     pub authority: String,
     /// What Host the upstream sees.
     pub host: HostPolicy,
@@ -329,7 +329,7 @@ pub struct Route {
     pub response_headers: HeaderOps,
     /// `%2F` in paths passes, undecoded (default false: 400).
     pub encoded_slashes: bool,
-    /// Overrides the listener's body limit when set.
+    /// In place of the listener's body limit when set; `u64::MAX` (written `none`) is no limit.
     pub body_limit: Option<u64>,
 }
 
@@ -342,7 +342,7 @@ pub enum HostPattern {
     Suffix(String),
 }
 
-/// `routes[].path`
+/// `routes[].path`, in the canonical form request paths have when they are matched: `%41` is `A`, `%2f` is `%2F`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PathPattern {
     /// No `path` given, or `/**`.
@@ -358,7 +358,7 @@ pub enum PathPattern {
 /// A piece between slashes of a template.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Segment {
-    /// As it stands.
+    /// As it stands; may be empty (`/a/` ends in one).
     Literal(String),
     /// `{name}`: any one segment that is not empty.
     Parameter(String),
@@ -400,7 +400,7 @@ pub struct Forward {
     pub timeout: Option<Duration>,
 }
 
-/// A path to be filled in from a match.
+/// A path to be filled in from a match. `/` is one empty literal; a slash at the end makes an empty last one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathTemplate(pub Vec<Segment>);
 

@@ -1,0 +1,203 @@
+//! The tables. Change one and the decoder, the schema and the reference change with it.
+
+mod listeners;
+mod routes;
+mod services;
+
+use super::Absent::{Default, Means, Required};
+use super::{Field, Kind, Object};
+
+pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
+pub use routes::{HEADER_OPS, REDIRECT, RESPOND, REWRITE, ROUTE, SPLIT};
+pub use services::{ENDPOINT_OBJECT, POOL, SERVICE, SERVICE_TIMEOUTS};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+const NAME: Kind = Kind::Text("a name (letters, digits and `-_.:/`)");
+
+/// The file.
+pub static CONFIG: Object = Object {
+    name: "config",
+    about: "A whole configuration.",
+    later: &[
+        "auth",
+        "tracing",
+        "rate_limits",
+        "plans",
+        "consumers",
+        "identity",
+        "control",
+        "metrics",
+        "telemetry",
+    ],
+    fields: &[
+        Field {
+            name: "role",
+            kind: Kind::Choice { now: &["gateway", "sidecar"], later: &[] },
+            absent: Default("gateway"),
+            about: "Edge or side of a service. It chooses defaults only: a sidecar has one worker that is not pinned.",
+        },
+        Field {
+            name: "runtime",
+            kind: Kind::Object(&RUNTIME),
+            absent: Means("its defaults"),
+            about: "Workers, driver and buffers. Changes need a restart.",
+        },
+        Field {
+            name: "admin",
+            kind: Kind::Object(&ADMIN),
+            absent: Means("its defaults"),
+            about: "The admin API.",
+        },
+        Field {
+            name: "access_log",
+            kind: Kind::Or("none", &Kind::Object(&ACCESS_LOG)),
+            absent: Default("none"),
+            about: "One line for each exchange.",
+        },
+        Field {
+            name: "drain_timeout",
+            kind: Kind::Duration,
+            absent: Default("30s"),
+            about: "How long a stop waits for what is under way.",
+        },
+        Field {
+            name: "listeners",
+            kind: Kind::List(&Kind::Object(&LISTENER)),
+            absent: Required,
+            about: "Where connections are accepted; at least one.",
+        },
+        Field {
+            name: "services",
+            kind: Kind::Map(&Kind::Object(&SERVICE)),
+            absent: Means("no services"),
+            about: "Where requests can go, by name.",
+        },
+        Field {
+            name: "routes",
+            kind: Kind::List(&Kind::Object(&ROUTE)),
+            absent: Means("no routes: every request is answered 404"),
+            about: "What happens to requests. The most specific wins: host, then exact path, template, longest prefix, \
+                    then method, headers and query.",
+        },
+    ],
+};
+
+/// `runtime`
+pub static RUNTIME: Object = Object {
+    name: "runtime",
+    about: "Workers, driver and buffers.",
+    later: &[],
+    fields: &[
+        Field {
+            name: "workers",
+            kind: Kind::Or("auto", &Kind::Integer(1, 1024)),
+            absent: Default("auto"),
+            about: "Worker threads. `auto` is one for each core that may be used. A sidecar's default is 1.",
+        },
+        Field {
+            name: "backend",
+            kind: Kind::Choice { now: &["auto", "io_uring", "epoll"], later: &[] },
+            absent: Default("auto"),
+            about: "The driver. `auto` is io_uring where its self-test passes, else epoll; `io_uring` is that or no start.",
+        },
+        Field {
+            name: "pin",
+            kind: Kind::Boolean,
+            absent: Default("true"),
+            about: "Pin each worker to a core. A sidecar's default is false.",
+        },
+        Field {
+            name: "buffers",
+            kind: Kind::Object(&BUFFERS),
+            absent: Means("its defaults"),
+            about: "Receive buffers of one worker.",
+        },
+    ],
+};
+
+/// `runtime.buffers`
+pub static BUFFERS: Object = Object {
+    name: "buffers",
+    about: "Receive buffers of one worker.",
+    later: &[],
+    fields: &[
+        Field {
+            name: "size",
+            kind: Kind::Size(4 * KIB, MIB),
+            absent: Default("16KiB"),
+            about: "Bytes of one buffer, a power of two.",
+        },
+        Field {
+            name: "count",
+            kind: Kind::Integer(32, 32_768),
+            absent: Default("1024"),
+            about: "Buffers of one worker. Memory is taken when first used.",
+        },
+    ],
+};
+
+/// `admin`
+pub static ADMIN: Object = Object {
+    name: "admin",
+    about: "The admin API.",
+    later: &["token", "tls"],
+    fields: &[Field {
+        name: "address",
+        kind: Kind::Text("an address (`127.0.0.1:9901`)"),
+        absent: Default("127.0.0.1:9901"),
+        about: "Where it listens. It has no authentication: keep it local. Changes need a restart.",
+    }],
+};
+
+/// `access_log`
+pub static ACCESS_LOG: Object = Object {
+    name: "access_log",
+    about: "One line for each exchange.",
+    later: &["sample", "fields"],
+    fields: &[
+        Field {
+            name: "format",
+            kind: Kind::Choice { now: &["json", "common"], later: &[] },
+            absent: Default("json"),
+            about: "One JSON object a line, or the common log format.",
+        },
+        Field {
+            name: "to",
+            kind: Kind::Text("`stdout` or a file's path (with a `/` in it)"),
+            absent: Default("stdout"),
+            about: "Where to. A file is appended to and reopened on SIGUSR1.",
+        },
+        Field {
+            name: "ring",
+            kind: Kind::Size(16 * KIB, 64 * MIB),
+            absent: Default("256KiB"),
+            about: "Each worker's ring. Lines that don't fit are dropped and counted. Changes need a restart.",
+        },
+    ],
+};
+
+/// All of them, in the order the reference tells of them.
+pub static ALL: &[&Object] = &[
+    &CONFIG,
+    &RUNTIME,
+    &BUFFERS,
+    &ADMIN,
+    &ACCESS_LOG,
+    &LISTENER,
+    &LIMITS,
+    &LISTENER_TIMEOUTS,
+    &SOCKET,
+    &SERVICE,
+    &ENDPOINT_OBJECT,
+    &SERVICE_TIMEOUTS,
+    &POOL,
+    &ROUTE,
+    &SPLIT,
+    &RESPOND,
+    &REDIRECT,
+    &REWRITE,
+    &HEADER_OPS,
+];
