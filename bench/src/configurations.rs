@@ -1,5 +1,5 @@
 //! The same work, written in each proxy's configuration: one worker, no access log, keep-alive upstream, and
-//! X-Forwarded-For, -Proto, -Host, X-Request-Id and Via added to what goes there.
+//! X-Forwarded-For, -Proto, -Host, Forwarded, X-Request-Id and Via added to what goes there.
 
 use std::path::Path;
 
@@ -43,6 +43,7 @@ http {{
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
             proxy_set_header X-Forwarded-Proto $scheme;
             proxy_set_header X-Forwarded-Host $http_host;
+            proxy_set_header Forwarded 'for=$remote_addr;proto=$scheme;host=\"$http_host\"';
             proxy_set_header X-Request-Id $request_id;
             proxy_set_header Via \"1.1 nginx\";
         }}
@@ -73,6 +74,7 @@ frontend web
     bind 127.0.0.1:{port} backlog 4096
     http-request set-header X-Forwarded-Proto http
     http-request set-header X-Forwarded-Host %[req.hdr(host)]
+    http-request set-header Forwarded 'for=%[src];proto=http;host=\"%[req.hdr(host)]\"'
     http-request set-header X-Request-Id %[uuid()]
     http-request set-header Via \"1.1 haproxy\"
     default_backend origin
@@ -109,6 +111,9 @@ pub fn envoy(origin: u16, port: u16) -> String {
               domains: ['*']
               request_headers_to_add:
               - header: {{ key: x-forwarded-host, value: '%REQ(:AUTHORITY)%' }}
+              - header:
+                  key: forwarded
+                  value: for=%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%;proto=http;host=\"%REQ(:AUTHORITY)%\"
               routes:
               - match: {{ prefix: / }}
                 route: {{ cluster: origin }}

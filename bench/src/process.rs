@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 /// Descriptors for each process, where that many are allowed: twice the connections of the idle measurement.
 const DESCRIPTORS_MAX: u32 = 20_000;
 
+const SCRATCH_PREFIX: &str = "ringway-perf-";
+
 /// Of what a program said before it failed, in characters.
 const SAID_MAX: usize = 500;
 
@@ -106,7 +108,16 @@ pub struct Scratch {
 impl Scratch {
     /// An empty folder of this run's own.
     pub fn new() -> Result<Scratch, String> {
-        let path = std::env::temp_dir().join(format!("ringway-perf-{}", std::process::id()));
+        // A run that was killed has left its own.
+        let dead = |name: &str| {
+            let pid = name.strip_prefix(SCRATCH_PREFIX).and_then(|pid| pid.parse::<u32>().ok());
+            pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+        };
+        let entries = std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
+        for left in entries.filter(|entry| entry.file_name().to_str().is_some_and(dead)) {
+            let _ = std::fs::remove_dir_all(left.path());
+        }
+        let path = std::env::temp_dir().join(format!("{SCRATCH_PREFIX}{}", std::process::id()));
         std::fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Scratch { path })
     }

@@ -205,15 +205,18 @@ impl Report {
     fn memory(&self, text: &mut String) {
         line(
             text,
-            "\n| proxy | resident after the run | resident for each idle connection |\n|---|---:|---:|",
+            "\n| proxy | resident after the run | resident for each idle connection | user-space instructions by valgrind: \
+             1k-bare | 1k-browser |\n|---|---:|---:|---:|---:|",
         );
+        let shown = |value: Option<String>| value.unwrap_or_else(|| "-".into());
         for (name, _) in &self.versions {
             let resident = self.resident.iter().find(|(n, _)| n == name);
-            let resident =
-                resident.map_or("-".into(), |(_, bytes)| format!("{:.1} MiB", *bytes as f64 / 1048576.0));
+            let resident = shown(resident.map(|(_, bytes)| format!("{:.1} MiB", *bytes as f64 / 1048576.0)));
             let idle = self.idle.iter().find(|(n, _)| n == name);
-            let idle = idle.map_or("-".into(), |(_, bytes)| format!("{:.2} KiB", bytes / 1024.0));
-            line(text, &format!("| {name} | {resident} | {idle} |"));
+            let idle = shown(idle.map(|(_, bytes)| format!("{:.2} KiB", bytes / 1024.0)));
+            let counted = |scenario| shown(self.by_valgrind(scenario, name).map(|each| format!("{each:.0}")));
+            let (bare, browser) = (counted("1k-bare"), counted("1k-browser"));
+            line(text, &format!("| {name} | {resident} | {idle} | {bare} | {browser} |"));
         }
     }
 
