@@ -3,19 +3,33 @@
 
 use crate::shell::{cargo, output, root, run};
 
-/// Each file and the words after `cargo` that print it.
-const PRINTED: [(&str, &str); 1] = [("docs/ringway.schema.json", "run --quiet --package ringway -- schema")];
+/// Each file and what it should say.
+fn expected() -> [(&'static str, Option<String>); 2] {
+    let schema = output(&mut cargo("run --quiet --package ringway -- schema"));
+    [("docs/ringway.schema.json", schema), ("docs/configuration.md", Some(ringway_config::reference()))]
+}
 
-/// Whether every generated file is what the code prints now.
+/// Whether every generated file is what the code says now, and the page on errors is complete.
 pub fn fresh() -> bool {
-    let stale = |(path, words): &&(&str, &str)| {
-        let kept = std::fs::read_to_string(root().join(path)).unwrap_or_default();
-        let same = output(&mut cargo(words)).is_some_and(|now| now == kept);
+    let mut all_fresh = errors_explained();
+    for (path, now) in expected() {
+        let same = now.is_some() && now == std::fs::read_to_string(root().join(path)).ok();
         println!("{path}: {}", if same { "fresh" } else { "STALE; run `cargo xtask bless`" });
-        !same
-    };
-    let printed_fresh = PRINTED.iter().filter(stale).count() == 0;
-    errors_explained() && printed_fresh
+        all_fresh &= same;
+    }
+    all_fresh
+}
+
+/// Writes every generated file and golden file anew; what changed is for `git diff` to show and a person to judge.
+pub fn bless() -> bool {
+    let mut goldens = cargo("test --package ringway-config --test golden");
+    let mut all_written = run(goldens.env("RINGWAY_BLESS", "1"));
+    for (path, now) in expected() {
+        let written = now.is_some_and(|now| std::fs::write(root().join(path), now).is_ok());
+        println!("{path}: {}", if written { "written" } else { "NOT WRITTEN" });
+        all_written &= written;
+    }
+    all_written
 }
 
 /// Whether `docs/errors.md`, written by hand for its advice, has a row for every reason with its status.
@@ -44,16 +58,6 @@ fn reason_and_status(line: &str) -> Option<(&str, &str)> {
     columns.next()?;
     status.parse::<u16>().ok()?;
     Some((reason.strip_prefix('"')?.strip_suffix('"')?, status))
-}
-
-/// Writes every generated file and golden file anew; what changed is for `git diff` to show and a person to judge.
-pub fn bless() -> bool {
-    let written = PRINTED.iter().all(|(path, words)| {
-        println!("writing {path}");
-        output(&mut cargo(words)).is_some_and(|now| std::fs::write(root().join(path), now).is_ok())
-    });
-    let mut goldens = cargo("test --package ringway-config --package ringway");
-    written && run(goldens.env("BLESS", "1"))
 }
 
 #[cfg(test)]
