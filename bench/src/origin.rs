@@ -1,0 +1,63 @@
+//! The origin: nginx with bodies in memory or by sendfile, the same one for every proxy.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::Options;
+use crate::process::{Process, free_port, program};
+
+/// The running origin.
+pub struct Origin {
+    /// Where it serves.
+    pub port: u16,
+    _process: Process,
+}
+
+/// Headers whose presence the origin reports at `/echo`, to show that the work is the same.
+pub const REPORTED: [&str; 6] =
+    ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Request-Id", "Via", "Forwarded"];
+
+/// Starts it on the load's core.
+pub fn start(options: &Options, folder: &Path) -> Result<Origin, String> {
+    let files = folder.join("files");
+    std::fs::create_dir_all(&files).map_err(|error| error.to_string())?;
+    for (name, size) in [("64k", 64 << 10), ("1m", 1 << 20)] {
+        std::fs::write(files.join(name), vec![b'x'; size]).map_err(|error| error.to_string())?;
+    }
+    let port = free_port()?;
+    let file = folder.join("origin.conf");
+    std::fs::write(&file, configuration(folder, &files, port)).map_err(|error| error.to_string())?;
+    let nginx = program("nginx").ok_or("the origin is nginx: apt-get install nginx-light")?;
+    let words = [nginx.display().to_string(), "-c".to_owned(), file.display().to_string()];
+    let mut process = Process::start(options.load_core, "origin", folder, &words)?;
+    process.wait_for(port, Duration::from_secs(10)).map_err(|error| format!("origin: {error}"))?;
+    Ok(Origin { port, _process: process })
+}
+
+fn configuration(folder: &Path, files: &Path, port: u16) -> String {
+    let (head, files, body) =
+        (crate::configurations::nginx_head(folder, "origin"), files.display(), "x".repeat(1024));
+    let present: String = REPORTED
+        .iter()
+        .map(|name| format!("{name}=$http_{}\\n", name.to_lowercase().replace('-', "_")))
+        .collect();
+    format!(
+        "{head}
+http {{
+    access_log off;
+    default_type text/plain;
+    sendfile on;
+    keepalive_timeout 600s;
+    keepalive_requests 1000000000;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        root {files};
+        location / {{ return 200 '{body}'; }}
+        location = /echo {{ return 200 '{present}'; }}
+        location = /64k {{ }}
+        location = /1m {{ }}
+    }}
+}}
+"
+    )
+}

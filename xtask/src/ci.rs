@@ -1,0 +1,146 @@
+//! `cargo xtask ci`: every check a change must pass, in the order in which they fail fastest.
+//!
+//! All steps run even when one fails, so that one run shows everything.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+
+use crate::shell::{cargo, run as passes};
+use crate::{deny, fuzz, generated, source};
+
+/// What to leave out.
+#[derive(Args)]
+pub struct Options {
+    /// Steps not to run, for a caller that has run them already
+    #[arg(long, value_delimiter = ',', value_name = "STEP")]
+    skip: Vec<Step>,
+    /// Only these steps
+    #[arg(long, value_delimiter = ',', value_name = "STEP", conflicts_with = "skip")]
+    only: Vec<Step>,
+}
+
+/// Runs the chosen steps, prints a summary, and says whether none failed.
+pub fn run(options: &Options) -> bool {
+    let chosen = |step: &&Step| match options.only.as_slice() {
+        [] => !options.skip.contains(step),
+        only => only.contains(step),
+    };
+    let ended: Vec<Ended> = Step::value_variants().iter().filter(chosen).map(|&step| timed(step)).collect();
+    println!("\n== summary");
+    ended.iter().for_each(|step| println!("{step}"));
+    let failed = ended.iter().filter(|step| matches!(step.outcome, Outcome::Failed)).count();
+    println!("xtask ci: {}", if failed == 0 { "ok".to_owned() } else { format!("{failed} failed") });
+    failed == 0
+}
+
+/// In the order they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Step {
+    /// Formatting
+    Fmt,
+    /// `unsafe` stands in runtime/ only
+    Unsafe,
+    /// Lints, warnings as errors
+    Clippy,
+    /// Tests of every crate but the end-to-end ones
+    Tests,
+    /// End-to-end tests on io_uring
+    #[value(name = "e2e-io_uring")]
+    E2eIoUring,
+    /// End-to-end tests on epoll
+    E2eEpoll,
+    /// API documentation, warnings as errors
+    Docs,
+    /// Schema and configuration reference are what the code says
+    Generated,
+    /// Advisories, licences, duplicates, sources
+    Deny,
+    /// Each fuzz target for a short while
+    Fuzz,
+}
+
+/// How a step ended.
+pub enum Outcome {
+    /// Well.
+    Passed,
+    /// Badly; its output says how.
+    Failed,
+    /// It cannot run here, and why.
+    Skipped(&'static str),
+}
+
+impl From<bool> for Outcome {
+    fn from(passed: bool) -> Outcome {
+        if passed { Outcome::Passed } else { Outcome::Failed }
+    }
+}
+
+struct Ended {
+    step: Step,
+    outcome: Outcome,
+    took: Duration,
+}
+
+fn timed(step: Step) -> Ended {
+    println!("\n== {}", step.name());
+    let started = Instant::now();
+    let outcome = step.run();
+    let ended = Ended { step, outcome, took: started.elapsed() };
+    println!("{ended}");
+    ended
+}
+
+impl Step {
+    fn run(self) -> Outcome {
+        match self {
+            Step::Fmt => passes(&mut cargo("fmt --all --check")).into(),
+            Step::Unsafe => source::unsafe_stays_in_runtime().into(),
+            Step::Clippy => passes(&mut cargo("clippy --workspace --all-targets -- -D warnings")).into(),
+            Step::Tests => {
+                passes(&mut cargo("test --workspace --exclude ringway-tests --no-fail-fast")).into()
+            }
+            Step::E2eIoUring if !io_uring_works() => Outcome::Skipped("io_uring is refused here"),
+            Step::E2eIoUring => passes(&mut end_to_end("io_uring")).into(),
+            Step::E2eEpoll => passes(&mut end_to_end("epoll")).into(),
+            Step::Docs => {
+                let mut doc = cargo("doc --workspace --no-deps");
+                passes(doc.env("RUSTDOCFLAGS", "-D warnings")).into()
+            }
+            Step::Generated => generated::fresh().into(),
+            Step::Deny => deny::check(),
+            Step::Fuzz => fuzz::smoke(),
+        }
+    }
+
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+fn end_to_end(backend: &str) -> Command {
+    let mut command = cargo("test --package ringway-tests --no-fail-fast");
+    command.env("RINGWAY_TEST_BACKEND", backend);
+    command
+}
+
+/// A guess from outside; whether the ring really works is for the tests that asked for it to say.
+fn io_uring_works() -> bool {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let release = read("/proc/sys/kernel/osrelease");
+    let mut numbers = release.split(['.', '-']).map(|number| number.trim().parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    version >= (6, 1) && read("/proc/sys/kernel/io_uring_disabled").trim() != "2"
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:<14} {:>7.1} s  ", self.step.name(), self.took.as_secs_f64())?;
+        match self.outcome {
+            Outcome::Passed => f.write_str("passed"),
+            Outcome::Failed => f.write_str("FAILED"),
+            Outcome::Skipped(why) => write!(f, "skipped: {why}"),
+        }
+    }
+}
