@@ -200,7 +200,7 @@ mod tests {
             counters: vec![("connections", 7)],
         };
         Sources {
-            status: Arc::new(Status::new(json!({ "role": "gateway" }))),
+            status: Arc::new(Status::new(json!({ "role": "gateway" }), Duration::ZERO)),
             workers: Arc::new(move || vec![worker.clone()]),
             metrics: Arc::new(|out| out.push_str("ringway_requests_total 3\n")),
             version: "1.2.3",

@@ -70,7 +70,7 @@ impl Background {
     /// Starts the threads. The admin API answers from now on, `/readyz` with 503 until [`Background::announce`].
     pub fn start(parts: Parts) -> io::Result<Background> {
         let handles = parts.engine.handles();
-        let status = Arc::new(Status::new(shown(&parts.config)));
+        let status = Arc::new(Status::new(shown(&parts.config), parts.config.drain_timeout));
         let log = start_log(&parts.config, parts.log_rings)?;
         if let Some(log) = &log {
             handles.wake_for_logs(log.control().thread());
@@ -141,10 +141,11 @@ impl Background {
         }
     }
 
-    /// From now on `/readyz` says 503.
-    pub fn draining(&self) {
+    /// From now on `/readyz` says 503. Returns how long a drain may take.
+    pub fn draining(&self) -> Duration {
         self.status.enter(Phase::Draining);
         systemd::stopping("Draining");
+        self.status.drain_timeout()
     }
 
     /// Ends the threads, what is left of the access log written. Bounded, whatever they are stuck in.

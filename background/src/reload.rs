@@ -250,7 +250,7 @@ impl Thread {
         self.parts.dns.want(dns::names(&config));
         self.parts.dns.tell_all(&self.parts.sink);
         self.redirect_log(&config);
-        let generation = self.parts.status.applied((candidate.shown)(&config));
+        let generation = self.parts.status.applied((candidate.shown)(&config), config.drain_timeout);
         self.parts.running = config;
         self.parts.text = text;
         say::info(describe(generation, &applied, began.elapsed()));
@@ -371,7 +371,7 @@ mod tests {
             let folder = tempfile::tempdir().expect("a folder");
             let path = folder.path().join("gateway.yaml");
             fs::write(&path, "1 1").expect("written");
-            let status = Arc::new(Status::new(json!(1)));
+            let status = Arc::new(Status::new(json!(1), Duration::ZERO));
             status.enter(Phase::Serving);
             let applied = Arc::new(Mutex::new(Vec::new()));
             let record = Arc::clone(&applied);

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -35,6 +35,7 @@ pub struct Status {
 #[derive(Debug)]
 struct Shown {
     config: Value,
+    drain_timeout: Duration,
     applied_at: SystemTime,
     failure: Option<Failure>,
 }
@@ -50,8 +51,8 @@ pub struct Failure {
 
 impl Status {
     /// The first configuration is generation 1.
-    pub fn new(config: Value) -> Status {
-        let shown = Shown { config, applied_at: SystemTime::now(), failure: None };
+    pub fn new(config: Value, drain_timeout: Duration) -> Status {
+        let shown = Shown { config, drain_timeout, applied_at: SystemTime::now(), failure: None };
         Status {
             phase: AtomicU8::new(Phase::Starting as u8),
             generation: AtomicU64::new(1),
@@ -75,8 +76,8 @@ impl Status {
     }
 
     /// A new configuration runs: counts it, shows it, forgets the failure before. Returns its generation.
-    pub fn applied(&self, config: Value) -> u64 {
-        *self.shown() = Shown { config, applied_at: SystemTime::now(), failure: None };
+    pub fn applied(&self, config: Value, drain_timeout: Duration) -> u64 {
+        *self.shown() = Shown { config, drain_timeout, applied_at: SystemTime::now(), failure: None };
         self.generation.fetch_add(1, Relaxed) + 1
     }
 
@@ -99,6 +100,11 @@ impl Status {
     /// The running configuration as JSON, secrets redacted.
     pub fn config(&self) -> Value {
         self.shown().config.clone()
+    }
+
+    /// How long a stop waits, as the running configuration has it.
+    pub fn drain_timeout(&self) -> Duration {
+        self.shown().drain_timeout
     }
 
     /// Why the last reload failed, if it did.
@@ -187,12 +193,12 @@ mod tests {
 
     #[test]
     fn a_failed_reload_is_described_until_the_next_good_one() {
-        let status = Status::new(json!({}));
+        let status = Status::new(json!({}), Duration::ZERO);
         status.enter(Phase::Serving);
         status.failed("gateway.yaml:3:1: unknown field\n".into());
         assert!(status.describe().starts_with("ready, configuration 1\n"));
         assert!(status.describe().contains("gateway.yaml:3:1: unknown field"));
-        assert_eq!(status.applied(json!({"role": "gateway"})), 2);
+        assert_eq!(status.applied(json!({"role": "gateway"}), Duration::ZERO), 2);
         assert_eq!(status.describe(), "ready, configuration 2\n");
         let mut text = String::new();
         status.metrics(&mut text);
@@ -202,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_drain_is_never_undone() {
-        let status = Status::new(json!({}));
+        let status = Status::new(json!({}), Duration::ZERO);
         status.enter(Phase::Draining);
         status.enter(Phase::Serving);
         assert_eq!(status.phase(), Phase::Draining);
