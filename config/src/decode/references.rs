@@ -1,0 +1,48 @@
+//! What is there and serves nobody.
+
+use std::collections::HashSet;
+
+use crate::diagnostic::Diagnostic;
+use crate::model::{Action, Listener, Route, Service};
+
+use super::fields::Fields;
+use super::{Placed, Sink, route_id, service_id};
+
+/// Warns of services without a route and routes without a listener. Only where nothing was wrong: else a reference
+/// that failed would be told twice.
+pub(super) fn check(
+    config: &Fields<'_>,
+    services: &[Placed<Service>],
+    routes: &[Placed<Route>],
+    listeners: &[Placed<Listener>],
+    sink: &mut Sink,
+) {
+    if sink.has_errors() {
+        return;
+    }
+    if routes.is_empty() {
+        let diagnostic = Diagnostic::warning("no-routes", config.key_place("routes"), "there are no routes");
+        sink.push(diagnostic.help("every request will be answered 404"));
+    }
+    let used: HashSet<_> = routes
+        .iter()
+        .filter_map(|route| match &route.value.action {
+            Action::Forward(forward) => Some(forward.split.iter().map(|(id, _)| *id)),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    for (index, service) in services.iter().enumerate() {
+        if !used.contains(&service_id(index)) {
+            let message = format!("no route leads to the service `{}`", service.value.name);
+            sink.push(Diagnostic::warning("unused-service", service.place, message));
+        }
+    }
+    let served: HashSet<_> = listeners.iter().flat_map(|listener| &listener.value.routes).collect();
+    for (index, route) in routes.iter().enumerate() {
+        if !served.contains(&route_id(index)) {
+            let message = format!("no listener serves the route `{}`", route.value.name);
+            sink.push(Diagnostic::warning("unused-route", route.place, message));
+        }
+    }
+}

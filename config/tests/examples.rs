@@ -1,0 +1,58 @@
+//! Every example is right and says nothing questionable.
+
+use std::path::Path;
+
+use ringway_config::model::{Action, Address, Config, Role};
+
+fn example(name: &str) -> Config {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
+    match ringway_config::load(&path, &|_| None) {
+        Ok(loaded) => {
+            assert!(loaded.warnings.is_empty(), "{}", loaded.report());
+            loaded.config
+        }
+        Err(report) => panic!("{report}"),
+    }
+}
+
+#[test]
+fn every_example_is_checked_here() {
+    let mut names: Vec<String> = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["demo.yaml", "gateway.yaml", "minimal.yaml", "sidecar.yaml", "unix.yaml"]);
+}
+
+#[test]
+fn the_demo_has_its_three_services_and_routes() {
+    let config = example("demo.yaml");
+    let names: Vec<&str> = config.services.iter().map(|service| service.name.as_str()).collect();
+    assert_eq!(names, ["hello", "orders", "orders-next"]);
+    assert_eq!(config.listeners[0].address, Address::Ip("127.0.0.1:8080".parse().unwrap()));
+    assert_eq!(config.listeners[0].routes.len(), config.routes.len());
+    let Action::Forward(split) = &config.routes[1].action else { panic!() };
+    let weights: Vec<u32> = split.split.iter().map(|(_, weight)| *weight).collect();
+    assert_eq!(weights, [90, 10]);
+}
+
+#[test]
+fn the_gateway_serves_two_listeners() {
+    let config = example("gateway.yaml");
+    assert_eq!(config.role, Role::Gateway);
+    assert_eq!(config.listeners.len(), 2);
+    assert_eq!(config.runtime.workers, None);
+}
+
+#[test]
+fn the_sidecar_has_one_unpinned_worker() {
+    let config = example("sidecar.yaml");
+    assert_eq!((config.runtime.workers, config.runtime.pin), (Some(1), false));
+}
+
+#[test]
+fn the_small_ones_are_small() {
+    assert_eq!(example("minimal.yaml").routes[0].name, "route-1");
+    assert!(matches!(example("unix.yaml").listeners[0].address, Address::Unix(_)));
+}
