@@ -43,8 +43,8 @@ pub struct Parts {
     pub path: PathBuf,
     /// What the engine was started with.
     pub config: Config,
-    /// The bytes `config` was made from.
-    pub text: Vec<u8>,
+    /// The text `config` was made from.
+    pub text: String,
     /// Running.
     pub engine: Arc<Engine>,
     /// The engine's access log rings, empty when there is no access log.
@@ -101,7 +101,7 @@ impl Background {
         let reloader = Reloader::start(reload::Parts {
             path: parts.path,
             running: parts.config,
-            text: parts.text,
+            text: parts.text.into_bytes(),
             load: Box::new(load),
             apply: Box::new(move |config| engine.apply(config)),
             status: Arc::clone(&status),
@@ -188,10 +188,17 @@ fn start_runtime(
     })
 }
 
-fn load(_path: &Path) -> Result<Candidate, String> {
-    Err("awaiting config".into())
+/// `${VAR}` as the process's environment has it.
+fn load(path: &Path) -> Result<Candidate, String> {
+    match ringway_config::load(path, &|name| std::env::var(name).ok()) {
+        Ok(loaded) => {
+            let warnings = loaded.report().render();
+            Ok(Candidate { config: loaded.config, warnings, shown })
+        }
+        Err(report) => Err(report.render()),
+    }
 }
 
-fn shown(_config: &Config) -> Value {
-    Value::Null
+fn shown(config: &Config) -> Value {
+    ringway_config::config_as_json(config)
 }

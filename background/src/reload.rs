@@ -35,6 +35,7 @@ const LOOK_WHEN_BLIND: Duration = Duration::from_secs(2);
 const NAMES_PATIENCE: Duration = Duration::from_secs(2);
 /// Orders waiting. One more is not needed: what waits reads the newest file.
 const ORDERS_MAX: usize = 4;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What the thread works with.
 pub(crate) struct Parts {
@@ -182,7 +183,7 @@ impl Thread {
     /// SIGHUP. The service manager waits for an answer whatever becomes of it.
     fn asked(&mut self) {
         systemd::reloading();
-        match fs::read(&self.parts.path) {
+        match read(&self.parts.path) {
             Ok(text) if text == self.parts.text => {
                 self.unchanged();
                 say::info("asked to reload: the configuration file is what runs, nothing to do");
@@ -195,7 +196,7 @@ impl Thread {
 
     /// The watch. What was tried before isn't tried again.
     fn changed(&mut self) {
-        match fs::read(&self.parts.path) {
+        match read(&self.parts.path) {
             Ok(text) if text == self.parts.text => self.unchanged(),
             Ok(text) if text == self.tried => {}
             Ok(text) => {
@@ -295,6 +296,15 @@ impl Thread {
     }
 }
 
+/// As `config` keeps texts: without the byte order mark.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = fs::read(path)?;
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
+    Ok(bytes)
+}
+
 fn describe(generation: u64, applied: &Applied, took: Duration) -> String {
     let mut text = format!("configuration {generation} runs, after {} ms", took.as_millis());
     for (word, names) in [("opened", &applied.opened), ("closed", &applied.closed)] {
@@ -314,6 +324,7 @@ fn keep_running(config: &mut Config, running: &Config, has_log_rings: bool) -> V
             kept.push(name);
         }
     }
+    keep(&mut config.role, &running.role, "role", &mut kept);
     let (new, old) = (&mut config.runtime, &running.runtime);
     keep(&mut new.workers, &old.workers, "runtime.workers", &mut kept);
     keep(&mut new.backend, &old.backend, "runtime.backend", &mut kept);
@@ -363,8 +374,11 @@ mod tests {
         folder: tempfile::TempDir,
         reloader: Reloader,
         status: Arc<Status>,
-        applied: Arc<Mutex<Vec<(Option<u16>, u64)>>>,
+        applied: Arc<Mutex<Vec<Seen>>>,
     }
+
+    /// Workers and seconds to drain.
+    type Seen = (Option<u16>, u64);
 
     impl Bench {
         fn start() -> Bench {
@@ -419,7 +433,7 @@ mod tests {
             }
         }
 
-        fn applied(&self) -> Vec<(Option<u16>, u64)> {
+        fn applied(&self) -> Vec<Seen> {
             self.applied.lock().expect("a record").clone()
         }
     }

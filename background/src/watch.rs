@@ -180,7 +180,9 @@ mod tests {
 
     fn watch(path: &Path) -> (Watch, Receiver<()>) {
         let (sender, changes) = channel();
-        let watch = Watch::start(path, move || drop(sender.send(())));
+        let watch = Watch::start(path, move || {
+            let _ = sender.send(());
+        });
         assert!(!watch.is_blind());
         (watch, changes)
     }

@@ -9,11 +9,11 @@ use std::thread;
 
 use ringway_background::background::{Background, Parts};
 use ringway_background::{admin, say};
+use ringway_config::Loaded;
 use ringway_config::model::{Address, Config};
 use ringway_engine::engine::{DrainOutcome, Engine, Handles, Inherited, StartError};
 
 use crate::end::{Code, Ended, Failure};
-use crate::files::Loaded;
 use crate::signals::{Event, Events};
 
 /// Running.
@@ -25,7 +25,8 @@ pub struct Gateway {
 impl Gateway {
     /// Binds everything, starts everything. `path` is watched from now on.
     pub fn start(path: &Path, loaded: Loaded, sockets: Vec<OwnedFd>) -> Result<Gateway, Failure> {
-        let Loaded { config, text } = loaded;
+        let Loaded { config, source, .. } = loaded;
+        let text = source.text.to_string();
         let admin = bind_admin(config.admin.address)?;
         let inherited = sockets.into_iter().map(|fd| Inherited { fd }).collect();
         let mut engine = Engine::start(&config, inherited).map_err(|error| not_started(path, error))?;
@@ -34,9 +35,17 @@ impl Gateway {
         let banner = banner(&config, &engine.handles());
         let path = path.to_owned();
         let version = env!("CARGO_PKG_VERSION");
+        let background = Background::start(Parts {
+            path,
+            config,
+            text,
+            engine: Arc::clone(&engine),
+            log_rings,
+            admin,
+            version,
+        });
         let background =
-            Background::start(Parts { path, config, text, engine: Arc::clone(&engine), log_rings, admin, version });
-        let background = background.map_err(|error| Failure::system("cannot start the background", &error))?;
+            background.map_err(|error| Failure::system("cannot start the background", &error))?;
         let announced = background.announce(banner);
         announced.map_err(|error| Failure::system("cannot start a thread", &error))?;
         Ok(Gateway { engine, background })
@@ -92,7 +101,9 @@ fn say_drained(outcome: DrainOutcome) {
 
 fn bind_admin(address: SocketAddr) -> Result<std::net::TcpListener, Failure> {
     admin::bind(address).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => Failure::new(Code::Unavailable, taken("the admin API", &address.to_string())),
+        io::ErrorKind::AddrInUse => {
+            Failure::new(Code::Unavailable, taken("the admin API", &address.to_string()))
+        }
         _ => Failure::new(Code::System, format!("the admin API cannot listen on {address}: {error}")),
     })
 }

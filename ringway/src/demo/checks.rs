@@ -29,7 +29,9 @@ pub fn all(ports: &Ports, path: &Path) -> Result<(), String> {
     ];
     let failed: Vec<String> = results
         .into_iter()
-        .filter_map(|(what, result)| result.err().map(|why| format!("the demo's check failed: {what}: {why}")))
+        .filter_map(|(what, result)| {
+            result.err().map(|why| format!("the demo's check failed: {what}: {why}"))
+        })
         .collect();
     if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
 }

@@ -11,11 +11,9 @@ use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Sender;
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread;
 use std::time::{Duration, Instant};
-
-use ringway_background::say;
 
 use crate::cli;
 use crate::end::{Code, Ended, Failure, print};
@@ -33,9 +31,11 @@ pub fn demo(args: &cli::Demo) -> Ended {
     for (name, port) in ORIGINS.iter().zip(ports.origins) {
         origin::start(name, port).map_err(|error| taken(port, &error))?;
     }
-    let folder = Folder::create().map_err(|error| Failure::system("cannot make a temporary folder", &error))?;
+    let folder =
+        Folder::create().map_err(|error| Failure::system("cannot make a temporary folder", &error))?;
     let path = folder.path.join("demo.yaml");
-    fs::write(&path, ports.apply(CONFIG)).map_err(|error| Failure::system("cannot write demo.yaml", &error))?;
+    fs::write(&path, ports.apply(CONFIG))
+        .map_err(|error| Failure::system("cannot write demo.yaml", &error))?;
 
     let loaded = files::load(&path)?;
     let gateway = Gateway::start(&path, loaded, Vec::new()).map_err(with_port_advice)?;
@@ -58,11 +58,9 @@ impl Ports {
     fn new(first: Option<u16>) -> Ports {
         match first {
             None => Ports { gateway: 8080, admin: 9901, origins: [9101, 9102, 9103] },
-            Some(first) => Ports {
-                gateway: first,
-                admin: first + 1,
-                origins: [first + 2, first + 3, first + 4],
-            },
+            Some(first) => {
+                Ports { gateway: first, admin: first + 1, origins: [first + 2, first + 3, first + 4] }
+            }
         }
     }
 
@@ -143,29 +141,36 @@ Ctrl-C ends it.
     )
 }
 
-type Checked = JoinHandle<Result<(), String>>;
+/// What the checks found, once they are made.
+type Checked = Receiver<Result<(), String>>;
 
 /// On a thread beside the gateway's: checks, waits for the rest of the time, stops.
-fn check_then_stop(how_long: Duration, ports: Ports, path: PathBuf, stop: Sender<Event>) -> io::Result<Checked> {
+fn check_then_stop(
+    how_long: Duration,
+    ports: Ports,
+    path: PathBuf,
+    stop: Sender<Event>,
+) -> io::Result<Checked> {
     let end = Instant::now() + how_long;
+    let (found, checked) = channel();
     thread::Builder::new().name("ringway-checks".into()).spawn(move || {
-        let checked = checks::all(&ports, &path);
+        // Nobody listens once the demo was stopped by hand.
+        let _ = found.send(checks::all(&ports, &path));
         thread::sleep(end.saturating_duration_since(Instant::now()));
         let _ = stop.send(Event::Stop);
-        checked
-    })
+    })?;
+    Ok(checked)
 }
 
 fn verdict(checked: io::Result<Checked>) -> Ended {
     let checked = checked.map_err(|error| Failure::system("cannot start a thread", &error))?;
-    if !checked.is_finished() {
-        say::info("stopped before everything was checked");
-        return Ok(());
-    }
-    match checked.join() {
+    match checked.try_recv() {
         Ok(Ok(())) => print("Everything the demo offers was checked and works.\n"),
         Ok(Err(failed)) => Err(Failure::new(Code::CheckFailed, failed)),
-        Err(_) => Err(Failure::new(Code::CheckFailed, "the checks broke off")),
+        Err(TryRecvError::Empty) => print("Stopped before everything was checked.\n"),
+        Err(TryRecvError::Disconnected) => {
+            Err(Failure::new(Code::CheckFailed, "the demo's checks broke off"))
+        }
     }
 }
 
@@ -182,7 +187,9 @@ fn taken(port: u16, error: &io::Error) -> Failure {
 
 fn with_port_advice(mut failure: Failure) -> Failure {
     if failure.code == Code::Unavailable {
-        failure.message.push_str("\n  To use other ports: ringway demo --port 18080 (that one and the four after it)");
+        failure
+            .message
+            .push_str("\n  To use other ports: ringway demo --port 18080 (that one and the four after it)");
     }
     failure
 }
