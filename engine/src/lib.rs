@@ -3,6 +3,10 @@
 //! Codecs, routing, policies and balancing are pure: bytes or values in, decisions out, `now` passed in.
 //! Only `snapshot` knows config types.
 
+pub mod balance;
 pub mod engine;
+pub mod explain;
+pub mod routing;
+pub mod snapshot;
 
-pub use engine::{ApplyError, Applied, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo};
+pub use engine::{Applied, ApplyError, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo};

@@ -1,0 +1,72 @@
+//! Query parameters, compared after percent-decoding without decoding into anything.
+
+/// Whether `query` (without `?`) has a parameter called `name`, of that value if one is given.
+///
+/// One pass over the query; the work is linear in its length.
+pub(super) fn has_parameter(query: &[u8], name: &[u8], value: Option<&[u8]>) -> bool {
+    query.split(|&b| b == b'&').filter(|piece| !piece.is_empty()).any(|piece| {
+        let (n, v) = match memchr::memchr(b'=', piece) {
+            Some(at) => (&piece[..at], &piece[at + 1..]),
+            None => (piece, &piece[piece.len()..]),
+        };
+        decodes_to(n, name) && value.is_none_or(|value| decodes_to(v, value))
+    })
+}
+
+/// `%41` is `A`, `+` is a space, a `%` without two hex digits stands for itself.
+fn decodes_to(raw: &[u8], plain: &[u8]) -> bool {
+    let mut at = 0;
+    for &want in plain {
+        let byte = match (raw.get(at), raw.get(at + 1), raw.get(at + 2)) {
+            (None, _, _) => return false,
+            (Some(b'%'), Some(&high), Some(&low)) => match (hex(high), hex(low)) {
+                (Some(high), Some(low)) => {
+                    at += 2;
+                    high << 4 | low
+                }
+                _ => b'%',
+            },
+            (Some(b'+'), _, _) => b' ',
+            (Some(&byte), _, _) => byte,
+        };
+        if byte != want {
+            return false;
+        }
+        at += 1;
+    }
+    at == raw.len()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    (digit as char).to_digit(16).map(|d| d as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_parameter;
+
+    #[test]
+    fn parameters_are_compared_after_decoding() {
+        for (query, name, value, holds) in [
+            ("a=1&b=2", "b", Some("2"), true),
+            ("a=1&b=2", "b", Some("1"), false),
+            ("a=1&a=2", "a", Some("2"), true),
+            ("a", "a", None, true),
+            ("a", "a", Some(""), true),
+            ("a=", "a", Some(""), true),
+            ("", "a", None, false),
+            ("", "", None, false),
+            ("a=x%20y+z", "a", Some("x y z"), true),
+            ("%61=%4a", "a", Some("J"), true),
+            ("a=%2", "a", Some("%2"), true),
+            ("a=%zz", "a", Some("%zz"), true),
+            ("a=b=c", "a", Some("b=c"), true),
+            ("a=1", "a", Some("12"), false),
+            ("a=12", "a", Some("1"), false),
+            ("ab=1", "a", None, false),
+        ] {
+            let found = has_parameter(query.as_bytes(), name.as_bytes(), value.map(str::as_bytes));
+            assert_eq!(found, holds, "{query} {name} {value:?}");
+        }
+    }
+}

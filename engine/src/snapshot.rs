@@ -1,0 +1,256 @@
+//! The configuration as it runs: compiled once, shared by all workers, never changed.
+//!
+//! This is the only place on the way to the request path that knows configuration types; what it makes of them are
+//! plans, which hold bytes and tables ready for use. State that outlives a snapshot (pools, health, balance) is kept
+//! by each worker, keyed by a service's name and an endpoint's address. Only what lives as long as an exchange holds
+//! a snapshot, so that an old one is soon dropped.
+
+mod action;
+mod header_plan;
+mod plan;
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway_config::model;
+
+use crate::balance::{Address, Policy};
+use crate::routing::{Condition, HostRule, PathFill, PathRule, RouteId, RouteRule, Router, Segment};
+
+pub use action::{ActionPlan, ForwardPlan, Origin, RedirectPlan, RespondPlan, Split};
+pub use header_plan::HeaderPlan;
+pub use plan::{
+    EndpointPlan, EndpointTarget, ErrorFormat, Limits, ListenerPlan, PoolPlan, RoutePlan, ServiceId,
+    ServicePlan, SocketPlan, Timeouts,
+};
+
+/// All that a worker needs to serve. `Send + Sync`, no interior mutability.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts up with every configuration applied.
+    pub generation: u64,
+    /// In the order written.
+    pub listeners: Box<[ListenerPlan]>,
+    /// By [`RouteId`].
+    pub routes: Box<[RoutePlan]>,
+    /// By [`ServiceId`], sorted by name.
+    pub services: Box<[ServicePlan]>,
+}
+
+const _: () = {
+    const fn shared_by_workers<T: Send + Sync>() {}
+    shared_by_workers::<Snapshot>();
+};
+
+impl Snapshot {
+    /// Compiles a validated configuration. Takes time with its size (10 000 routes: tens of milliseconds): not for workers.
+    pub fn compile(config: &model::Config, generation: u64) -> Snapshot {
+        let routes: Box<[RoutePlan]> =
+            config.routes.iter().enumerate().map(|(place, route)| route_plan(place as u32, route)).collect();
+        let listeners = config.listeners.iter().map(|listener| listener_plan(listener, &routes)).collect();
+        Snapshot {
+            generation,
+            listeners,
+            routes,
+            services: config.services.iter().map(service_plan).collect(),
+        }
+    }
+
+    /// The listener of this name.
+    pub fn listener(&self, name: &str) -> Option<&ListenerPlan> {
+        self.listeners.iter().find(|listener| *listener.name == *name)
+    }
+
+    /// The service of this name.
+    pub fn service_named(&self, name: &str) -> Option<&ServicePlan> {
+        self.services.binary_search_by(|service| (*service.name).cmp(name)).ok().map(|at| &self.services[at])
+    }
+
+    /// What a route does.
+    #[inline]
+    pub fn route(&self, id: RouteId) -> &RoutePlan {
+        &self.routes[id.0 as usize]
+    }
+
+    /// A service some route leads to.
+    #[inline]
+    pub fn service(&self, id: ServiceId) -> &ServicePlan {
+        &self.services[id.0 as usize]
+    }
+}
+
+fn listener_plan(listener: &model::Listener, routes: &[RoutePlan]) -> ListenerPlan {
+    let mut own: Vec<RouteId> = listener.routes.iter().map(|id| RouteId(id.0)).collect();
+    own.sort_unstable();
+    own.dedup();
+    own.retain(|id| (id.0 as usize) < routes.len());
+    ListenerPlan {
+        name: listener.name.as_str().into(),
+        address: address(&listener.address),
+        router: Router::new(own.iter().map(|id| &routes[id.0 as usize].rule)),
+        routes: own.into(),
+        proxy_protocol: listener.proxy_protocol.clone().into(),
+        trusted_hops: listener.trusted_hops.clone().into(),
+        limits: Limits {
+            connections_max: listener.limits.connections,
+            connections_per_second_max: listener.limits.connection_rate,
+            head_bytes_max: listener.limits.head,
+            headers_max: listener.limits.headers,
+            target_bytes_max: listener.limits.target,
+            body_bytes_max: listener.limits.body.unwrap_or(u64::MAX),
+            requests_max: listener.limits.requests.unwrap_or(u32::MAX),
+        },
+        timeouts: Timeouts {
+            head_ms: ms(listener.timeouts.head),
+            idle_ms: ms(listener.timeouts.idle),
+            rate_bytes_per_second_min: listener.timeouts.min_rate,
+            tunnel_idle_ms: ms(listener.timeouts.tunnel_idle),
+            linger_ms: ms(listener.timeouts.linger),
+        },
+        socket: SocketPlan {
+            backlog: listener.socket.backlog,
+            receive_buffer_bytes: listener.socket.receive_buffer,
+            send_buffer_bytes: listener.socket.send_buffer,
+        },
+        upgrades: listener.upgrades.iter().map(|name| name.as_bytes().into()).collect(),
+        allow_underscores: listener.underscores,
+        merge_slashes: listener.merge_slashes,
+        allow_connect: listener.connect,
+        allow_trace: listener.trace,
+        errors: match listener.errors {
+            model::ErrorFormat::Problem => ErrorFormat::Problem,
+            model::ErrorFormat::Text => ErrorFormat::Text,
+        },
+    }
+}
+
+fn route_plan(place: u32, route: &model::Route) -> RoutePlan {
+    let rule = RouteRule {
+        route: RouteId(place),
+        hosts: route.hosts.iter().map(host_rule).collect(),
+        path: path_rule(&route.path),
+        methods: route.methods.clone(),
+        headers: route.headers.iter().map(condition).collect(),
+        query: route.query.iter().map(condition).collect(),
+    };
+    let fill = |template: &model::PathTemplate| PathFill::new(&segments(&template.0), &rule.path);
+    let action = match &route.action {
+        model::Action::Forward(forward) => ActionPlan::Forward(ForwardPlan {
+            split: Split::new(forward.split.iter().map(|(service, weight)| (ServiceId(service.0), *weight))),
+            rewrite_path: forward.rewrite_path.as_ref().map(fill),
+            rewrite_host: forward.rewrite_host.as_ref().map(|host| host.as_bytes().into()),
+            timeout_ms: forward.timeout.map(ms),
+        }),
+        model::Action::Respond(respond) => {
+            ActionPlan::Respond(RespondPlan::new(respond.status, &respond.content_type, &respond.body))
+        }
+        model::Action::Redirect(redirect) => ActionPlan::Redirect(RedirectPlan {
+            status: redirect.status,
+            https: redirect.scheme.as_deref().map(|scheme| scheme == "https"),
+            host: redirect.host.as_ref().map(|host| host.as_bytes().into()),
+            port: redirect.port,
+            path: redirect.path.as_ref().map(fill),
+        }),
+    };
+    RoutePlan {
+        name: route.name.as_str().into(),
+        action,
+        request_headers: header_plan(&route.request_headers),
+        response_headers: header_plan(&route.response_headers),
+        allow_encoded_slashes: route.encoded_slashes,
+        body_bytes_max: route.body_limit,
+        rule,
+    }
+}
+
+fn service_plan(service: &model::Service) -> ServicePlan {
+    ServicePlan {
+        name: service.name.as_str().into(),
+        endpoints: service.endpoints.iter().map(endpoint_plan).collect(),
+        policy: match service.balance {
+            model::Balance::RoundRobin => Policy::RoundRobin,
+            model::Balance::LeastRequest => Policy::LeastRequest,
+            model::Balance::PeakEwma => Policy::PeakEwma,
+            model::Balance::Random => Policy::Random,
+        },
+        authority: service.authority.as_bytes().into(),
+        authority_as_host: service.host == model::HostPolicy::Service,
+        connect_ms: ms(service.timeouts.connect),
+        response_head_ms: ms(service.timeouts.response_head),
+        idle_ms: ms(service.timeouts.idle),
+        pool: PoolPlan {
+            connections_max: service.pool.connections,
+            idle_max: service.pool.idle,
+            idle_timeout_ms: ms(service.pool.idle_timeout),
+        },
+    }
+}
+
+fn endpoint_plan(endpoint: &model::Endpoint) -> EndpointPlan {
+    let target = match &endpoint.address {
+        model::EndpointAddress::Static(known) => EndpointTarget::Known(address(known)),
+        model::EndpointAddress::Dns { name, port } => {
+            EndpointTarget::Dns { name: name.as_str().into(), port: *port }
+        }
+    };
+    EndpointPlan { target, weight: endpoint.weight }
+}
+
+fn address(address: &model::Address) -> Address {
+    match address {
+        model::Address::Ip(socket) => Address::Ip(*socket),
+        model::Address::Unix(path) => Address::Unix(Arc::from(path.as_path())),
+    }
+}
+
+fn header_plan(ops: &model::HeaderOps) -> HeaderPlan {
+    HeaderPlan::new(&ops.remove, &ops.set, &ops.add)
+}
+
+fn host_rule(host: &model::HostPattern) -> HostRule {
+    match host {
+        model::HostPattern::Exact(name) => HostRule::Exact(name.clone()),
+        model::HostPattern::Suffix(suffix) => HostRule::Suffix(suffix.clone()),
+    }
+}
+
+fn path_rule(path: &model::PathPattern) -> PathRule {
+    match path {
+        model::PathPattern::Any => PathRule::Segments(vec![Segment::Rest]),
+        model::PathPattern::Exact(path) => PathRule::Exact(path.clone()),
+        model::PathPattern::Prefix(prefix) => {
+            let below_root = prefix.strip_prefix('/').unwrap_or(prefix);
+            let pieces = below_root.split('/').filter(|_| !below_root.is_empty());
+            let literals = pieces.map(|piece| Segment::Literal(piece.to_owned()));
+            PathRule::Segments(literals.chain([Segment::Rest]).collect())
+        }
+        model::PathPattern::Template(template) => {
+            let rule = PathRule::Segments(segments(template));
+            let is_literal = template.iter().all(|s| matches!(s, model::Segment::Literal(_)));
+            if is_literal { PathRule::Exact(rule.to_string()) } else { rule }
+        }
+    }
+}
+
+fn segments(segments: &[model::Segment]) -> Vec<Segment> {
+    let segment = |segment: &model::Segment| match segment {
+        model::Segment::Literal(text) => Segment::Literal(text.clone()),
+        model::Segment::Parameter(name) => Segment::Parameter(name.clone()),
+        model::Segment::Rest => Segment::Rest,
+    };
+    segments.iter().map(segment).collect()
+}
+
+fn condition(value: &model::ValueMatch) -> Condition {
+    Condition { name: value.name.clone(), value: value.value.clone() }
+}
+
+/// Rounded up, so that what is short does not become nothing.
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}

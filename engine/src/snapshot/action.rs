@@ -1,0 +1,168 @@
+//! What routes do: forward, respond, redirect.
+
+use super::ServiceId;
+use crate::routing::{Matched, PathFill};
+
+/// What a route does.
+#[derive(Debug)]
+pub enum ActionPlan {
+    /// Sends the request to a service.
+    Forward(ForwardPlan),
+    /// Answers itself.
+    Respond(RespondPlan),
+    /// Sends the client elsewhere.
+    Redirect(RedirectPlan),
+}
+
+/// `to` and what goes with it.
+#[derive(Debug)]
+pub struct ForwardPlan {
+    /// Which service.
+    pub split: Split,
+    /// Must be made canonical again afterwards.
+    pub rewrite_path: Option<PathFill>,
+    /// Host the upstream sees.
+    pub rewrite_host: Option<Box<[u8]>>,
+    /// Request head to the response's last byte.
+    pub timeout_ms: Option<u64>,
+}
+
+/// Services by weight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Each with the sum of the weights up to its own.
+    sums: Box<[(u64, ServiceId)]>,
+}
+
+impl Split {
+    /// Weights must add up to more than zero; services of weight zero are never picked.
+    pub fn new(weights: impl Iterator<Item = (ServiceId, u32)>) -> Split {
+        let weights: Vec<_> = weights.filter(|(_, weight)| *weight > 0).collect();
+        debug_assert!(!weights.is_empty());
+        let mut sum = 0;
+        let add = |(service, weight)| {
+            sum += u64::from(weight);
+            (sum, service)
+        };
+        Split { sums: weights.into_iter().map(add).collect() }
+    }
+
+    /// The service for this exchange. `rand` is evenly drawn from all of `u32`; a split of one does not look at it.
+    #[inline]
+    pub fn pick(&self, rand: u32) -> ServiceId {
+        match &self.sums[..] {
+            [(_, only)] => *only,
+            [.., (total, last)] => {
+                let point = (u128::from(rand) * u128::from(*total) >> 32) as u64;
+                self.sums.iter().find(|(sum, _)| point < *sum).map_or(*last, |(_, service)| *service)
+            }
+            [] => ServiceId(0),
+        }
+    }
+
+    /// Needs a random number.
+    #[inline]
+    pub fn is_split(&self) -> bool {
+        self.sums.len() > 1
+    }
+
+    /// Services with their weights.
+    pub fn weights(&self) -> impl Iterator<Item = (ServiceId, u64)> {
+        let before = std::iter::once(0).chain(self.sums.iter().map(|(sum, _)| *sum));
+        self.sums.iter().zip(before).map(|((sum, service), before)| (*service, sum - before))
+    }
+}
+
+/// A response as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RespondPlan {
+    /// 200 to 599.
+    pub status: u16,
+    /// `content-type` and `content-length` as lines, as far as the status has them.
+    pub lines: Box<[u8]>,
+    /// Not sent in answer to HEAD. Empty where the status has none.
+    pub body: Box<[u8]>,
+}
+
+impl RespondPlan {
+    /// 204 and 304 have neither body nor length, 205 a length of zero (RFC 9110 §8.6, §15.3.6).
+    pub fn new(status: u16, content_type: &str, body: &str) -> RespondPlan {
+        let body = if matches!(status, 204 | 205 | 304) { "" } else { body };
+        let mut lines = String::new();
+        if !body.is_empty() {
+            lines.extend(["content-type: ", content_type, "\r\n"]);
+        }
+        if !matches!(status, 204 | 304) {
+            lines.extend(["content-length: ", &body.len().to_string(), "\r\n"]);
+        }
+        RespondPlan { status, lines: lines.into_bytes().into(), body: body.as_bytes().into() }
+    }
+}
+
+/// Where a redirect leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedirectPlan {
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+    /// `Some(false)` is http, `None` the request's scheme.
+    pub https: Option<bool>,
+    /// `None`: the request's.
+    pub host: Option<Box<[u8]>>,
+    /// `None`: the scheme's default where scheme or host are given, else the request's.
+    pub port: Option<u16>,
+    /// `None`: the request's.
+    pub path: Option<PathFill>,
+}
+
+/// Where a request came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// It came by TLS, here or before the trusted hop that says so.
+    pub https: bool,
+    /// As in Host; empty if there was none.
+    pub authority: &'a [u8],
+}
+
+impl RedirectPlan {
+    /// Appends the value of Location. Absolute wherever a host is known, so that a path that begins with two slashes
+    /// is never taken for a host. The query is kept.
+    pub fn location(&self, from: Origin<'_>, matched: Matched, path: &[u8], query: &[u8], out: &mut Vec<u8>) {
+        let (host, port) = split_port(from.authority);
+        let host = self.host.as_deref().unwrap_or(host);
+        if host.is_empty() {
+            let doubled = match &self.path {
+                Some(fill) => fill.pieces(matched, path).flatten().take(2).eq(b"//"),
+                None => path.starts_with(b"//"),
+            };
+            // RFC 3986 §4.2: a relative reference that begins with `//` would name a host.
+            out.extend_from_slice(if doubled { b"/." } else { b"" });
+        } else {
+            let https = self.https.unwrap_or(from.https);
+            out.extend_from_slice(if https { b"https://" } else { b"http://" });
+            out.extend_from_slice(host);
+            match self.port {
+                Some(port) if port == if https { 443 } else { 80 } => {}
+                Some(port) => out.extend_from_slice(format!(":{port}").as_bytes()),
+                None if self.https.is_some() || self.host.is_some() => {}
+                None => out.extend_from_slice(port),
+            }
+        }
+        match &self.path {
+            Some(fill) => fill.fill(matched, path, out),
+            None => out.extend_from_slice(path),
+        }
+        if !query.is_empty() {
+            out.push(b'?');
+            out.extend_from_slice(query);
+        }
+    }
+}
+
+/// Host, and the port with its colon.
+fn split_port(authority: &[u8]) -> (&[u8], &[u8]) {
+    let colon = match authority.first() {
+        Some(b'[') => memchr::memchr(b']', authority).map(|at| at + 1),
+        _ => memchr::memchr(b':', authority),
+    };
+    authority.split_at(colon.unwrap_or(authority.len()))
+}

@@ -1,0 +1,211 @@
+//! Plans of listeners, routes and services: what was configured, in the form in which it is used.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::{ActionPlan, HeaderPlan};
+use crate::balance::{Address, Policy};
+use crate::routing::{RouteId, RouteRule, Router};
+
+/// Place of a service in [`super::Snapshot::services`]; changes with every snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceId(pub u32);
+
+/// One listener.
+#[derive(Debug)]
+pub struct ListenerPlan {
+    /// Unique; what state that outlives a snapshot is keyed by.
+    pub name: Arc<str>,
+    /// Where it binds.
+    pub address: Address,
+    /// The routes it serves, compiled.
+    pub router: Router,
+    /// The routes it serves, in the order written.
+    pub routes: Box<[RouteId]>,
+    /// Peers that must speak the PROXY protocol; if there are any, others must not.
+    pub proxy_protocol: Box<[IpNet]>,
+    /// Hops whose forwarding headers are believed.
+    pub trusted_hops: Box<[IpNet]>,
+    /// Bounds on what clients may send.
+    pub limits: Limits,
+    /// How long clients may take.
+    pub timeouts: Timeouts,
+    /// Socket options.
+    pub socket: SocketPlan,
+    /// Protocols that `Upgrade` may ask for, lower case.
+    pub upgrades: Box<[Box<[u8]>]>,
+    /// Header names with `_` are forwarded.
+    pub allow_underscores: bool,
+    /// `//` in paths becomes `/`.
+    pub merge_slashes: bool,
+    /// CONNECT is allowed.
+    pub allow_connect: bool,
+    /// TRACE is allowed.
+    pub allow_trace: bool,
+    /// Form of local replies.
+    pub errors: ErrorFormat,
+}
+
+impl ListenerPlan {
+    /// Whether this peer's forwarding headers are believed.
+    #[inline]
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        contains(&self.trusted_hops, peer)
+    }
+
+    /// Whether this peer must begin with a PROXY protocol header.
+    #[inline]
+    pub fn expects_proxy_protocol(&self, peer: IpAddr) -> bool {
+        contains(&self.proxy_protocol, peer)
+    }
+
+    /// Whether `Upgrade` to this protocol passes.
+    pub fn allows_upgrade(&self, protocol: &[u8]) -> bool {
+        self.upgrades.iter().any(|name| name.eq_ignore_ascii_case(protocol))
+    }
+}
+
+/// An IPv4 address within IPv6 counts as what it is.
+fn contains(nets: &[IpNet], peer: IpAddr) -> bool {
+    !nets.is_empty() && nets.iter().any(|net| net.contains(&peer.to_canonical()))
+}
+
+/// Bounds on what clients may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Over all workers.
+    pub connections_max: u32,
+    /// Over all workers; `None`: any number.
+    pub connections_per_second_max: Option<u32>,
+    /// 431 beyond it.
+    pub head_bytes_max: u32,
+    /// 431 beyond it.
+    pub headers_max: u16,
+    /// 414 beyond it.
+    pub target_bytes_max: u32,
+    /// 413 beyond it. `u64::MAX`: any size.
+    pub body_bytes_max: u64,
+    /// On one connection. `u32::MAX`: any number.
+    pub requests_max: u32,
+}
+
+/// How long clients may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// First byte of a head to its last.
+    pub head_ms: u64,
+    /// Keep-alive connection without a request.
+    pub idle_ms: u64,
+    /// Over any five seconds; 0 is off.
+    pub rate_bytes_per_second_min: u32,
+    /// Silence on a tunnel.
+    pub tunnel_idle_ms: u64,
+    /// Reading and throwing away before a close.
+    pub linger_ms: u64,
+}
+
+/// Socket options of a listener; `None` leaves it to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketPlan {
+    /// Of listen(2).
+    pub backlog: u32,
+    /// SO_RCVBUF
+    pub receive_buffer_bytes: Option<u32>,
+    /// SO_SNDBUF
+    pub send_buffer_bytes: Option<u32>,
+}
+
+/// Form of local replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorFormat {
+    /// RFC 9457 application/problem+json
+    Problem,
+    /// text/plain
+    Text,
+}
+
+/// One route.
+#[derive(Debug)]
+pub struct RoutePlan {
+    /// Unique.
+    pub name: Arc<str>,
+    /// What it does.
+    pub action: ActionPlan,
+    /// On what is sent upstream.
+    pub request_headers: HeaderPlan,
+    /// On what is sent downstream.
+    pub response_headers: HeaderPlan,
+    /// `%2F` in the path passes, undecoded; else 400.
+    pub allow_encoded_slashes: bool,
+    /// In place of the listener's.
+    pub body_bytes_max: Option<u64>,
+    /// What it asks of requests, as written: for explanations.
+    pub rule: RouteRule,
+}
+
+impl RoutePlan {
+    /// The bound on request bodies; `u64::MAX`: any size.
+    #[inline]
+    pub fn body_bytes_max(&self, listener: &ListenerPlan) -> u64 {
+        self.body_bytes_max.unwrap_or(listener.limits.body_bytes_max)
+    }
+}
+
+/// One service.
+#[derive(Debug)]
+pub struct ServicePlan {
+    /// Unique; what pools, health and balance are keyed by, with an endpoint's address.
+    pub name: Arc<str>,
+    /// As configured.
+    pub endpoints: Box<[EndpointPlan]>,
+    /// How they are picked.
+    pub policy: Policy,
+    /// Host where the request had none, or where `authority_as_host` says so.
+    pub authority: Box<[u8]>,
+    /// The upstream sees `authority` in place of the request's host.
+    pub authority_as_host: bool,
+    /// TCP handshake.
+    pub connect_ms: u64,
+    /// Request sent to response head read.
+    pub response_head_ms: u64,
+    /// Silence within a response body.
+    pub idle_ms: u64,
+    /// Of each worker, for each endpoint.
+    pub pool: PoolPlan,
+}
+
+/// One endpoint as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointPlan {
+    /// Where.
+    pub target: EndpointTarget,
+    /// Share among its siblings; each address of a name has it whole.
+    pub weight: u16,
+}
+
+/// An address, or a name that stands for some.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum EndpointTarget {
+    /// Known now.
+    Known(Address),
+    /// Looked up on the background thread.
+    Dns {
+        /// Without final dot.
+        name: Arc<str>,
+        /// For every address.
+        port: u16,
+    },
+}
+
+/// Bounds of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolPlan {
+    /// 503 beyond it.
+    pub connections_max: u32,
+    /// Idle ones kept of those.
+    pub idle_max: u32,
+    /// How long an idle one is kept.
+    pub idle_timeout_ms: u64,
+}
