@@ -6,6 +6,8 @@
 pub mod balance;
 pub mod engine;
 pub mod explain;
+pub mod http1;
+pub mod path;
 pub mod routing;
 pub mod snapshot;
 
