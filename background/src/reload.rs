@@ -240,6 +240,11 @@ impl Thread {
         for field in keep_running(&mut config, &self.parts.running, self.parts.log.is_some()) {
             say::warning(format_args!("{field} changed: that takes a restart, the rest is applied"));
         }
+        if config == self.parts.running {
+            self.parts.text = text;
+            self.parts.status.forget_failure();
+            return say::info("the configuration file changed, but nothing of what runs");
+        }
         self.prepare_names(&config);
         let applied = match (self.parts.apply)(&config) {
             Ok(applied) => applied,

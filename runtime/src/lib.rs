@@ -1,3 +1,40 @@
-//! (being written)
+//! One event loop per core: the seam between Ringway and the kernel.
+//!
+//! The runtime owns receive buffers. A connection's receive stays armed with the kernel and takes a buffer of its
+//! worker's pool only when bytes have arrived, so an idle connection holds none; what arrives is handed out as a
+//! [`Lease`], and dropping it gives the buffer back. A send is started and forgotten: it keeps its leases until the
+//! kernel is done with them, and wakes nobody unless someone waits in [`Stream::flushed`].
+//!
+//! Two drivers stand behind the seam, io_uring and epoll, chosen by a self-test at start ([`Choice`]). This is the
+//! only crate of Ringway with `unsafe`; each use names the invariant it leans on.
+//!
+//! Everything but [`mailbox`], [`Waker`](std::task::Waker)s and [`Gauges`] belongs to one thread.
 
-pub mod activation;
+mod activation;
+mod buffers;
+mod clock;
+mod conn;
+mod driver;
+mod gauges;
+mod listener;
+pub mod mailbox;
+mod net;
+mod segment;
+mod slots;
+mod sys;
+mod task;
+mod turn;
+mod wheel;
+
+pub use activation::inherited_sockets;
+pub use buffers::{Draft, Lease};
+pub use clock::{Nanos, wall_seconds};
+pub use conn::{Address, Stream};
+pub use driver::{Choice, Picked};
+pub use gauges::Gauges;
+pub use listener::{BoundSocket, Listener, SocketOptions, adopt, bind};
+pub use net::raise_fd_limit;
+pub use segment::{Few, Segment, SendList};
+pub use slots::Slots;
+pub use task::{Sleep, now, scarce, sleep, spawn};
+pub use turn::{Options, Runtime, pin_to_core, usable_cores};

@@ -1,0 +1,19 @@
+//! What can be seen from outside: counters, histograms, Prometheus text, the access log. The end of the line.
+//!
+//! Invariant: observing never makes a request wait. Counters have one writer each and no lock; a log line that does
+//! not fit its ring is dropped and counted.
+
+pub mod access_log;
+pub mod counter;
+pub mod escape;
+pub mod histogram;
+pub mod prometheus;
+pub mod record;
+pub mod redact;
+pub mod registry;
+pub mod stats;
+
+pub use access_log::{AccessLog, LogWake};
+pub use record::{LineFormat, Record};
+pub use registry::{Counted, NO_ROUTE, Names, Registry};
+pub use stats::{ListenerCounters, RouteCounters, ServiceCounters, WorkerStats};

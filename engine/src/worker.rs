@@ -1,0 +1,380 @@
+//! One worker: what its connections share, and the orders it takes.
+//!
+//! Everything here belongs to one thread. The current snapshot is swapped in whole; exchanges under way keep the one
+//! they began with. Services (pools, balancing) outlive snapshots, by name.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use ringway_runtime::mailbox::Receiver;
+use ringway_runtime::{BoundSocket, Gauges, Listener, Nanos, Slots, now, sleep, spawn, wall_seconds};
+use rustc_hash::FxHashMap;
+
+use crate::accept::{self, OpenListener, SharedListener};
+use crate::date::DateCache;
+use crate::downstream::Downstream;
+use crate::http1::{RequestHead, ResponseHead};
+use crate::observe::{Counted, WorkerStats};
+use crate::request_id::RequestIds;
+use crate::snapshot::{ActionPlan, ListenerPlan, ServiceId, Snapshot};
+use crate::upstream::Service;
+
+/// How often idle upstream connections are looked over.
+const SWEEP_EVERY: Duration = Duration::from_millis(500);
+/// A connection idle for this long when a drain begins is closed at once; a younger one is given the rest of it.
+const DRAIN_IDLE: Duration = Duration::from_millis(500);
+/// Scratch kept for reuse.
+const SCRATCH_MAX: usize = 256;
+
+/// What a worker is told.
+pub(crate) enum Order {
+    /// Serve this from now on.
+    Apply(Box<Apply>),
+    /// Names resolve to these addresses.
+    Resolved(Arc<Resolved>),
+    /// Stop accepting; end connections as they fall idle. Answered when none is left.
+    Drain(mpsc::Sender<()>),
+    /// End now.
+    Stop,
+}
+
+/// A snapshot for one worker.
+pub(crate) struct Apply {
+    pub snapshot: Arc<Snapshot>,
+    pub counted: Counted,
+    /// New sockets, each with its listener's place in the snapshot.
+    pub sockets: Vec<(usize, BoundSocket)>,
+    /// What workers share about each listener, in the snapshot's order.
+    pub shared: Vec<Arc<SharedListener>>,
+    /// Told once the snapshot runs here.
+    pub done: mpsc::Sender<()>,
+}
+
+/// Addresses by name.
+pub(crate) type Resolved = FxHashMap<Arc<str>, Box<[IpAddr]>>;
+
+/// Reusable parts of an exchange.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    pub request: RequestHead,
+    pub response: ResponseHead,
+    pub path: Vec<u8>,
+    pub rewritten: Vec<u8>,
+    pub host: Vec<u8>,
+}
+
+pub(crate) struct Worker {
+    pub stats: Arc<WorkerStats>,
+    pub slots: Slots,
+    pub date: RefCell<DateCache>,
+    pub ids: RefCell<RequestIds>,
+    pub random: RefCell<fastrand::Rng>,
+    pub log: RefCell<Option<crate::observe::AccessLog>>,
+    pub draining: Cell<bool>,
+    current: RefCell<Rc<Current>>,
+    services: RefCell<FxHashMap<Arc<str>, Rc<Service>>>,
+    resolved: RefCell<Arc<Resolved>>,
+    listeners: RefCell<Vec<Rc<OpenListener>>>,
+    connections: RefCell<Connections>,
+    scratch: RefCell<Vec<Box<Scratch>>>,
+    /// Wall-clock seconds at the loop's time zero.
+    epoch_s: Cell<u64>,
+    gauges: Arc<Gauges>,
+}
+
+/// A snapshot as this worker uses it.
+pub(crate) struct Current {
+    pub snapshot: Arc<Snapshot>,
+    pub counted: Counted,
+    /// By [`ServiceId`].
+    pub services: Box<[Rc<Service>]>,
+    /// For each route the place of its first counters in `counted.routes`.
+    pub route_counters: Box<[u32]>,
+}
+
+/// The routes and services of a snapshot, in the order in which they are counted.
+pub(crate) fn counted_pairs(snapshot: &Snapshot) -> (Vec<(&str, &str)>, Box<[u32]>) {
+    let mut pairs = vec![(crate::observe::NO_ROUTE, "")];
+    let mut first = Vec::with_capacity(snapshot.routes.len());
+    for route in &snapshot.routes {
+        first.push(pairs.len() as u32);
+        pairs.push((&route.name, ""));
+        if let ActionPlan::Forward(forward) = &route.action {
+            for (service, _) in forward.split.weights() {
+                pairs.push((&route.name, &snapshot.service(service).name));
+            }
+        }
+    }
+    (pairs, first.into())
+}
+
+#[derive(Default)]
+struct Connections {
+    all: Vec<Option<Rc<Downstream>>>,
+    spare: Vec<u32>,
+    live: usize,
+    drained: Option<mpsc::Sender<()>>,
+}
+
+impl Worker {
+    pub fn new(
+        first: Apply,
+        resolved: Arc<Resolved>,
+        log: Option<crate::observe::AccessLog>,
+        gauges: Arc<Gauges>,
+        ids: RequestIds,
+    ) -> Rc<Worker> {
+        let seed = fastrand::u64(..);
+        let worker = Rc::new(Worker {
+            stats: first.counted.worker.clone(),
+            slots: Slots::default(),
+            date: RefCell::default(),
+            ids: RefCell::new(ids),
+            random: RefCell::new(fastrand::Rng::with_seed(seed)),
+            log: RefCell::new(log),
+            draining: Cell::new(false),
+            current: RefCell::new(Rc::new(Current {
+                snapshot: first.snapshot.clone(),
+                counted: first.counted.clone(),
+                services: Box::default(),
+                route_counters: Box::default(),
+            })),
+            services: RefCell::default(),
+            resolved: RefCell::new(resolved),
+            listeners: RefCell::default(),
+            connections: RefCell::default(),
+            scratch: RefCell::default(),
+            epoch_s: Cell::new(0),
+            gauges,
+        });
+        worker.apply(first);
+        worker
+    }
+
+    /// Takes orders until told to stop.
+    pub async fn run(self: Rc<Worker>, orders: Receiver<Order>) {
+        spawn(self.clone().sweep());
+        loop {
+            match orders.recv().await {
+                Order::Apply(apply) => self.apply(*apply),
+                Order::Resolved(resolved) => {
+                    *self.resolved.borrow_mut() = resolved;
+                    self.reconcile_services();
+                }
+                Order::Drain(done) => self.drain(done),
+                Order::Stop => return,
+            }
+        }
+    }
+
+    #[inline]
+    pub fn current(&self) -> Rc<Current> {
+        self.current.borrow().clone()
+    }
+
+    /// Seconds since 1970, from the loop's clock.
+    #[inline]
+    pub fn unix_seconds(&self) -> u64 {
+        self.epoch_s.get() + now().0 / 1_000_000_000
+    }
+
+    pub fn take_scratch(&self) -> Box<Scratch> {
+        self.scratch.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub fn give_scratch(&self, mut scratch: Box<Scratch>) {
+        scratch.request.clear();
+        scratch.response.clear();
+        let mut kept = self.scratch.borrow_mut();
+        if kept.len() < SCRATCH_MAX {
+            kept.push(scratch);
+        }
+    }
+
+    fn apply(self: &Rc<Worker>, apply: Apply) {
+        let Apply { snapshot, counted, sockets, shared, done } = apply;
+        let (_, route_counters) = counted_pairs(&snapshot);
+        let services = self.services_of(&snapshot, &counted);
+        let old = self.current.replace(Rc::new(Current {
+            snapshot: snapshot.clone(),
+            counted: counted.clone(),
+            services,
+            route_counters,
+        }));
+        self.reconcile_services();
+        self.swap_listeners(&snapshot, &counted, sockets, &shared);
+        // The old snapshot may be large: whoever holds its last reference frees it, and that is not a worker, since
+        // the engine keeps it until every worker has answered.
+        drop(old);
+        let _ = done.send(());
+    }
+
+    /// The services of a snapshot: those that live on by name, and new ones. Those that are gone are let go when their
+    /// last exchange ends.
+    fn services_of(&self, snapshot: &Snapshot, counted: &Counted) -> Box<[Rc<Service>]> {
+        let mut kept = self.services.borrow_mut();
+        let services: Box<[Rc<Service>]> = snapshot
+            .services
+            .iter()
+            .zip(&counted.services)
+            .map(|(plan, counters)| {
+                let service = kept.entry(plan.name.clone()).or_insert_with(|| {
+                    Rc::new(Service::new(plan, counters.clone(), self.random.borrow_mut().u64(..)))
+                });
+                service.set_plan(plan);
+                service.clone()
+            })
+            .collect();
+        kept.retain(|name, _| snapshot.service_named(name).is_some());
+        services
+    }
+
+    fn reconcile_services(&self) {
+        let current = self.current();
+        let resolved = self.resolved.borrow().clone();
+        for (plan, service) in current.snapshot.services.iter().zip(&current.services) {
+            service.reconcile(plan, &resolved);
+        }
+    }
+
+    fn swap_listeners(
+        self: &Rc<Worker>,
+        snapshot: &Arc<Snapshot>,
+        counted: &Counted,
+        sockets: Vec<(usize, BoundSocket)>,
+        shared: &[Arc<SharedListener>],
+    ) {
+        let mut opened = Vec::new();
+        for (place, socket) in sockets {
+            match Listener::new(socket) {
+                Ok(listener) => opened.push((place, listener)),
+                // The socket listens already; only a want of memory or descriptors can fail here.
+                Err(_) => self.stats.fd_limit_hits.increment(),
+            }
+        }
+        let mut kept = self.listeners.borrow_mut();
+        let is_same = |open: &OpenListener, plan: &ListenerPlan| plan.name == open.name && plan.address == open.address;
+        kept.retain(|open| {
+            let place = snapshot.listeners.iter().position(|plan| is_same(open, plan));
+            match place.filter(|place| opened.iter().all(|(new, _)| new != place)) {
+                Some(place) => {
+                    open.place.set(place);
+                    open.counters.replace(counted.listeners[place].clone());
+                    open.adjust(&snapshot.listeners[place]);
+                    true
+                }
+                None => {
+                    open.close();
+                    false
+                }
+            }
+        });
+        for (place, listener) in opened {
+            let plan = &snapshot.listeners[place];
+            let open = Rc::new(OpenListener::new(plan, place, counted.listeners[place].clone(), shared[place].clone()));
+            kept.push(open.clone());
+            spawn(accept::run(self.clone(), open, listener));
+        }
+        drop(kept);
+        self.close_idle_of_closed();
+    }
+
+    fn drain(self: &Rc<Worker>, done: mpsc::Sender<()>) {
+        self.draining.set(true);
+        for open in self.listeners.borrow_mut().drain(..) {
+            open.close();
+        }
+        self.connections.borrow_mut().drained = Some(done);
+        self.close_idle_of_closed();
+        spawn(self.clone().tell_drained());
+    }
+
+    /// Backlogs are served first, so connections may still come: looks a moment later too.
+    async fn tell_drained(self: Rc<Worker>) {
+        loop {
+            sleep(Duration::from_millis(20)).await;
+            let connections = self.connections.borrow();
+            if connections.live == 0
+                && let Some(done) = &connections.drained
+            {
+                let _ = done.send(());
+                return;
+            }
+        }
+    }
+
+    /// Connections of a closed listener that wait for a request: old ones end now, young ones are given a moment, since
+    /// a request may be on its way.
+    fn close_idle_of_closed(&self) {
+        let now = now();
+        for connection in self.connections.borrow().all.iter().flatten() {
+            if connection.is_closing(self.draining.get()) {
+                connection.close_if_idle(now, DRAIN_IDLE);
+            }
+        }
+    }
+
+    pub fn enter(&self, connection: Rc<Downstream>) -> u32 {
+        let mut connections = self.connections.borrow_mut();
+        connections.live += 1;
+        match connections.spare.pop() {
+            Some(place) => {
+                connections.all[place as usize] = Some(connection);
+                place
+            }
+            None => {
+                connections.all.push(Some(connection));
+                connections.all.len() as u32 - 1
+            }
+        }
+    }
+
+    pub fn leave(&self, place: u32) {
+        let mut connections = self.connections.borrow_mut();
+        let gone = connections.all[place as usize].take();
+        connections.live -= 1;
+        connections.spare.push(place);
+        drop(connections);
+        drop(gone);
+    }
+
+    async fn sweep(self: Rc<Worker>) {
+        loop {
+            let seconds = wall_seconds();
+            self.epoch_s.set(seconds.saturating_sub(now().0 / 1_000_000_000));
+            for service in self.services.borrow().values() {
+                service.sweep(now());
+            }
+            self.tell_gauges(now());
+            sleep(SWEEP_EVERY).await;
+        }
+    }
+
+    fn tell_gauges(&self, now: Nanos) {
+        use std::sync::atomic::Ordering::Relaxed;
+        let stats = &self.stats;
+        stats.buffers_in_use.set(self.gauges.buffers_in_use.load(Relaxed));
+        stats.loop_turns.add(self.gauges.turns.load(Relaxed).saturating_sub(stats.loop_turns.get()));
+        stats.loop_lag.record(self.gauges.turn_max_ns.swap(0, Relaxed) / 1000);
+        stats.last_turn_us.set(now.0 / 1000);
+    }
+}
+
+impl Current {
+    /// The counters of a route's exchanges with one of its services, or with none.
+    pub fn route_counters(&self, route: Option<crate::routing::RouteId>, service: Option<ServiceId>) -> &crate::observe::RouteCounters {
+        let Some(route) = route else { return &self.counted.routes[0] };
+        let first = self.route_counters[route.0 as usize] as usize;
+        let within = match (&self.snapshot.route(route).action, service) {
+            (ActionPlan::Forward(forward), Some(service)) => {
+                1 + forward.split.weights().position(|(s, _)| s == service).unwrap_or(0)
+            }
+            _ => 0,
+        };
+        &self.counted.routes[first + within]
+    }
+}

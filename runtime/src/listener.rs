@@ -1,0 +1,285 @@
+//! Listening sockets: one for each worker and listener, sharing the port by SO_REUSEPORT.
+//!
+//! Accepting stays armed while there is room; [`Listener::pause`] leaves new connections in the backlog. Closing
+//! first serves what the kernel has accepted already ([`Listener::close`]).
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::conn::{Address, Side, Stream};
+use crate::driver;
+use crate::gauges::Gauges;
+use crate::sys;
+use crate::task::current;
+use crate::turn::Core;
+
+/// Connections taken at once from a backlog before others have their turn.
+const ACCEPTS_MAX: usize = 64;
+
+/// Options of a listening socket; accepted ones inherit the buffer sizes and TCP_NODELAY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// listen(2) backlog.
+    pub backlog: u32,
+    /// SO_RCVBUF in bytes.
+    pub receive_buffer: Option<u32>,
+    /// SO_SNDBUF in bytes.
+    pub send_buffer: Option<u32>,
+    /// SO_REUSEPORT: several sockets share the address.
+    pub shared: bool,
+}
+
+/// A bound, listening socket, not yet any worker's. May be sent to another thread.
+#[derive(Debug)]
+pub struct BoundSocket {
+    socket: OwnedFd,
+}
+
+impl BoundSocket {
+    /// The address really bound (port 0 resolved).
+    pub fn local(&self) -> io::Result<Address> {
+        let address = socket2::SockRef::from(&self.socket).local_addr()?;
+        match address.as_socket() {
+            Some(ip) => Ok(Address::Ip(ip)),
+            None => Ok(Address::Unix(address.as_pathname().map(Into::into).unwrap_or_default())),
+        }
+    }
+
+    /// Another handle on the same socket (for Unix-domain listeners, which cannot share an address otherwise).
+    pub fn duplicate(&self) -> io::Result<BoundSocket> {
+        Ok(BoundSocket { socket: self.socket.try_clone()? })
+    }
+}
+
+/// Binds and listens. `AddrInUse` where another process holds the address, even one that would share it: a bind
+/// without SO_REUSEPORT is tried first unless `ours` says that a socket of this process holds it already.
+pub fn bind(address: &Address, options: &SocketOptions, ours: bool) -> io::Result<BoundSocket> {
+    if options.shared && !ours {
+        drop(bound(address, false)?);
+    }
+    let socket = bound(address, options.shared)?;
+    configure(&socket, address, options)?;
+    socket.listen(options.backlog.min(i32::MAX as u32) as i32)?;
+    Ok(BoundSocket { socket: socket.into() })
+}
+
+/// Takes over a listening socket that a supervisor has bound.
+pub fn adopt(fd: OwnedFd, options: &SocketOptions) -> io::Result<BoundSocket> {
+    let bound = BoundSocket { socket: fd };
+    let address = bound.local()?;
+    let socket = socket2::SockRef::from(&bound.socket);
+    socket.set_nonblocking(false)?;
+    configure(&socket, &address, options)?;
+    Ok(bound)
+}
+
+fn bound(address: &Address, shared: bool) -> io::Result<Socket> {
+    match address {
+        Address::Ip(ip) => {
+            let socket = Socket::new(Domain::for_address(*ip), Type::STREAM.cloexec(), None)?;
+            socket.set_reuse_address(true)?;
+            if ip.is_ipv6() {
+                socket.set_only_v6(true)?;
+            }
+            if shared {
+                socket.set_reuse_port(true)?;
+            }
+            socket.bind(&SockAddr::from(*ip))?;
+            Ok(socket)
+        }
+        Address::Unix(path) => {
+            remove_stale(path)?;
+            let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
+            socket.bind(&SockAddr::unix(path)?)?;
+            Ok(socket)
+        }
+    }
+}
+
+/// A socket file that nobody listens on any more is in the way; one that is served is in use.
+fn remove_stale(path: &std::path::Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_socket() => {}
+        Ok(_) => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is not a socket is there"));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    }
+}
+
+fn configure(socket: &Socket, address: &Address, options: &SocketOptions) -> io::Result<()> {
+    if let Some(bytes) = options.receive_buffer {
+        socket.set_recv_buffer_size(bytes as usize)?;
+    }
+    if let Some(bytes) = options.send_buffer {
+        socket.set_send_buffer_size(bytes as usize)?;
+    }
+    if matches!(address, Address::Ip(_)) {
+        socket.set_tcp_nodelay(true)?;
+    }
+    Ok(())
+}
+
+/// The state that the driver and the [`Listener`] share.
+pub(crate) struct Listening {
+    socket: OwnedFd,
+    pub place: u32,
+    pub armed: Cell<bool>,
+    /// epoll: registered already.
+    pub known: Cell<bool>,
+    queue: RefCell<VecDeque<io::Result<OwnedFd>>>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Listening {
+    pub fn fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// io_uring: an accept completed.
+    pub fn accepted(&self, core: &Core, result: i32, more: bool) {
+        if !more {
+            self.armed.set(false);
+        }
+        match result {
+            0.. => self.queue.borrow_mut().push_back(Ok(sys::own(result))),
+            _ if result == -libc::ECANCELED => {}
+            _ => self.refused(core, -result),
+        }
+        self.wake();
+    }
+
+    /// epoll: the backlog has something.
+    pub fn accept_some(&self, core: &Core) {
+        for _ in 0..ACCEPTS_MAX {
+            match sys::accept(self.fd(), true) {
+                Ok(fd) => self.queue.borrow_mut().push_back(Ok(fd)),
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN) => break,
+                    Some(libc::EINTR | libc::ECONNABORTED) => continue,
+                    code => {
+                        self.refused(core, code.unwrap_or(libc::EIO));
+                        break;
+                    }
+                },
+            }
+        }
+        self.wake();
+    }
+
+    fn refused(&self, core: &Core, code: i32) {
+        if matches!(code, libc::EMFILE | libc::ENFILE) {
+            Gauges::add(&core.gauges.fd_limit_hits, 1);
+        }
+        self.fail(code);
+    }
+
+    pub fn fail(&self, code: i32) {
+        self.queue.borrow_mut().push_back(Err(io::Error::from_raw_os_error(code)));
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A listening socket of this worker.
+pub struct Listener {
+    listening: Rc<Listening>,
+    core: Rc<Core>,
+}
+
+impl Listener {
+    /// Starts to listen on this worker. Panics outside of an event loop.
+    pub fn new(bound: BoundSocket) -> io::Result<Listener> {
+        let core = current();
+        let nonblocking = matches!(&*core.driver.borrow(), driver::Driver::Epoll(_));
+        socket2::SockRef::from(&bound.socket).set_nonblocking(nonblocking)?;
+        let place = core.listeners.borrow_mut().vacant();
+        let listening = Rc::new(Listening {
+            socket: bound.socket,
+            place,
+            armed: Cell::new(false),
+            known: Cell::new(false),
+            queue: RefCell::default(),
+            waker: Cell::new(None),
+        });
+        core.listeners.borrow_mut().fill(place, listening.clone());
+        Ok(Listener { listening, core })
+    }
+
+    /// The next connection. After an error (no descriptor left, for one) wait before asking again.
+    pub async fn accept(&self) -> io::Result<Stream> {
+        poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    /// See [`Listener::accept`].
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        if let Some(taken) = self.listening.queue.borrow_mut().pop_front() {
+            return Poll::Ready(taken.and_then(|fd| Stream::adopt(&self.core, fd, Side::Downstream)));
+        }
+        if !self.listening.armed.get() {
+            driver::arm_accept(&self.core, &self.listening);
+        }
+        self.listening.waker.set(Some(cx.waker().clone()));
+        Poll::Pending
+    }
+
+    /// Leaves new connections in the backlog until [`Listener::accept`] is asked again.
+    pub fn pause(&self) {
+        driver::pause_accept(&self.core, &self.listening);
+    }
+
+    /// Stops listening and returns the connections that clients saw accepted, from the backlog too.
+    pub async fn close(self) -> Vec<Stream> {
+        self.pause();
+        poll_fn(|cx| {
+            if !self.listening.armed.get() {
+                return Poll::Ready(());
+            }
+            self.listening.waker.set(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+        let _ = socket2::SockRef::from(&self.listening.socket).set_nonblocking(true);
+        let nonblocking = matches!(&*self.core.driver.borrow(), driver::Driver::Epoll(_));
+        while let Ok(fd) = sys::accept(self.listening.fd(), nonblocking) {
+            self.listening.queue.borrow_mut().push_back(Ok(fd));
+        }
+        let queue = std::mem::take(&mut *self.listening.queue.borrow_mut());
+        queue
+            .into_iter()
+            .flatten()
+            .filter_map(|fd| Stream::adopt(&self.core, fd, Side::Downstream).ok())
+            .collect()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        driver::pause_accept(&self.core, &self.listening);
+        self.core.listeners.borrow_mut().remove(self.listening.place);
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.listening.socket.as_fd()
+    }
+}

@@ -1,0 +1,126 @@
+//! What is sent: a short list of byte runs, each kept alive until the kernel is done with it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::buffers::Lease;
+
+/// Runs a list holds without a heap allocation.
+const INLINE: usize = 4;
+
+/// One run of bytes.
+#[derive(Debug)]
+pub enum Segment {
+    /// What arrived or was drafted.
+    Lease(Lease),
+    /// Text of the program.
+    Static(&'static [u8]),
+    /// Bytes of this worker.
+    Local(Rc<[u8]>),
+    /// Bytes of a snapshot, shared by all workers.
+    Shared(Arc<[u8]>),
+    /// A few bytes made on the spot, such as a chunk's head.
+    Few(Few),
+}
+
+/// Up to [`Few::MAX`] bytes, held in place.
+#[derive(Clone, Copy, Debug)]
+pub struct Few {
+    bytes: [u8; Few::MAX],
+    len: u8,
+}
+
+impl Few {
+    /// How many at most.
+    pub const MAX: usize = 22;
+
+    /// A copy of `bytes`. Panics beyond [`Few::MAX`].
+    pub fn new(bytes: &[u8]) -> Few {
+        let mut few = Few { bytes: [0; Few::MAX], len: bytes.len() as u8 };
+        few.bytes[..bytes.len()].copy_from_slice(bytes);
+        few
+    }
+}
+
+impl Segment {
+    /// The bytes. Their address is stable for as long as the segment is not moved.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Segment::Lease(lease) => lease,
+            Segment::Static(bytes) => bytes,
+            Segment::Local(bytes) => bytes,
+            Segment::Shared(bytes) => bytes,
+            Segment::Few(few) => &few.bytes[..few.len as usize],
+        }
+    }
+}
+
+impl From<Lease> for Segment {
+    fn from(lease: Lease) -> Segment {
+        Segment::Lease(lease)
+    }
+}
+
+impl From<&'static [u8]> for Segment {
+    fn from(bytes: &'static [u8]) -> Segment {
+        Segment::Static(bytes)
+    }
+}
+
+/// Byte runs to be sent in order, whole.
+#[derive(Debug, Default)]
+pub struct SendList {
+    segments: SmallVec<[Segment; INLINE]>,
+    bytes: usize,
+}
+
+impl SendList {
+    /// An empty list.
+    pub fn new() -> SendList {
+        SendList::default()
+    }
+
+    /// Adds a run at the end; runs of no bytes are left out.
+    pub fn push(&mut self, segment: impl Into<Segment>) {
+        let segment = segment.into();
+        let len = segment.bytes().len();
+        if len > 0 {
+            self.bytes += len;
+            self.segments.push(segment);
+        }
+    }
+
+    /// Bytes in all.
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    pub(crate) fn append(&mut self, mut more: SendList) {
+        self.bytes += more.bytes;
+        self.segments.append(&mut more.segments);
+    }
+
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.segments.clear();
+        self.bytes = 0;
+    }
+}
+
+impl<S: Into<Segment>> From<S> for SendList {
+    fn from(segment: S) -> SendList {
+        let mut list = SendList::new();
+        list.push(segment);
+        list
+    }
+}

@@ -1,0 +1,307 @@
+//! The loop: run what is ready, fire what is due, hand operations to the kernel and wait.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::buffers::{Draft, Region};
+use crate::clock::Nanos;
+use crate::conn::{Conn, SendOp, Side};
+use crate::driver::{self, Choice, Driver, Picked};
+use crate::gauges::Gauges;
+use crate::listener::Listening;
+use crate::sys::EventFd;
+use crate::task::{self, Remote, Tasks};
+use crate::wheel::{Owner, TimerId, Wheel};
+
+/// Send operations kept for reuse.
+const SPARE_OPS_MAX: usize = 512;
+/// How long a stopping loop waits for the kernel to return what is in flight.
+const RETURN_MAX: Duration = Duration::from_secs(2);
+
+/// How a loop is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Which driver.
+    pub choice: Choice,
+    /// Bytes of a receive buffer.
+    pub buffer_size: u32,
+    /// Buffers in all: half for what clients send, half for what upstreams answer and heads made here. 32 to 32768.
+    pub buffer_count: u16,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { choice: Choice::Auto, buffer_size: 16 << 10, buffer_count: 1024 }
+    }
+}
+
+/// One event loop, on the thread that made it.
+pub struct Runtime {
+    core: Rc<Core>,
+    picked: Picked,
+}
+
+pub(crate) struct Core {
+    pub worker: u16,
+    pub now: Cell<Nanos>,
+    pub tasks: RefCell<Tasks>,
+    pub wheel: RefCell<Wheel>,
+    sleepers: RefCell<Vec<Option<Waker>>>,
+    pub driver: RefCell<Driver>,
+    pub conns: RefCell<Places<Conn>>,
+    pub listeners: RefCell<Places<Listening>>,
+    pub regions: [Rc<Region>; 2],
+    pub starved: [RefCell<VecDeque<Rc<Conn>>>; 2],
+    /// Boxed, since the kernel knows their addresses.
+    #[allow(clippy::vec_box)]
+    pub spare_ops: RefCell<Vec<Box<SendOp>>>,
+    pub remote: Arc<Remote>,
+    pub gauges: Arc<Gauges>,
+    fired: RefCell<Vec<Owner>>,
+    by_polling: bool,
+}
+
+impl Runtime {
+    /// Makes a loop for this thread. `gauges` is where it tells about itself.
+    pub fn new(options: &Options, gauges: Arc<Gauges>) -> io::Result<Runtime> {
+        let half = (options.buffer_count / 2).max(16);
+        let regions = [Region::pool(options.buffer_size, half), Region::pool(options.buffer_size, half)];
+        let (worker, remote) = Remote::register(EventFd::new()?)?;
+        let (driver, picked) = driver::open(options.choice, remote.event(), &regions)?;
+        let now = Nanos::precise();
+        let by_polling = matches!(driver, Driver::Epoll(_));
+        let core = Rc::new(Core {
+            worker,
+            now: Cell::new(now),
+            tasks: RefCell::default(),
+            wheel: RefCell::new(Wheel::new(now)),
+            sleepers: RefCell::default(),
+            driver: RefCell::new(driver),
+            conns: RefCell::default(),
+            listeners: RefCell::default(),
+            regions,
+            starved: [RefCell::default(), RefCell::default()],
+            spare_ops: RefCell::new(Vec::with_capacity(SPARE_OPS_MAX)),
+            remote,
+            gauges,
+            fired: RefCell::default(),
+            by_polling,
+        });
+        Ok(Runtime { core, picked })
+    }
+
+    /// Which driver it runs on.
+    pub fn picked(&self) -> &Picked {
+        &self.picked
+    }
+
+    /// Runs `main`, and what it spawns, until `main` ends; tasks that are left are dropped then.
+    pub fn block_on(&self, main: impl Future<Output = ()> + 'static) -> io::Result<()> {
+        let core = &self.core;
+        let _entered = task::enter(core.clone());
+        let done = Rc::new(Cell::new(false));
+        let flag = done.clone();
+        core.tasks.borrow_mut().add(Box::pin(async move {
+            main.await;
+            flag.set(true);
+        }));
+        loop {
+            task::run_ready(core);
+            if done.get() {
+                break;
+            }
+            core.fire_due();
+            self.turn()?;
+        }
+        self.wind_up()
+    }
+
+    fn turn(&self) -> io::Result<()> {
+        let core = &self.core;
+        core.feed_starved();
+        let until = match core.tasks.borrow().any_ready() {
+            true => Some(Nanos(0)),
+            false => core.wheel.borrow().next(),
+        };
+        let ended = Nanos::precise();
+        core.note_busy(ended);
+        driver::turn(core, until)
+    }
+
+    /// Drops what is left and waits until the kernel has returned every operation.
+    fn wind_up(&self) -> io::Result<()> {
+        let core = &self.core;
+        let left = core.tasks.borrow_mut().take_all();
+        drop(left);
+        core.starved.iter().for_each(|line| line.borrow_mut().clear());
+        let deadline = Nanos::precise().after(RETURN_MAX);
+        // At least once: the last closes may not have been handed over yet.
+        driver::turn(core, Some(Nanos(0)))?;
+        while !core.conns.borrow().is_empty() && Nanos::precise() < deadline {
+            driver::turn(core, Some(Nanos::precise().after(Duration::from_millis(20))))?;
+        }
+        Ok(())
+    }
+}
+
+impl Core {
+    /// The wait is over: reads the clock once for the whole turn.
+    pub fn turn_begins(&self) {
+        let now = Nanos::precise();
+        self.now.set(now);
+        Gauges::add(&self.gauges.turns, 1);
+        Gauges::set(&self.gauges.last_turn_ns, now.0);
+    }
+
+    fn note_busy(&self, ended: Nanos) {
+        let busy = ended.since(self.now.get()).as_nanos() as u64;
+        let gauges = &self.gauges;
+        Gauges::add(&gauges.busy_ns, busy);
+        if busy > gauges.turn_max_ns.load(Relaxed) {
+            Gauges::set(&gauges.turn_max_ns, busy);
+        }
+        Gauges::set(&gauges.connections, self.conns.borrow().len() as u64);
+        Gauges::set(&gauges.tasks, self.tasks.borrow().live() as u64);
+        let taken = self.regions.iter().map(|r| r.count() - r.free()).sum::<usize>();
+        Gauges::set(
+            &gauges.buffers_in_use,
+            (taken - self.driver.borrow().provided().iter().sum::<usize>()) as u64,
+        );
+    }
+
+    /// Wakes as many connections of the lines as there are buffers for, in order.
+    fn feed_starved(&self) {
+        for (side, line) in self.starved.iter().enumerate() {
+            if line.borrow().is_empty() {
+                continue;
+            }
+            let buffers = self.regions[side].free() + self.driver.borrow().provided()[side];
+            for _ in 0..buffers {
+                let Some(conn) = line.borrow_mut().pop_front() else { break };
+                let mut rx = conn.rx.borrow_mut();
+                rx.starved = false;
+                rx.wake();
+            }
+        }
+    }
+
+    fn fire_due(&self) {
+        let mut fired = self.fired.borrow_mut();
+        self.wheel.borrow_mut().advance(self.now.get(), &mut fired);
+        for owner in fired.drain(..) {
+            match owner {
+                Owner::Conn(place) => {
+                    let conn = self.conns.borrow().get(place).cloned();
+                    if let Some(conn) = conn {
+                        conn.fire();
+                    }
+                }
+                Owner::Sleep(number) => {
+                    let waker = self.sleepers.borrow_mut().get_mut(number as usize).and_then(Option::take);
+                    if let Some(waker) = waker {
+                        waker.wake();
+                    }
+                }
+            }
+        }
+    }
+
+    pub fn set_sleeper(&self, timer: TimerId, waker: Waker) {
+        let mut sleepers = self.sleepers.borrow_mut();
+        let place = timer.number() as usize;
+        if sleepers.len() <= place {
+            sleepers.resize(place + 1, None);
+        }
+        sleepers[place] = Some(waker);
+    }
+
+    pub fn recycle(&self, mut op: Box<SendOp>) {
+        op.list.clear();
+        op.more.clear();
+        op.done = 0;
+        let mut spare = self.spare_ops.borrow_mut();
+        if spare.len() < SPARE_OPS_MAX {
+            spare.push(op);
+        }
+    }
+
+    pub fn draft(&self) -> Draft {
+        Draft::from_pool(&self.regions[Side::Upstream as usize])
+    }
+
+    pub fn scarce(&self) -> bool {
+        let region = &self.regions[Side::Upstream as usize];
+        region.free() < region.count() / 8
+    }
+
+    pub fn polls_itself(&self) -> bool {
+        self.by_polling
+    }
+}
+
+/// Things kept at numbered places.
+pub(crate) struct Places<T> {
+    all: Vec<Option<Rc<T>>>,
+    spare: Vec<u32>,
+    live: usize,
+}
+
+impl<T> Default for Places<T> {
+    fn default() -> Places<T> {
+        Places { all: Vec::new(), spare: Vec::new(), live: 0 }
+    }
+}
+
+impl<T> Places<T> {
+    /// A free place, the caller's to fill.
+    pub fn vacant(&mut self) -> u32 {
+        self.live += 1;
+        self.spare.pop().unwrap_or_else(|| {
+            self.all.push(None);
+            self.all.len() as u32 - 1
+        })
+    }
+
+    pub fn fill(&mut self, place: u32, value: Rc<T>) {
+        self.all[place as usize] = Some(value);
+    }
+
+    #[inline]
+    pub fn get(&self, place: u32) -> Option<&Rc<T>> {
+        self.all.get(place as usize)?.as_ref()
+    }
+
+    pub fn remove(&mut self, place: u32) {
+        if self.all[place as usize].take().is_some() {
+            self.live -= 1;
+            self.spare.push(place);
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.live
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+}
+
+/// Pins the calling thread to the `n`th core that the process may use. Returns the core's number.
+pub fn pin_to_core(n: usize) -> Option<usize> {
+    let cores = core_affinity::get_core_ids()?;
+    let core = *cores.get(n % cores.len().max(1))?;
+    core_affinity::set_for_current(core).then_some(core.id)
+}
+
+/// How many cores the process may use; at least one.
+pub fn usable_cores() -> usize {
+    core_affinity::get_core_ids().map_or(1, |cores| cores.len().max(1))
+}
