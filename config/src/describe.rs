@@ -94,7 +94,11 @@ impl Kind {
             Kind::Integer(min, max) => format!("a whole number, {min} to {max}"),
             Kind::Duration => "a duration (`250ms`, `5s`, `1m`, `1h`)".to_owned(),
             Kind::Size(min, max) => {
-                format!("a size (`16KiB`), {} to {}", crate::units::size_text(*min), crate::units::size_text(*max))
+                format!(
+                    "a size (`16KiB`), {} to {}",
+                    crate::units::size_text(*min),
+                    crate::units::size_text(*max)
+                )
             }
             Kind::Rate => "a rate (`100/s`, `60/min`)".to_owned(),
             Kind::ByteRate => "bytes a second (`100B/s`, `1KiB/s`)".to_owned(),

@@ -270,7 +270,10 @@ mod tests {
     #[test]
     fn carets_stand_under_what_is_meant() {
         let place = Place { line: 2, column: 4, start: 7, end: 10 };
-        assert_eq!(rendered("a:\n\tb: cde f\n", place), "a.yaml:2:4: error: no\n  2 | \tb: cde f\n    | \t  ^^^\n");
+        assert_eq!(
+            rendered("a:\n\tb: cde f\n", place),
+            "a.yaml:2:4: error: no\n  2 | \tb: cde f\n    | \t  ^^^\n"
+        );
     }
 
     #[test]

@@ -53,19 +53,21 @@ impl Problem {
     fn diagnostic(&self, place: Place) -> Diagnostic {
         let error = |code, message: String| Diagnostic::error(code, place, message);
         match self {
-            Problem::Unclosed => {
-                error("bad-variable", "`${` is not closed".into()).help("add `}`, or write `$${` for a literal `${`")
-            }
+            Problem::Unclosed => error("bad-variable", "`${` is not closed".into())
+                .help("add `}`, or write `$${` for a literal `${`"),
             Problem::BadName(name) => {
                 let message = format!("{} is not a variable's name", crate::units::quoted(name));
-                error("bad-variable", message).help("names are letters, digits and `_`; `$${` is a literal `${`")
+                error("bad-variable", message)
+                    .help("names are letters, digits and `_`; `$${` is a literal `${`")
             }
             Problem::Undefined(name) => {
                 error("undefined-variable", format!("the environment has no variable `{name}`"))
                     .help(format!("set it, or give a default: `${{{name}:-default}}`"))
             }
             Problem::Nested => error("bad-variable", "a default can't have variables in it".into()),
-            Problem::TooLong => error("too-large", format!("the value has more than {EXPANDED_BYTES_MAX} bytes")),
+            Problem::TooLong => {
+                error("too-large", format!("the value has more than {EXPANDED_BYTES_MAX} bytes"))
+            }
         }
     }
 }

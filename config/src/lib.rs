@@ -7,12 +7,18 @@
 mod decode;
 pub mod describe;
 pub mod diagnostic;
+pub mod diff;
 mod expand;
 mod load;
 pub mod model;
+mod schema;
+mod shown;
 pub mod tree;
 pub mod units;
 
 pub use diagnostic::{Diagnostic, Place, Report, Severity, Source};
+pub use diff::{Diff, diff};
 pub use expand::Env;
 pub use load::{Loaded, load, load_str};
+pub use schema::{reference, schema};
+pub use shown::config_as_json;

@@ -37,7 +37,8 @@ pub fn load(path: &Path, env: &Env<'_>) -> Result<Loaded, Report> {
     };
     let mut bytes = Vec::new();
     // One byte more than may be: a larger file is told, not cut.
-    let read = File::open(path).and_then(|file| file.take(INPUT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
+    let read =
+        File::open(path).and_then(|file| file.take(INPUT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
         return Err(failed("unreadable", None, format!("the file can't be read: {error}"), ""));
     }
@@ -63,7 +64,7 @@ pub fn load_str(name: &str, text: &str, env: &Env<'_>) -> Result<Loaded, Report>
             decode(&tree, &mut sink)
         }
         Err(diagnostic) => {
-            sink.push(diagnostic);
+            sink.push(*diagnostic);
             None
         }
     };

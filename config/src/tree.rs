@@ -56,14 +56,14 @@ pub struct Entry {
 }
 
 /// Reads `text` as one YAML document. Nothing at all (or only comments) is [`Value::Null`].
-pub fn parse(text: &str) -> Result<Node, Diagnostic> {
+pub fn parse(text: &str) -> Result<Node, Box<Diagnostic>> {
     if text.len() > INPUT_BYTES_MAX {
         let message = format!("the file has {} bytes; at most {INPUT_BYTES_MAX} are read", text.len());
-        return Err(Diagnostic::error("too-large", Place::START, message));
+        return Err(Box::new(Diagnostic::error("too-large", Place::START, message)));
     }
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options()) {
         Ok(root) => Ok(node(root, text)),
-        Err(error) => Err(syntax_error(&error, text)),
+        Err(error) => Err(Box::new(syntax_error(&error, text))),
     }
 }
 
@@ -103,7 +103,13 @@ fn syntax_error(error: &serde_saphyr::Error, text: &str) -> Diagnostic {
     let end = [" at line ", "\n"].iter().filter_map(|cut| message.find(cut)).min().unwrap_or(message.len());
     message.truncate(end);
     let message = message.trim_start_matches("error: ").to_owned();
-    Diagnostic::error("syntax", place, message)
+    let diagnostic = Diagnostic::error("syntax", place, message);
+    let line = text.lines().nth(place.line as usize - 1).unwrap_or("");
+    if line.contains("${") || line.contains("/{") {
+        return diagnostic
+            .help("within `{ }` and `[ ]` a text with braces, brackets or commas stands in quotes");
+    }
+    diagnostic
 }
 
 fn node(raw: Spanned<Raw>, text: &str) -> Node {
@@ -246,8 +252,10 @@ mod tests {
 
     #[test]
     fn plain_scalars_stay_as_written() {
-        let written =
-            ["1.10", "no", "010", "0x1F", "1e3", "+5", ".inf", "-.INF", ".nan", "true", "yes", "1_000", "5.", "-0"];
+        let written = [
+            "1.10", "no", "010", "0x1F", "1e3", "+5", ".inf", "-.INF", ".nan", "true", "yes", "1_000", "5.",
+            "-0",
+        ];
         for text in written {
             assert_eq!(scalar(text), text);
         }
@@ -302,7 +310,9 @@ mod tests {
 
     #[test]
     fn a_syntax_error_has_a_place_and_one_line() {
-        for text in ["a: [1, 2\nb: 3\n", "a: b: c\n", "a: \"x\n", "a: 1\n---\nb: 2\n", "a: *nope\n", "}", "&a [*a]"] {
+        for text in
+            ["a: [1, 2\nb: 3\n", "a: b: c\n", "a: \"x\n", "a: 1\n---\nb: 2\n", "a: *nope\n", "}", "&a [*a]"]
+        {
             let error = parse(text).unwrap_err();
             assert!(!error.message.contains('\n'), "{error:?}");
             println!("{text:?} -> {error:?}");

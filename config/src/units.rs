@@ -52,7 +52,7 @@ pub fn duration(text: &str) -> Result<Duration, Problem> {
         "s" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
-        "" if !number.is_empty() => {
+        "" if whole(number).is_some() => {
             let problem = Problem::new("bad-duration", format!("{} has no unit", quoted(text)));
             return Err(problem.help(format!("did you mean `{number}s` or `{number}ms`?")));
         }
@@ -69,7 +69,7 @@ pub fn duration(text: &str) -> Result<Duration, Problem> {
             return Err(match near {
                 "h" if unit.starts_with(['d', 'D']) => problem.help("the longest unit is `h`"),
                 "" => problem.help(FORM),
-                unit if !number.is_empty() => problem.help(format!("did you mean `{number}{unit}`?")),
+                unit if whole(number).is_some() => problem.help(format!("did you mean `{number}{unit}`?")),
                 _ => problem.help(FORM),
             });
         }
@@ -79,7 +79,8 @@ pub fn duration(text: &str) -> Result<Duration, Problem> {
     };
     let duration = Duration::from_millis(number.saturating_mul(per_unit));
     if duration.is_zero() {
-        return Err(Problem::new("out-of-range", format!("{} is no time at all", quoted(text))).help("write at least `1ms`"));
+        return Err(Problem::new("out-of-range", format!("{} is no time at all", quoted(text)))
+            .help("write at least `1ms`"));
     }
     if duration > DURATION_MAX {
         let message = format!("{} is more than {}", quoted(text), duration_text(DURATION_MAX));
@@ -92,9 +93,9 @@ pub fn duration(text: &str) -> Result<Duration, Problem> {
 pub fn duration_text(duration: Duration) -> String {
     let ms = duration.as_millis();
     match ms {
-        _ if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
-        _ if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
-        _ if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
+        _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
+        _ if ms.is_multiple_of(1000) => format!("{}s", ms / 1000),
         _ => format!("{ms}ms"),
     }
 }
@@ -119,7 +120,7 @@ fn bytes(text: &str) -> Result<u64, Problem> {
         "MiB" => 20,
         "GiB" => 30,
         "TiB" => 40,
-        "" if !number.is_empty() => {
+        "" if whole(number).is_some() => {
             let problem = Problem::new("bad-size", format!("{} has no unit", quoted(text)));
             return Err(problem.help(format!("did you mean `{number}B`?")));
         }
@@ -132,7 +133,7 @@ fn bytes(text: &str) -> Result<u64, Problem> {
                 _ => "",
             };
             let problem = Problem::new("bad-size", format!("{} is not a size", quoted(text)));
-            return Err(if near.is_empty() || number.is_empty() {
+            return Err(if near.is_empty() || whole(number).is_none() {
                 problem.help(FORM)
             } else {
                 problem.help(format!("did you mean `{number}{near}`?"))
@@ -148,7 +149,7 @@ fn bytes(text: &str) -> Result<u64, Problem> {
 /// The shortest text that [`size`] reads back.
 pub fn size_text(bytes: u64) -> String {
     for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
-        if bytes != 0 && bytes % (1 << shift) == 0 {
+        if bytes != 0 && bytes.is_multiple_of(1 << shift) {
             return format!("{}{unit}", bytes >> shift);
         }
     }
@@ -171,7 +172,8 @@ pub fn rate(text: &str) -> Result<u32, Problem> {
         let message = format!("{} is not a whole number a second", quoted(text));
         return Err(Problem::new("out-of-range", message).help("write at least `1/s`, or a multiple of it"));
     }
-    u32::try_from(number / seconds).map_err(|_| Problem::new("out-of-range", format!("{} is too much", quoted(text))))
+    u32::try_from(number / seconds)
+        .map_err(|_| Problem::new("out-of-range", format!("{} is too much", quoted(text))))
 }
 
 /// `100B/s`, `1KiB/s`; `0B/s` is off.
@@ -226,7 +228,21 @@ mod tests {
         assert_eq!(rate("60/min"), Ok(1));
         assert_eq!(rate("7200/h"), Ok(2));
         assert_eq!(byte_rate("1KiB/s"), Ok(1024));
-        for bad in ["", "5", "5 s", "s", "-5s", "1.5s", "05s", "5S", "0s", "25h", "1e3s", "99999999999999999999h", "5d"] {
+        for bad in [
+            "",
+            "5",
+            "5 s",
+            "s",
+            "-5s",
+            "1.5s",
+            "05s",
+            "5S",
+            "0s",
+            "25h",
+            "1e3s",
+            "99999999999999999999h",
+            "5d",
+        ] {
             assert!(duration(bad).is_err(), "{bad}");
         }
         for bad in ["", "16", "16KB", "16kib", "KiB", "1.5MiB", "-1B", "99999999999999999999TiB"] {

@@ -20,9 +20,13 @@ pub fn ip(text: &str) -> Result<SocketAddr, Problem> {
     }
     let problem = Problem::new("bad-address", format!("{} is not an address", quoted(text)));
     let help = match text.rsplit_once(':') {
-        Some((host, _)) if host.eq_ignore_ascii_case("localhost") => "did you mean `127.0.0.1`? Names are not looked up here",
+        Some((host, _)) if host.eq_ignore_ascii_case("localhost") => {
+            "did you mean `127.0.0.1`? Names are not looked up here"
+        }
         Some(("" | "*", _)) => "every interface is `0.0.0.0` or `[::]`",
-        Some((host, _)) if host.parse::<std::net::Ipv6Addr>().is_ok() || text.parse::<std::net::Ipv6Addr>().is_ok() => {
+        Some((host, _))
+            if host.parse::<std::net::Ipv6Addr>().is_ok() || text.parse::<std::net::Ipv6Addr>().is_ok() =>
+        {
             "an IPv6 address stands in brackets, with a port after it: `[::1]:8080`"
         }
         None if text.parse::<IpAddr>().is_ok() => "it lacks a port: `127.0.0.1:8080`",
@@ -137,7 +141,9 @@ mod tests {
         for good in ["127.0.0.1:1", "unix:/a", "dns:a.b:1"] {
             assert_eq!(endpoint_text(&endpoint(good).unwrap()), good);
         }
-        for bad in ["", "80", ":80", "localhost:80", "1.2.3.4", "::1:80", "unix:a", "unix:/a/", "1.2.3.4:99999"] {
+        for bad in
+            ["", "80", ":80", "localhost:80", "1.2.3.4", "::1:80", "unix:a", "unix:/a/", "1.2.3.4:99999"]
+        {
             assert!(listen(bad).is_err(), "{bad}");
         }
         for bad in ["1.2.3.4:0", "dns:a", "dns:a:0", "dns::1", "dns:1.2.3.4:5", "dns:a b:1", "a:1"] {

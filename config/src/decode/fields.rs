@@ -24,14 +24,18 @@ pub struct Fields<'n> {
 impl<'n> Fields<'n> {
     /// Opens `node` as `object`. `None`: it is no mapping, which was reported.
     pub fn open(node: &'n Node, object: &'static Object, sink: &mut Sink) -> Option<Fields<'n>> {
-        let words = format!("a mapping with {}", some_names(object));
-        let entries = map_of(node, &words, sink)?;
+        let entries = map_of(node, "a mapping", sink)?;
         let mut fields = Fields { object, place: node.place, present: Vec::with_capacity(entries.len()) };
+        // A field that was likely meant by an unknown one is not told to be missing as well.
+        let mut meant = Vec::new();
         for entry in entries {
-            fields.add(entry, sink);
+            meant.extend(fields.add(entry, sink));
         }
         for field in object.fields {
-            if matches!(field.absent, Absent::Required) && !fields.has(field.name) {
+            if matches!(field.absent, Absent::Required)
+                && !fields.has(field.name)
+                && !meant.contains(&field.name)
+            {
                 let message = format!("{} lacks `{}`", article(object), field.name);
                 sink.push(Diagnostic::error("missing-field", node.place, message).help(format!(
                     "`{}` is {}",
@@ -43,16 +47,19 @@ impl<'n> Fields<'n> {
         Some(fields)
     }
 
-    fn add(&mut self, entry: &'n Entry, sink: &mut Sink) {
-        let Some(name) = key_of(entry, sink) else { return };
+    /// Takes an entry in. The outcome is what an unknown field was likely meant to be.
+    fn add(&mut self, entry: &'n Entry, sink: &mut Sink) -> Option<&'static str> {
+        let name = key_of(entry, sink)?;
         let Some(field) = self.object.field(name) else {
-            sink.push(unknown_field(self.object, name, entry.key.place));
-            return;
+            let near = nearest(name, self.object.fields.iter().map(|field| field.name));
+            sink.push(unknown_field(self.object, name, near, entry.key.place));
+            return near;
         };
         match self.present.iter().find(|(present, _)| present.name == name) {
             Some((_, first)) => sink.push(duplicate_key(name, entry.key.place, first.key.place)),
             None => self.present.push((field, entry)),
         }
+        None
     }
 
     /// Whether the field is there.
@@ -113,7 +120,8 @@ impl<'n> Fields<'n> {
             "true" => Ok(true),
             "false" => Ok(false),
             _ => {
-                let problem = Problem::new("wrong-type", format!("{} is neither `true` nor `false`", quoted(text)));
+                let problem =
+                    Problem::new("wrong-type", format!("{} is neither `true` nor `false`", quoted(text)));
                 Err(match text.to_ascii_lowercase().as_str() {
                     "yes" | "on" | "y" | "true" | "1" => problem.help("did you mean `true`?"),
                     "no" | "off" | "n" | "false" | "0" => problem.help("did you mean `false`?"),
@@ -128,7 +136,9 @@ impl<'n> Fields<'n> {
     pub fn integer_or(&self, name: &str, sink: &mut Sink) -> Option<u64> {
         let read = |kind: &Kind, text: &str| match kind {
             Kind::Or(word, _) if text == *word => Ok(None),
-            Kind::Or(_, Kind::Integer(min, max)) | Kind::Integer(min, max) => units::integer(text, *min, *max).map(Some),
+            Kind::Or(_, Kind::Integer(min, max)) | Kind::Integer(min, max) => {
+                units::integer(text, *min, *max).map(Some)
+            }
             _ => Ok(None),
         };
         self.parsed(name, sink, read).flatten()
@@ -143,7 +153,9 @@ impl<'n> Fields<'n> {
     pub fn size_or(&self, name: &str, sink: &mut Sink) -> Option<u64> {
         let read = |kind: &Kind, text: &str| match kind {
             Kind::Or(word, _) if text == *word => Ok(None),
-            Kind::Or(_, Kind::Size(min, max)) | Kind::Size(min, max) => units::size(text, *min, *max).map(Some),
+            Kind::Or(_, Kind::Size(min, max)) | Kind::Size(min, max) => {
+                units::size(text, *min, *max).map(Some)
+            }
             _ => Ok(None),
         };
         self.parsed(name, sink, read).flatten()
@@ -216,14 +228,17 @@ impl<'n> Fields<'n> {
 
     /// The field as a mapping; an empty one, so that defaults are read, if it is absent or wrong.
     pub fn object_or_default(&self, name: &str, object: &'static Object, sink: &mut Sink) -> Fields<'n> {
-        self.object(name, sink).unwrap_or(Fields { object, place: self.value_place(name), present: Vec::new() })
+        self.object(name, sink).unwrap_or(Fields {
+            object,
+            place: self.value_place(name),
+            present: Vec::new(),
+        })
     }
 
     /// The field as a list; empty if it is absent or wrong.
     pub fn list(&self, name: &str, sink: &mut Sink) -> &'n [Node] {
         let Some(node) = self.node(name) else { return &[] };
-        let words = self.object.field(name).map(|field| field.kind.words()).unwrap_or_default();
-        list_of(node, &words, sink)
+        list_of(node, "a list", sink)
     }
 
     /// The texts of a list.
@@ -239,8 +254,7 @@ impl<'n> Fields<'n> {
     /// The keys and values of a mapping whose keys the user chose; repeated keys are reported and left out.
     pub fn named(&self, name: &str, sink: &mut Sink) -> Vec<(&'n str, &'n Entry)> {
         let Some(node) = self.node(name) else { return Vec::new() };
-        let words = self.object.field(name).map(|field| field.kind.words()).unwrap_or_default();
-        let Some(entries) = map_of(node, &words, sink) else { return Vec::new() };
+        let Some(entries) = map_of(node, "a mapping of names to values", sink) else { return Vec::new() };
         let mut seen = std::collections::HashMap::with_capacity(entries.len());
         let mut named = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -290,16 +304,16 @@ fn map_of<'n>(node: &'n Node, words: &str, sink: &mut Sink) -> Option<&'n [Entry
 }
 
 fn wrong_type(node: &Node, words: &str, sink: &mut Sink) {
-    let is = match &node.value {
+    let found = match &node.value {
         Value::Broken => return,
-        Value::Null => "nothing stands".to_owned(),
-        Value::Text(text) => format!("{} stands", quoted(text)),
-        Value::List(_) => "a list stands".to_owned(),
-        Value::Map(_) => "a mapping stands".to_owned(),
+        Value::Null => "nothing".to_owned(),
+        Value::Text(text) => quoted(text),
+        Value::List(_) => "a list".to_owned(),
+        Value::Map(_) => "a mapping".to_owned(),
     };
-    let mut problem = Problem::new("wrong-type", format!("{is} where {words} belongs"));
-    if matches!((&node.value, words), (Value::Text(_), words) if words.starts_with("a list")) {
-        problem = problem.help("write it as a list: `[ ... ]`");
+    let mut problem = Problem::new("wrong-type", format!("expected {words}, found {found}"));
+    if words == "a list" && matches!(node.value, Value::Text(_)) {
+        problem = problem.help(format!("write it as a list: `[ {} ]`", found.trim_matches('`')));
     }
     sink.problem(node, problem);
 }
@@ -319,7 +333,7 @@ fn duplicate_key(name: &str, again: Place, first: Place) -> Diagnostic {
     Diagnostic::error("duplicate-key", again, message).related(first, "the first is here")
 }
 
-fn unknown_field(object: &Object, name: &str, place: Place) -> Diagnostic {
+fn unknown_field(object: &Object, name: &str, near: Option<&str>, place: Place) -> Diagnostic {
     if object.later.contains(&name) {
         let message = format!("unknown field `{name}` in {}", article(object));
         return Diagnostic::error("unknown-field", place, message)
@@ -327,7 +341,7 @@ fn unknown_field(object: &Object, name: &str, place: Place) -> Diagnostic {
     }
     let message = format!("unknown field {} in {}", quoted(name), article(object));
     let diagnostic = Diagnostic::error("unknown-field", place, message);
-    match nearest(name, object.fields.iter().map(|field| field.name)) {
+    match near {
         Some(near) => diagnostic.suggest(Some(near)),
         None => diagnostic.help(format!("there are {}", some_names(object))),
     }
@@ -336,8 +350,8 @@ fn unknown_field(object: &Object, name: &str, place: Place) -> Diagnostic {
 fn article(object: &Object) -> String {
     match object.name {
         "config" => "the file".to_owned(),
-        name @ ("runtime" | "buffers" | "admin" | "access_log" | "limits" | "socket" | "pool" | "respond" | "redirect"
-        | "rewrite") => format!("`{name}`"),
+        name @ ("runtime" | "buffers" | "admin" | "access_log" | "limits" | "socket" | "pool" | "respond"
+        | "redirect" | "rewrite") => format!("`{name}`"),
         "listener_timeouts" | "service_timeouts" => "`timeouts`".to_owned(),
         "header_ops" => "header changes".to_owned(),
         "endpoint" => "an endpoint".to_owned(),

@@ -10,7 +10,14 @@ use super::fields::{Fields, text_of};
 
 /// Frames the message or speaks of this hop only (RFC 9110 §7.6.1): made anew for each hop, never set by hand.
 const OURS: &[&str] = &[
-    "connection", "content-length", "expect", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding",
+    "connection",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
     "upgrade",
 ];
 /// Bytes of a header's value.
@@ -49,7 +56,10 @@ pub fn value(text: &str) -> Result<String, Problem> {
         });
     }
     if text.len() > VALUE_BYTES_MAX {
-        return Err(Problem::new("bad-header", format!("a header's value has at most {VALUE_BYTES_MAX} bytes")));
+        return Err(Problem::new(
+            "bad-header",
+            format!("a header's value has at most {VALUE_BYTES_MAX} bytes"),
+        ));
     }
     if text.trim_matches([' ', '\t']) != text {
         return Err(Problem::new("bad-header", "a header's value neither begins nor ends with a space"));
@@ -124,7 +134,10 @@ pub fn conditions(
         };
         let Some(text) = text_of(&entry.value, "a value", sink) else { continue };
         if text.bytes().any(|b| b < b' ' || b == 0x7f) {
-            sink.problem(&entry.value, Problem::new("bad-header", "a condition can't hold control characters"));
+            sink.problem(
+                &entry.value,
+                Problem::new("bad-header", "a condition can't hold control characters"),
+            );
             continue;
         }
         if conditions.iter().any(|other| other.name == name) {

@@ -10,10 +10,15 @@ const LABEL_BYTES_MAX: usize = 63;
 
 /// A host name, an IPv4 address or an IPv6 address in brackets, in lower case as given.
 pub fn name(text: &str) -> Result<(), Problem> {
-    let bad = |help: &str| Err(Problem::new("bad-host", format!("{} is not a host name", quoted(text))).help(help));
+    let bad =
+        |help: &str| Err(Problem::new("bad-host", format!("{} is not a host name", quoted(text))).help(help));
     if let Some(inner) = text.strip_prefix('[') {
         let address = inner.strip_suffix(']').and_then(|inner| inner.parse::<std::net::Ipv6Addr>().ok());
-        return if address.is_some() { Ok(()) } else { bad("an IPv6 address stands alone in its brackets: `[::1]`") };
+        return if address.is_some() {
+            Ok(())
+        } else {
+            bad("an IPv6 address stands alone in its brackets: `[::1]`")
+        };
     }
     if text.is_empty() {
         return bad("write a name: `api.example.com`");
@@ -35,7 +40,11 @@ pub fn name(text: &str) -> Result<(), Problem> {
     }
     let label = |label: &str| {
         let legal = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-        !label.is_empty() && label.len() <= LABEL_BYTES_MAX && legal && !label.starts_with('-') && !label.ends_with('-')
+        !label.is_empty()
+            && label.len() <= LABEL_BYTES_MAX
+            && legal
+            && !label.starts_with('-')
+            && !label.ends_with('-')
     };
     if text.len() > HOST_BYTES_MAX || !text.split('.').all(label) {
         return bad("names are letters, digits, `-` and `_` between dots, at most 63 of them");
@@ -64,6 +73,9 @@ pub fn pattern(text: &str) -> Result<(HostPattern, bool), Problem> {
 
 /// `host` or `host:port`
 pub fn authority(text: &str) -> Result<String, Problem> {
+    if text.contains('/') {
+        name(text)?;
+    }
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (text, None),
@@ -86,7 +98,10 @@ mod tests {
         assert_eq!(pattern("API.example.com"), Ok((HostPattern::Exact("api.example.com".into()), true)));
         assert_eq!(pattern("*.example.org"), Ok((HostPattern::Suffix("example.org".into()), false)));
         assert_eq!(pattern("[::1]").unwrap().0, HostPattern::Exact("[::1]".into()));
-        for bad in ["", "*", "a.*", "*a.b", "a:80", "http://a", "a.", "a..b", "-a", "ä.de", "[::1]:80", "*.[::1]", "a b"] {
+        for bad in [
+            "", "*", "a.*", "*a.b", "a:80", "http://a", "a.", "a..b", "-a", "ä.de", "[::1]:80", "*.[::1]",
+            "a b",
+        ] {
             assert!(pattern(bad).is_err(), "{bad}");
         }
         for good in ["a", "a:80", "[::1]", "[::1]:80", "127.0.0.1:80"] {

@@ -17,7 +17,11 @@ use super::near::nearest;
 use super::{Placed, Sink, address, headers, name, route_id};
 
 /// Every listener with a good address. Its place is that of the address.
-pub(super) fn listeners(config: &Fields<'_>, routes: &[Placed<Route>], sink: &mut Sink) -> Vec<Placed<Listener>> {
+pub(super) fn listeners(
+    config: &Fields<'_>,
+    routes: &[Placed<Route>],
+    sink: &mut Sink,
+) -> Vec<Placed<Listener>> {
     let nodes = config.list("listeners", sink);
     if let Some(node) = config.node("listeners")
         && node.value == Value::List(Vec::new())
@@ -36,13 +40,14 @@ pub(super) fn listeners(config: &Fields<'_>, routes: &[Placed<Route>], sink: &mu
         let name = fields.parsed("name", sink, |_, text| name(text)).unwrap_or_default();
         let place = fields.value_place("name");
         if let Some(first) = names.get(&name).filter(|_| !name.is_empty()) {
-            let diagnostic = Diagnostic::error("duplicate-name", place, format!("two listeners are named `{name}`"));
+            let diagnostic =
+                Diagnostic::error("duplicate-name", place, format!("two listeners are named `{name}`"));
             sink.push(diagnostic.related(*first, "the first is here"));
         }
         names.entry(name.clone()).or_insert(place);
         let routes = served(&fields, &ids, routes, nodes.len(), sink);
         if let Some(value) = listener(name, routes, &fields, sink) {
-            listeners.push(Placed { value, place: fields.value_place("address") });
+            listeners.push(Placed { value, place: fields.value_place("address"), sound: true });
         }
     }
     listeners
@@ -97,6 +102,7 @@ fn served(
             let message = "with several listeners each says which routes it serves";
             let diagnostic = Diagnostic::error("missing-field", fields.place, message);
             sink.push(diagnostic.help("write `routes: [ names ]` or `routes: all`"));
+            return Vec::new();
         }
         return all();
     };
@@ -106,11 +112,11 @@ fn served(
         Value::Text(text) => {
             let problem = Problem::new("wrong-type", format!("{} is neither `all` nor a list", quoted(text)));
             sink.problem(node, problem.help(format!("did you mean `[ {text} ]`?")));
-            return all();
+            return Vec::new();
         }
         _ => {
             text_of(node, "`all` or a list of routes", sink);
-            return all();
+            return Vec::new();
         }
     };
     let mut served = Vec::with_capacity(items.len());
@@ -120,11 +126,18 @@ fn served(
             Some(id) => served.push(*id),
             None => {
                 let problem = Problem::new("unknown-route", format!("there is no route {}", quoted(text)));
-                let near = if sink.is_full() { None } else { nearest(text, routes.iter().map(|r| r.value.name.as_str())) };
-                sink.problem(item, match near {
-                    Some(near) => problem.help(format!("did you mean `{near}`?")),
-                    None => problem,
-                });
+                let near = if sink.is_full() {
+                    None
+                } else {
+                    nearest(text, routes.iter().map(|r| r.value.name.as_str()))
+                };
+                sink.problem(
+                    item,
+                    match near {
+                        Some(near) => problem.help(format!("did you mean `{near}`?")),
+                        None => problem,
+                    },
+                );
             }
         }
     }
@@ -158,7 +171,10 @@ fn upgrades(fields: &Fields<'_>, sink: &mut Sink) -> Vec<String> {
         if lower == "h2c" {
             sink.problem(node, Problem::new("bad-choice", "`h2c` is never upgraded to"));
         } else if !headers::is_token(text) {
-            sink.problem(node, Problem::new("bad-choice", format!("{} is not a protocol's name", quoted(text))));
+            sink.problem(
+                node,
+                Problem::new("bad-choice", format!("{} is not a protocol's name", quoted(text))),
+            );
         } else if !upgrades.contains(&lower) {
             upgrades.push(lower);
         }
@@ -173,7 +189,10 @@ fn limits(listener: &Fields<'_>, sink: &mut Sink) -> ListenerLimits {
     if let Some(node) = fields.node("target")
         && target > head
     {
-        sink.problem(node, Problem::new("out-of-range", "the target is part of the head and can't be larger"));
+        sink.problem(
+            node,
+            Problem::new("out-of-range", "the target is part of the head and can't be larger"),
+        );
     }
     ListenerLimits {
         connections: fields.integer("connections", sink),

@@ -27,7 +27,9 @@ use crate::model::{
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
 
+pub(crate) use address::{endpoint_text, text as listen_text};
 use fields::Fields;
+pub(crate) use paths::{pattern_text as path_text, text as segments_text};
 
 /// Diagnostics kept of one file; the rest is counted.
 pub const KEPT_MAX: usize = 1000;
@@ -61,6 +63,11 @@ impl Sink {
         self.push(diagnostic);
     }
 
+    /// Errors so far.
+    fn errors(&self) -> usize {
+        self.errors
+    }
+
     /// Whether no configuration can come of it.
     pub fn has_errors(&self) -> bool {
         self.errors > 0
@@ -77,6 +84,8 @@ impl Sink {
 struct Placed<T> {
     value: T,
     place: Place,
+    /// Nothing in it was wrong: it may be compared with others.
+    sound: bool,
 }
 
 /// Decodes a whole file. `None` if there was an error.
@@ -157,11 +166,14 @@ fn access_log(config: &Fields<'_>, sink: &mut Sink) -> Option<AccessLog> {
         "stdout" => Ok(LogTo::Stdout),
         path if path.contains('\0') => Err(Problem::new("bad-path", "a file's path has no NUL in it")),
         path if path.contains('/') && !path.ends_with('/') => Ok(LogTo::File(PathBuf::from(path))),
-        other => Err(Problem::new("bad-choice", format!("{} is neither `stdout` nor a file's path", quoted(other)))
-            .help(match near::nearest(other, ["stdout"].into_iter()) {
-                Some(_) => "did you mean `stdout`?".to_owned(),
-                None => format!("did you mean `./{}`?", other.trim_end_matches('/')),
-            })),
+        other => Err(Problem::new(
+            "bad-choice",
+            format!("{} is neither `stdout` nor a file's path", quoted(other)),
+        )
+        .help(match near::nearest(other, ["stdout"].into_iter()) {
+            Some(_) => "did you mean `stdout`?".to_owned(),
+            None => format!("did you mean `./{}`?", other.trim_end_matches('/')),
+        })),
     });
     Some(AccessLog {
         format: fields.chosen("format", &[LogFormat::Json, LogFormat::Common], sink),

@@ -7,7 +7,7 @@ const CANDIDATES_MAX: usize = 2000;
 
 /// The candidate nearest to `word`, if any is near enough to be a slip of the fingers.
 pub fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
-    if word.is_empty() || word.len() > COMPARED_BYTES_MAX {
+    if word.is_empty() || word.bytes().all(|b| b.is_ascii_digit()) || word.len() > COMPARED_BYTES_MAX {
         return None;
     }
     let plain = |text: &str| text.to_lowercase().replace('-', "_");

@@ -12,7 +12,11 @@ use super::{Placed, Sink, address};
 pub(super) fn check(listeners: &[Placed<Listener>], admin: &Admin, admin_place: Place, sink: &mut Sink) {
     let mut by_port: HashMap<u16, Vec<(SocketAddr, String, Place)>> = HashMap::new();
     if admin.address.port() != 0 {
-        by_port.entry(admin.address.port()).or_default().push((admin.address, "the admin API".into(), admin_place));
+        by_port.entry(admin.address.port()).or_default().push((
+            admin.address,
+            "the admin API".into(),
+            admin_place,
+        ));
     }
     let mut by_path = HashMap::new();
     for listener in listeners {

@@ -58,7 +58,8 @@ pub fn template(text: &str, pattern: &PathPattern) -> Result<PathTemplate, Probl
                 return Err(Problem::new("bad-path", message));
             }
             Segment::Parameter(name) if !parameters.contains(&name.as_str()) => {
-                let problem = Problem::new("bad-path", format!("the route's path has no parameter `{{{name}}}`"));
+                let problem =
+                    Problem::new("bad-path", format!("the route's path has no parameter `{{{name}}}`"));
                 return Err(match nearest(name, parameters.iter().copied()) {
                     Some(near) => problem.help(format!("did you mean `{{{near}}}`?")),
                     None => problem,
@@ -86,7 +87,11 @@ fn segments(text: &str) -> Result<Vec<Segment>, Problem> {
     let Some(rest) = text.strip_prefix('/') else {
         let problem = bad(format!("{} does not begin with `/`", quoted(text)));
         let plain = !text.is_empty() && !text.contains("://");
-        return Err(if plain { problem.help(format!("did you mean {}?", quoted(&format!("/{text}")))) } else { problem });
+        return Err(if plain {
+            problem.help(format!("did you mean {}?", quoted(&format!("/{text}"))))
+        } else {
+            problem
+        });
     };
     if text.len() > PATTERN_BYTES_MAX {
         return Err(bad(format!("a path has at most {PATTERN_BYTES_MAX} bytes")));
@@ -131,7 +136,8 @@ fn segment(piece: &str) -> Result<Segment, Problem> {
         return Ok(Segment::Parameter(name.to_owned()));
     }
     if piece.contains(['{', '}']) {
-        let problem = bad(format!("a parameter is a whole piece between slashes, not a part of {}", quoted(piece)));
+        let problem =
+            bad(format!("a parameter is a whole piece between slashes, not a part of {}", quoted(piece)));
         return Err(problem.help("write `/{name}/`; a brace of the path itself is `%7B` or `%7D`"));
     }
     literal(piece).map(Segment::Literal)
@@ -149,7 +155,8 @@ fn literal(piece: &str) -> Result<String, Problem> {
                 let digits = piece.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok());
                 let signed = bytes.get(at + 1).is_some_and(|b| *b == b'+');
                 let Some(decoded) = digits.filter(|_| !signed) else {
-                    return Err(bad(format!("{} has a bad `%` sequence", quoted(piece))).help("a `%` itself is `%25`"));
+                    return Err(bad(format!("{} has a bad `%` sequence", quoted(piece)))
+                        .help("a `%` itself is `%25`"));
                 };
                 match decoded {
                     0 => return Err(bad("`%00` never passes".into())),
@@ -161,12 +168,16 @@ fn literal(piece: &str) -> Result<String, Problem> {
             }
             b'?' | b'#' => {
                 let problem = bad(format!("a path has no {}", quoted(&char::from(byte).to_string())));
-                return Err(if byte == b'?' { problem.help("conditions on the query stand in `query`") } else { problem });
+                return Err(if byte == b'?' {
+                    problem.help("conditions on the query stand in `query`")
+                } else {
+                    problem
+                });
             }
             b'\\' => return Err(bad("a backslash never passes".into())),
             0..=b' ' | 0x7f.. => {
                 let message = format!("{} has a character that paths have only encoded", quoted(piece));
-                return Err(bad(message).help(format!("write the byte as `%{byte:02X}`")));
+                return Err(bad(message).help(encoded(&piece[at..])));
             }
             _ => {
                 out.push(char::from(byte));
@@ -178,6 +189,12 @@ fn literal(piece: &str) -> Result<String, Problem> {
         return Err(bad(format!("{} is resolved before matching and never stays", quoted(piece))));
     }
     Ok(out)
+}
+
+fn encoded(rest: &str) -> String {
+    let first = rest.chars().next().map(String::from).unwrap_or_default();
+    let encoded: String = first.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    format!("write it as `{encoded}`")
 }
 
 /// The text of segments, as written in a configuration.
@@ -221,8 +238,8 @@ mod tests {
         assert_eq!(template, PathPattern::Template(segments));
         assert_eq!(pattern("/%41%2f%7e"), Ok(PathPattern::Exact("/A%2F~".into())));
         for bad in [
-            "", "a", "/a/**/b", "/a*", "/*", "/{id", "/x{id}", "/{}", "/{1}", "/{a}/{a}", "/a?b", "/a b", "/ä", "/%0",
-            "/%zz", "/%+1", "/%00", "/a\\b", "/a/../b", "/./", "/%2e%2e", "/a\nb",
+            "", "a", "/a/**/b", "/a*", "/*", "/{id", "/x{id}", "/{}", "/{1}", "/{a}/{a}", "/a?b", "/a b",
+            "/ä", "/%0", "/%zz", "/%+1", "/%00", "/a\\b", "/a/../b", "/./", "/%2e%2e", "/a\nb",
         ] {
             assert!(pattern(bad).is_err(), "{bad}");
         }

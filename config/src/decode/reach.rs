@@ -27,11 +27,12 @@ pub(super) fn check(listeners: &[Placed<Listener>], routes: &[Placed<Route>], si
         let mut spots: HashMap<Spot<'_>, Vec<usize>> = HashMap::new();
         for id in &listener.value.routes {
             let later = id.0 as usize;
-            let Some(route) = routes.get(later) else { continue };
+            let Some(route) = routes.get(later).filter(|route| route.sound) else { continue };
             for spot in spots_of(&route.value) {
                 let host = spot.host;
                 let there = spots.entry(spot).or_default();
-                let met = there.iter().copied().find(|earlier| takes_all(&routes[*earlier].value, &route.value));
+                let met =
+                    there.iter().copied().find(|earlier| takes_all(&routes[*earlier].value, &route.value));
                 match met {
                     Some(earlier) => {
                         if reported.insert((earlier, later)) {
@@ -89,7 +90,12 @@ fn takes_all(earlier: &Route, later: &Route) -> bool {
     later.methods.iter().all(|method| earlier.methods.contains(method))
 }
 
-fn shadowed(listener: &Listener, earlier: &Placed<Route>, later: &Placed<Route>, host: Option<&HostPattern>) -> Diagnostic {
+fn shadowed(
+    listener: &Listener,
+    earlier: &Placed<Route>,
+    later: &Placed<Route>,
+    host: Option<&HostPattern>,
+) -> Diagnostic {
     let (first, second) = (&earlier.value, &later.value);
     let on = match host {
         Some(HostPattern::Exact(host)) if second.hosts.len() > 1 => format!(" for `{host}`"),

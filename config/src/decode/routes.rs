@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    Action, Forward, HeaderOps, HostPattern, PathPattern, PathTemplate, Redirect, Respond, Route, Service, ServiceId,
+    Action, Forward, HeaderOps, HostPattern, PathPattern, PathTemplate, Redirect, Respond, Route, Service,
+    ServiceId,
 };
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
@@ -21,23 +22,32 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 const ACTIONS: [&str; 3] = ["to", "respond", "redirect"];
 
 /// Every route that is a mapping, also where something in it is wrong.
-pub(super) fn routes(config: &Fields<'_>, services: &[Placed<Service>], sink: &mut Sink) -> Vec<Placed<Route>> {
+pub(super) fn routes(
+    config: &Fields<'_>,
+    services: &[Placed<Service>],
+    sink: &mut Sink,
+) -> Vec<Placed<Route>> {
     let mut routes: Vec<Placed<Route>> = Vec::new();
     let mut names: HashMap<String, usize> = HashMap::new();
     for (index, node) in config.list("routes", sink).iter().enumerate() {
         let Some(fields) = Fields::open(node, &tables::ROUTE, sink) else { continue };
+        let errors = sink.errors();
         let place = fields.value_place("name");
-        let name = fields.parsed("name", sink, |_, text| name(text)).unwrap_or_else(|| format!("route-{}", index + 1));
+        let name = fields
+            .parsed("name", sink, |_, text| name(text))
+            .unwrap_or_else(|| format!("route-{}", index + 1));
         match names.get(&name).and_then(|first| routes.get(*first)) {
             Some(first) => {
-                let diagnostic = Diagnostic::error("duplicate-name", place, format!("two routes are named `{name}`"));
+                let diagnostic =
+                    Diagnostic::error("duplicate-name", place, format!("two routes are named `{name}`"));
                 sink.push(diagnostic.related(first.place, "the first is here"));
             }
             None => {
                 names.insert(name.clone(), routes.len());
             }
         }
-        routes.push(Placed { value: route(name, &fields, services, sink), place });
+        let value = route(name, &fields, services, sink);
+        routes.push(Placed { value, place, sound: sink.errors() == errors });
     }
     routes
 }
@@ -112,7 +122,9 @@ fn methods(fields: &Fields<'_>, sink: &mut Sink) -> Vec<String> {
             let upper = text.to_ascii_uppercase();
             if upper != text && KNOWN.contains(&upper.as_str()) {
                 let message = format!("the method `{text}` is not `{upper}`: case matters");
-                sink.push(Diagnostic::warning("lower-case-method", node.place, message).suggest(Some(&upper)));
+                sink.push(
+                    Diagnostic::warning("lower-case-method", node.place, message).suggest(Some(&upper)),
+                );
             }
             methods.push(text.to_owned());
         }
@@ -177,19 +189,30 @@ fn action(fields: &Fields<'_>, path: &PathPattern, services: &[Placed<Service>],
     respond.or(redirect).unwrap_or(forward)
 }
 
-fn forward(fields: &Fields<'_>, path: &PathPattern, services: &[Placed<Service>], sink: &mut Sink) -> Forward {
+fn forward(
+    fields: &Fields<'_>,
+    path: &PathPattern,
+    services: &[Placed<Service>],
+    sink: &mut Sink,
+) -> Forward {
     let rewrite = fields.object("rewrite", sink);
     let (rewrite_path, rewrite_host) = match &rewrite {
         Some(rewrite) => {
             if !rewrite.has("path") && !rewrite.has("host") {
-                let diagnostic = Diagnostic::error("missing-field", rewrite.place, "`rewrite` rewrites nothing");
+                let diagnostic =
+                    Diagnostic::error("missing-field", rewrite.place, "`rewrite` rewrites nothing");
                 sink.push(diagnostic.help("give it `path` or `host`"));
             }
             (new_path(rewrite, path, sink), rewrite.parsed("host", sink, |_, text| hosts::authority(text)))
         }
         None => (None, None),
     };
-    Forward { split: split(fields, services, sink), rewrite_path, rewrite_host, timeout: fields.duration_or("timeout", sink) }
+    Forward {
+        split: split(fields, services, sink),
+        rewrite_path,
+        rewrite_host,
+        timeout: fields.duration_or("timeout", sink),
+    }
 }
 
 fn new_path(fields: &Fields<'_>, pattern: &PathPattern, sink: &mut Sink) -> Option<PathTemplate> {
@@ -199,10 +222,12 @@ fn new_path(fields: &Fields<'_>, pattern: &PathPattern, sink: &mut Sink) -> Opti
 fn split(fields: &Fields<'_>, services: &[Placed<Service>], sink: &mut Sink) -> Vec<(ServiceId, u32)> {
     let Some(node) = fields.node("to") else { return Vec::new() };
     let items = match &node.value {
-        Value::Text(text) => return service(text, node, services, sink).map(|id| (id, 1)).into_iter().collect(),
+        Value::Text(text) => {
+            return service(text, node, services, sink).map(|id| (id, 1)).into_iter().collect();
+        }
         Value::List(items) => items,
         _ => {
-            text_of(node, "a service's name or a list of services with weights", sink);
+            text_of(node, "a service's name, or a list of services and weights", sink);
             return Vec::new();
         }
     };
@@ -242,11 +267,14 @@ fn service(text: &str, node: &Node, services: &[Placed<Service>], sink: &mut Sin
     let problem = Problem::new("unknown-service", format!("there is no service {}", quoted(text)));
     let names = services.iter().map(|service| service.value.name.as_str());
     let near = if sink.is_full() { None } else { nearest(text, names) };
-    sink.problem(node, match near {
-        Some(near) => problem.help(format!("did you mean `{near}`?")),
-        None if services.is_empty() => problem.help("`services` has none"),
-        None => problem,
-    });
+    sink.problem(
+        node,
+        match near {
+            Some(near) => problem.help(format!("did you mean `{near}`?")),
+            None if services.is_empty() => problem.help("`services` has none"),
+            None => problem,
+        },
+    );
     None
 }
 
@@ -255,7 +283,10 @@ fn respond(route: &Fields<'_>, sink: &mut Sink) -> Option<Action> {
     let status = fields.integer("status", sink);
     let body = fields.parsed("body", sink, |_, text| {
         if text.len() > BODY_BYTES_MAX {
-            return Err(Problem::new("out-of-range", format!("a fixed body has at most {BODY_BYTES_MAX} bytes")));
+            return Err(Problem::new(
+                "out-of-range",
+                format!("a fixed body has at most {BODY_BYTES_MAX} bytes"),
+            ));
         }
         Ok(text.to_owned())
     });
@@ -264,21 +295,24 @@ fn respond(route: &Fields<'_>, sink: &mut Sink) -> Option<Action> {
         let message = format!("a response with status {status} has no body");
         sink.push(Diagnostic::error("conflict", fields.key_place("body"), message));
     }
-    let content_type = fields.parsed("content_type", sink, |_, text| headers::value(text)).unwrap_or_default();
+    let content_type =
+        fields.parsed("content_type", sink, |_, text| headers::value(text)).unwrap_or_default();
     Some(Action::Respond(Respond { status, body, content_type }))
 }
 
 fn redirect(route: &Fields<'_>, pattern: &PathPattern, sink: &mut Sink) -> Option<Action> {
     let fields = route.object("redirect", sink)?;
     if !["path", "scheme", "host", "port"].into_iter().any(|name| fields.has(name)) {
-        let diagnostic = Diagnostic::error("missing-field", fields.place, "the redirect leads to where it came from");
+        let diagnostic =
+            Diagnostic::error("missing-field", fields.place, "the redirect leads to where it came from");
         sink.push(diagnostic.help("give it at least one of `path`, `scheme`, `host` and `port`"));
     }
     let host = fields.parsed("host", sink, |_, text| {
         hosts::name(text)?;
         Ok(text.to_ascii_lowercase())
     });
-    let scheme = fields.choice("scheme", sink).map(|index| if index == 0 { "http" } else { "https" }.to_owned());
+    let scheme =
+        fields.choice("scheme", sink).map(|index| if index == 0 { "http" } else { "https" }.to_owned());
     Some(Action::Redirect(Redirect {
         status: fields.chosen("status", &[301, 302, 303, 307, 308], sink),
         scheme,

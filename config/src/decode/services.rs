@@ -17,7 +17,7 @@ pub(super) fn services(config: &Fields<'_>, sink: &mut Sink) -> Vec<Placed<Servi
             sink.problem(&entry.key, problem);
         }
         let value = service(key, &entry.value, sink);
-        services.push(Placed { value, place: entry.key.place });
+        services.push(Placed { value, place: entry.key.place, sound: true });
     }
     services.sort_by(|one, other| one.value.name.cmp(&other.value.name));
     services
@@ -71,9 +71,14 @@ fn endpoints(service: &str, fields: &Fields<'_>, sink: &mut Sink) -> Vec<Endpoin
         let Some((endpoint, place)) = endpoint(item, sink) else { continue };
         match seen.get(&endpoint.address) {
             Some(first) => {
-                let message = format!("the endpoint {} is there twice", quoted(&address::endpoint_text(&endpoint.address)));
+                let message = format!(
+                    "the endpoint {} is there twice",
+                    quoted(&address::endpoint_text(&endpoint.address))
+                );
                 let diagnostic = Diagnostic::warning("duplicate-endpoint", place, message);
-                sink.push(diagnostic.related(*first, "the first is here").help("for a larger share write `weight`"));
+                sink.push(
+                    diagnostic.related(*first, "the first is here").help("for a larger share write `weight`"),
+                );
             }
             None => {
                 seen.insert(endpoint.address.clone(), place);

@@ -10,9 +10,11 @@ const TIB: u64 = 1 << 40;
 
 const NAME: Kind = Kind::Text("a name (letters, digits and `-_.:/`)");
 const LISTEN: Kind = Kind::Text("an address (`127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock`)");
-const ENDPOINT: Kind = Kind::Text("an address (`127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock`, `dns:name:port`)");
+const ENDPOINT: Kind =
+    Kind::Text("an address (`127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock`, `dns:name:port`)");
 const CIDR: Kind = Kind::Text("a network (`10.0.0.0/8`, `fd00::/8`) or an IP address");
-const HOST_PATTERN: Kind = Kind::Text("a host name (`api.example.com`) or `*.` and one (`*.example.org`, any depth)");
+const HOST_PATTERN: Kind =
+    Kind::Text("a host name (`api.example.com`) or `*.` and one (`*.example.org`, any depth)");
 const HOST: Kind = Kind::Text("a host name (`api.example.com`)");
 const METHOD: Kind = Kind::Text("a method (`GET`)");
 const TOKEN: Kind = Kind::Text("a protocol name (`websocket`)");
@@ -21,13 +23,24 @@ const HEADER_VALUE: Kind = Kind::Text("a header value");
 const CONDITION: Kind = Kind::Text("a value; `\"*\"` is any");
 const PATH: Kind =
     Kind::Text("a path: exact (`/healthz`), prefix (`/v1/orders/**`) or template (`/v1/orders/{id}`)");
-const NEW_PATH: Kind = Kind::Text("a path; `/**` at its end and `{name}` stand for what the route's own matched");
+const NEW_PATH: Kind =
+    Kind::Text("a path; `/**` at its end and `{name}` stand for what the route's own matched");
 
 /// The file.
 pub static CONFIG: Object = Object {
     name: "config",
     about: "A whole configuration.",
-    later: &["auth", "tracing", "rate_limits", "plans", "consumers", "identity", "control", "metrics", "telemetry"],
+    later: &[
+        "auth",
+        "tracing",
+        "rate_limits",
+        "plans",
+        "consumers",
+        "identity",
+        "control",
+        "metrics",
+        "telemetry",
+    ],
     fields: &[
         Field {
             name: "role",
@@ -41,7 +54,12 @@ pub static CONFIG: Object = Object {
             absent: Means("its defaults"),
             about: "Workers, driver and buffers. Changes need a restart.",
         },
-        Field { name: "admin", kind: Kind::Object(&ADMIN), absent: Means("its defaults"), about: "The admin API." },
+        Field {
+            name: "admin",
+            kind: Kind::Object(&ADMIN),
+            absent: Means("its defaults"),
+            about: "The admin API.",
+        },
         Field {
             name: "access_log",
             kind: Kind::Or("none", &Kind::Object(&ACCESS_LOG)),
@@ -176,7 +194,12 @@ pub static LISTENER: Object = Object {
     about: "Where connections are accepted.",
     later: &["tls", "tcp", "udp", "http2", "http3", "protocol", "transparent", "rate_limit", "auth"],
     fields: &[
-        Field { name: "name", kind: NAME, absent: Required, about: "Unique. A reload knows the listener by it." },
+        Field {
+            name: "name",
+            kind: NAME,
+            absent: Required,
+            about: "Unique. A reload knows the listener by it.",
+        },
         Field {
             name: "address",
             kind: LISTEN,
@@ -213,7 +236,12 @@ pub static LISTENER: Object = Object {
             absent: Means("its defaults"),
             about: "How long clients may take.",
         },
-        Field { name: "socket", kind: Kind::Object(&SOCKET), absent: Means("its defaults"), about: "Socket options." },
+        Field {
+            name: "socket",
+            kind: Kind::Object(&SOCKET),
+            absent: Means("its defaults"),
+            about: "Socket options.",
+        },
         Field {
             name: "upgrades",
             kind: Kind::List(&TOKEN),
@@ -364,7 +392,17 @@ pub static SOCKET: Object = Object {
 pub static SERVICE: Object = Object {
     name: "service",
     about: "A named set of endpoints.",
-    later: &["tls", "health", "health_check", "ejection", "outlier", "circuit_breaker", "retries", "retry_budget", "zone"],
+    later: &[
+        "tls",
+        "health",
+        "health_check",
+        "ejection",
+        "outlier",
+        "circuit_breaker",
+        "retries",
+        "retry_budget",
+        "zone",
+    ],
     fields: &[
         Field {
             name: "endpoints",
@@ -450,7 +488,12 @@ pub static SERVICE_TIMEOUTS: Object = Object {
             absent: Default("60s"),
             about: "Request sent to response head read: 504.",
         },
-        Field { name: "idle", kind: Kind::Duration, absent: Default("60s"), about: "Silence within a response body." },
+        Field {
+            name: "idle",
+            kind: Kind::Duration,
+            absent: Default("60s"),
+            about: "Silence within a response body.",
+        },
     ],
 };
 
@@ -486,8 +529,19 @@ pub static ROUTE: Object = Object {
     name: "route",
     about: "What happens to some requests. It has exactly one of `to`, `respond` and `redirect`.",
     later: &[
-        "retries", "rate_limit", "auth", "cors", "cache", "compress", "mirror", "fault", "hedge", "concurrency",
-        "priority", "policies", "plan",
+        "retries",
+        "rate_limit",
+        "auth",
+        "cors",
+        "cache",
+        "compress",
+        "mirror",
+        "fault",
+        "hedge",
+        "concurrency",
+        "priority",
+        "policies",
+        "plan",
     ],
     fields: &[
         Field {
@@ -508,7 +562,12 @@ pub static ROUTE: Object = Object {
             absent: Means("any path"),
             about: "Paths it is for. `/a/**` matches `/a` too; a template's `{name}` is one segment that is not empty.",
         },
-        Field { name: "methods", kind: Kind::List(&METHOD), absent: Means("any method"), about: "Methods it is for." },
+        Field {
+            name: "methods",
+            kind: Kind::List(&METHOD),
+            absent: Means("any method"),
+            about: "Methods it is for.",
+        },
         Field {
             name: "headers",
             kind: Kind::Map(&CONDITION),
@@ -527,7 +586,12 @@ pub static ROUTE: Object = Object {
             absent: Means("not forwarded"),
             about: "Forward to this service, or split over several by weight.",
         },
-        Field { name: "respond", kind: Kind::Object(&RESPOND), absent: Means("no fixed answer"), about: "Answer at once." },
+        Field {
+            name: "respond",
+            kind: Kind::Object(&RESPOND),
+            absent: Means("no fixed answer"),
+            about: "Answer at once.",
+        },
         Field {
             name: "redirect",
             kind: Kind::Object(&REDIRECT),
@@ -595,7 +659,12 @@ pub static RESPOND: Object = Object {
     about: "A fixed answer.",
     later: &["headers", "file"],
     fields: &[
-        Field { name: "status", kind: Kind::Integer(200, 599), absent: Default("200"), about: "Status code." },
+        Field {
+            name: "status",
+            kind: Kind::Integer(200, 599),
+            absent: Default("200"),
+            about: "Status code.",
+        },
         Field { name: "body", kind: Kind::Text("text, at most 1 MiB"), absent: Default(""), about: "Body." },
         Field {
             name: "content_type",
@@ -641,7 +710,12 @@ pub static REWRITE: Object = Object {
     about: "What to forward with. At least one of both. The result is made canonical and not routed again.",
     later: &["query", "regex"],
     fields: &[
-        Field { name: "path", kind: NEW_PATH, absent: Means("the request's"), about: "New path; the query is kept." },
+        Field {
+            name: "path",
+            kind: NEW_PATH,
+            absent: Means("the request's"),
+            about: "New path; the query is kept.",
+        },
         Field {
             name: "host",
             kind: Kind::Text("`host` or `host:port`"),
@@ -657,7 +731,12 @@ pub static HEADER_OPS: Object = Object {
     about: "Remove, then set, then add. What frames a message or names the next hop can't be changed here.",
     later: &[],
     fields: &[
-        Field { name: "remove", kind: Kind::List(&HEADER_NAME), absent: Means("none"), about: "Names to remove." },
+        Field {
+            name: "remove",
+            kind: Kind::List(&HEADER_NAME),
+            absent: Means("none"),
+            about: "Names to remove.",
+        },
         Field {
             name: "set",
             kind: Kind::Map(&HEADER_VALUE),
@@ -675,6 +754,23 @@ pub static HEADER_OPS: Object = Object {
 
 /// All of them, in the order the reference tells of them.
 pub static ALL: &[&Object] = &[
-    &CONFIG, &RUNTIME, &BUFFERS, &ADMIN, &ACCESS_LOG, &LISTENER, &LIMITS, &LISTENER_TIMEOUTS, &SOCKET, &SERVICE,
-    &ENDPOINT_OBJECT, &SERVICE_TIMEOUTS, &POOL, &ROUTE, &SPLIT, &RESPOND, &REDIRECT, &REWRITE, &HEADER_OPS,
+    &CONFIG,
+    &RUNTIME,
+    &BUFFERS,
+    &ADMIN,
+    &ACCESS_LOG,
+    &LISTENER,
+    &LIMITS,
+    &LISTENER_TIMEOUTS,
+    &SOCKET,
+    &SERVICE,
+    &ENDPOINT_OBJECT,
+    &SERVICE_TIMEOUTS,
+    &POOL,
+    &ROUTE,
+    &SPLIT,
+    &RESPOND,
+    &REDIRECT,
+    &REWRITE,
+    &HEADER_OPS,
 ];

@@ -1,0 +1,479 @@
+//! Whole configurations through the front door.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use ringway_config::describe::{Absent, Field, Kind, Object, tables};
+use ringway_config::model::*;
+use ringway_config::{Report, config_as_json, load, load_str};
+
+fn no_env(_: &str) -> Option<String> {
+    None
+}
+
+fn config(text: &str) -> Config {
+    match load_str("test.yaml", text, &no_env) {
+        Ok(loaded) => loaded.config,
+        Err(report) => panic!("{report}"),
+    }
+}
+
+fn report(text: &str) -> Report {
+    load_str("test.yaml", text, &no_env).expect_err(text)
+}
+
+/// The design's forms, without those of later versions.
+const DESIGN: &str = r#"
+role: gateway                        # or sidecar
+runtime: { workers: auto, backend: auto, pin: true }
+admin: { address: 127.0.0.1:9901 }
+
+listeners:
+  - { name: plain, address: 0.0.0.0:8080 }
+
+services:
+  orders:
+    endpoints: [ 127.0.0.1:9001, { address: 127.0.0.1:9002, weight: 2 } ]
+    balance: least_request
+    protocol: http1
+  orders-next: { endpoints: [ 127.0.0.1:9003 ] }
+  billing: { endpoints: [ "dns:billing.internal:8080" ] }
+
+routes:
+  - name: orders
+    hosts: [ api.example.com, "*.example.org" ]
+    path: /v1/orders/**
+    methods: [ GET, POST ]
+    headers: { x-tenant: acme }
+    to: [ { service: orders, weight: 95 }, { service: orders-next, weight: 5 } ]
+    rewrite: { path: /orders/** }
+    timeout: 5s
+  - { path: "/v1/orders/{id}", to: billing }
+  - { path: /healthz, respond: { status: 200, body: ok } }
+  - { path: /old/**, redirect: { path: /new/**, status: 308 } }
+"#;
+
+#[test]
+fn the_forms_of_the_design_mean_what_they_say() {
+    let config = config(DESIGN);
+    assert_eq!(
+        config.runtime,
+        Runtime {
+            workers: None,
+            backend: Backend::Auto,
+            pin: true,
+            buffers: Buffers { size: 16384, count: 1024 },
+        }
+    );
+    assert_eq!(config.listeners[0].routes, (0..4).map(RouteId).collect::<Vec<_>>());
+    let names: Vec<&str> = config.services.iter().map(|service| service.name.as_str()).collect();
+    assert_eq!(names, ["billing", "orders", "orders-next"]);
+    assert_eq!(
+        config.services[0].endpoints[0].address,
+        EndpointAddress::Dns { name: "billing.internal".into(), port: 8080 }
+    );
+    assert_eq!(config.services[0].authority, "billing.internal:8080");
+    assert_eq!(config.services[1].endpoints[1].weight, 2);
+    assert_eq!(config.services[1].authority, "127.0.0.1:9001");
+
+    let orders = &config.routes[0];
+    assert_eq!(orders.hosts[1], HostPattern::Suffix("example.org".into()));
+    assert_eq!(orders.path, PathPattern::Prefix("/v1/orders".into()));
+    assert_eq!(orders.headers, [ValueMatch { name: "x-tenant".into(), value: Some("acme".into()) }]);
+    let Action::Forward(forward) = &orders.action else { panic!() };
+    assert_eq!(forward.split, [(ServiceId(1), 95), (ServiceId(2), 5)]);
+    let rewrite = PathTemplate(vec![Segment::Literal("orders".into()), Segment::Rest]);
+    assert_eq!(forward.rewrite_path, Some(rewrite));
+    assert_eq!(forward.timeout, Some(Duration::from_secs(5)));
+
+    assert_eq!(config.routes[1].name, "route-2");
+    assert!(matches!(config.routes[1].path, PathPattern::Template(_)));
+    let Action::Respond(respond) = &config.routes[2].action else { panic!() };
+    assert_eq!((respond.status, respond.body.as_str()), (200, "ok"));
+    let Action::Redirect(redirect) = &config.routes[3].action else { panic!() };
+    assert_eq!((redirect.status, redirect.host.as_deref(), redirect.port), (308, None, None));
+}
+
+#[test]
+fn defaults_are_those_of_the_model() {
+    let config = config(
+        "listeners: [ { name: a, address: 127.0.0.1:0 } ]\nservices: { s: { endpoints: [ 127.0.0.1:1 ] } }",
+    );
+    let listener = &config.listeners[0];
+    assert_eq!(
+        listener.limits,
+        ListenerLimits {
+            connections: 100_000,
+            connection_rate: None,
+            head: 32 << 10,
+            headers: 100,
+            target: 8 << 10,
+            body: None,
+            requests: None,
+        }
+    );
+    assert_eq!(
+        listener.timeouts,
+        ListenerTimeouts {
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            min_rate: 100,
+            tunnel_idle: Duration::from_secs(3600),
+            linger: Duration::from_secs(1),
+        }
+    );
+    assert_eq!(listener.socket, SocketOptions { backlog: 4096, receive_buffer: None, send_buffer: None });
+    assert_eq!(listener.upgrades, ["websocket"]);
+    assert!(listener.merge_slashes && !listener.underscores && !listener.connect && !listener.trace);
+    let service = &config.services[0];
+    assert_eq!(
+        service.timeouts,
+        ServiceTimeouts {
+            connect: Duration::from_secs(3),
+            response_head: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+        }
+    );
+    assert_eq!(service.pool, Pool { connections: 1024, idle: 128, idle_timeout: Duration::from_secs(30) });
+    assert_eq!((config.access_log, config.drain_timeout), (None, Duration::from_secs(30)));
+    assert_eq!(config.admin.address, "127.0.0.1:9901".parse().unwrap());
+}
+
+/// Everything that can be said, said once, and nothing as its default.
+const FULL: &str = r#"
+role: sidecar
+runtime: { workers: 3, backend: epoll, pin: true, buffers: { size: 64KiB, count: 100 } }
+admin: { address: "[::1]:9902" }
+access_log: { format: common, to: /var/log/ringway.log, ring: 1MiB }
+drain_timeout: 1500ms
+listeners:
+  - name: a
+    address: "[::1]:8080"
+    routes: [ two, one ]
+    proxy_protocol: [ 10.0.0.0/8, fd00::/8 ]
+    trusted_hops: [ 192.0.2.1 ]
+    limits: { connections: 5, connection_rate: 60/min, head: 16KiB, headers: 50, target: 1KiB, body: 1MiB, requests: 7 }
+    timeouts: { head: 1s, idle: 2m, min_rate: none, tunnel_idle: 3h, linger: 250ms }
+    socket: { backlog: 10, receive_buffer: 64KiB, send_buffer: 128KiB }
+    upgrades: [ WebSocket, tcp ]
+    underscores: true
+    merge_slashes: false
+    connect: true
+    trace: true
+    errors: text
+  - { name: b, address: unix:/run/b.sock, routes: all, upgrades: [] }
+services:
+  s:
+    endpoints: [ { address: unix:/run/s.sock, weight: 7 }, "dns:x.y.:80" ]
+    balance: peak_ewma
+    protocol: http1
+    authority: S.internal:81
+    host: service
+    timeouts: { connect: 1ms, response_head: 2ms, idle: 3ms }
+    pool: { connections: 3, idle: 2, idle_timeout: 1m }
+  t: { endpoints: [ 127.0.0.1:1 ] }
+routes:
+  - name: one
+    hosts: [ a.b, "*.c.d" ]
+    path: "/x/{id}/**"
+    methods: [ GET, PURGE ]
+    headers: { X-A: "*", x-b: "1.10" }
+    query: { "a b": "", q: "*" }
+    to: [ { service: s, weight: 0 }, { service: t, weight: 9 } ]
+    rewrite: { path: "/{id}/y/**", host: z.internal:99 }
+    timeout: 7s
+    request_headers: { remove: [ X-R ], set: { X-S: "no" }, add: { x-t: "010" } }
+    response_headers: { remove: [ server ], set: { a: b }, add: { c: d } }
+    encoded_slashes: true
+    body_limit: 5B
+  - { name: two, path: /two, respond: { status: 503, body: "a\nb", content_type: text/html }, body_limit: none }
+  - { name: three, path: "/three/**", redirect: { path: "/3/**", status: 302, scheme: https, host: w.x, port: 444 } }
+"#;
+
+#[test]
+fn what_is_shown_loads_as_the_same_configuration() {
+    for text in [FULL, DESIGN] {
+        let config = config(text);
+        let shown = config_as_json(&config).to_string();
+        assert_eq!(self::config(&shown), config, "{shown}");
+    }
+}
+
+#[test]
+fn credentials_are_not_shown() {
+    let text = "listeners: [ { name: a, address: 127.0.0.1:1 } ]\nservices: { s: { endpoints: [ 127.0.0.1:2 ] } }\nroutes:\n  \
+                - { to: s, headers: { x-api-key: hush1 }, query: { token: hush2 },\n      \
+                request_headers: { set: { Authorization: hush3, x-plain: seen }, add: { cookie: hush4 } } }\n";
+    let shown = config_as_json(&config(text)).to_string();
+    assert!(!shown.contains("hush") && shown.contains("seen") && shown.contains("[redacted]"), "{shown}");
+}
+
+#[test]
+fn none_lifts_a_limit_for_one_route() {
+    assert_eq!(config(FULL).routes[1].body_limit, Some(u64::MAX));
+    assert_eq!(config(FULL).routes[2].body_limit, None);
+}
+
+/// Where the description says a field may stand, with something in it that is right nowhere: every described field must
+/// be looked at by the decoder.
+#[test]
+fn every_described_field_is_decoded() {
+    for object in tables::ALL {
+        for field in object.fields {
+            let text = with_field(object, field, "[ [ ] ]");
+            let found = report(&text);
+            let column_of_value = text.find("[ [ ] ]").unwrap();
+            let (from, to) = (column_of_value as u32, column_of_value as u32 + 7);
+            let at_value =
+                found.diagnostics.iter().any(|one| one.place.is_some_and(|p| (from..to).contains(&p.start)));
+            assert!(at_value, "{}.{}\n{text}\n{found}", object.name, field.name);
+        }
+    }
+}
+
+/// A default that is written out changes nothing.
+#[test]
+fn written_defaults_are_the_defaults() {
+    for object in tables::ALL {
+        for field in object.fields {
+            let Absent::Default(default) = field.absent else { continue };
+            let text = with_field(object, field, &serde_json::Value::from(default).to_string());
+            let without = with_field(object, field, "GONE").replace(&format!("{}: GONE", field.name), "");
+            assert_eq!(
+                config(&text),
+                config(&without.replace("{ ,", "{").replace(", ,", ",")),
+                "{}.{}",
+                object.name,
+                field.name
+            );
+        }
+    }
+}
+
+/// A configuration that is right but for one field of one object.
+fn with_field(object: &'static Object, field: &'static Field, value: &str) -> String {
+    let one = format!("{}: {value}", field.name);
+    let unless =
+        |name: &str, text: &str| if field.name == name { String::new() } else { format!(", {text}") };
+    let mut root = String::new();
+    let mut listener = String::from("name: a, address: 127.0.0.1:0");
+    let mut service = String::from("endpoints: [ 127.0.0.1:1 ]");
+    let mut route = String::from("name: r, path: /p/**, to: s");
+    match object.name {
+        "config" => root = format!("{one}\n"),
+        "runtime" => root = format!("runtime: {{ {one} }}\n"),
+        "buffers" => root = format!("runtime: {{ buffers: {{ {one} }} }}\n"),
+        "admin" => root = format!("admin: {{ {one} }}\n"),
+        "access_log" => root = format!("access_log: {{ {one} }}\n"),
+        "listener" => {
+            listener =
+                format!("{one}{}{}", unless("name", "name: a"), unless("address", "address: 127.0.0.1:0"));
+        }
+        "limits" => listener.push_str(&format!(", limits: {{ {one} }}")),
+        "listener_timeouts" => listener.push_str(&format!(", timeouts: {{ {one} }}")),
+        "socket" => listener.push_str(&format!(", socket: {{ {one} }}")),
+        "service" => service = format!("{one}{}", unless("endpoints", "endpoints: [ 127.0.0.1:1 ]")),
+        "endpoint" => {
+            service = format!("endpoints: [ {{ {one}{} }} ]", unless("address", "address: 127.0.0.1:1"));
+        }
+        "service_timeouts" => service.push_str(&format!(", timeouts: {{ {one} }}")),
+        "pool" => service.push_str(&format!(", pool: {{ {one} }}")),
+        "route" => {
+            let action = if matches!(field.name, "respond" | "redirect") { "" } else { "to: s" };
+            let action = if action.is_empty() { String::new() } else { unless("to", action) };
+            route = format!("{one}{}{}{action}", unless("name", "name: r"), unless("path", "path: /p/**"));
+        }
+        "split" => {
+            route = format!("name: r, to: [ {{ {one}{} }} ]", unless("service", "service: s"));
+        }
+        "respond" => route = format!("name: r, respond: {{ {one} }}"),
+        "redirect" => route = format!("name: r, redirect: {{ {one}{} }}", unless("host", "host: h")),
+        "rewrite" => route.push_str(&format!(", rewrite: {{ {one} }}")),
+        "header_ops" => route.push_str(&format!(", request_headers: {{ {one} }}")),
+        other => panic!("no place known for {other}"),
+    }
+    for (name, text) in [
+        ("listeners", format!("listeners: [ {{ {listener} }} ]\n")),
+        ("services", format!("services: {{ s: {{ {service} }} }}\n")),
+        ("routes", format!("routes: [ {{ {route} }} ]\n")),
+    ] {
+        if !(object.name == "config" && field.name == name) {
+            root.push_str(&text);
+        }
+    }
+    root
+}
+
+#[test]
+fn kinds_with_bounds_have_a_default_within_them() {
+    for object in tables::ALL {
+        for field in object.fields {
+            if let Kind::Integer(min, max) | Kind::Size(min, max) = field.kind {
+                assert!(min < max, "{}.{}", object.name, field.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_file_is_a_diagnostic_without_a_place() {
+    let report = load(std::path::Path::new("/nonexistent/ringway.yaml"), &no_env).unwrap_err();
+    assert_eq!(report.diagnostics[0].code, "unreadable");
+    assert!(
+        report.render().starts_with("/nonexistent/ringway.yaml: error: the file can't be read"),
+        "{report}"
+    );
+    let folder = load(std::path::Path::new("/"), &no_env).unwrap_err();
+    assert_eq!(folder.diagnostics[0].code, "unreadable");
+}
+
+#[test]
+fn bytes_that_are_not_utf8_have_a_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bad.yaml");
+    std::fs::write(&path, b"role: gateway\nx: \xff\xfe\n").unwrap();
+    let report = load(&path, &no_env).unwrap_err();
+    let place = report.diagnostics[0].place.unwrap();
+    assert_eq!((report.diagnostics[0].code, place.line, place.column), ("not-utf8", 2, 4));
+}
+
+#[test]
+fn a_byte_order_mark_is_no_matter() {
+    config(&format!("\u{feff}{DESIGN}"));
+}
+
+#[test]
+fn a_file_that_is_too_large_is_refused() {
+    let text = format!("# {}\n", "x".repeat(ringway_config::tree::INPUT_BYTES_MAX));
+    assert_eq!(report(&text).diagnostics[0].code, "too-large");
+}
+
+#[test]
+fn a_flood_of_problems_is_counted_not_printed() {
+    let mut text = String::from("listeners: [ { name: a, address: 127.0.0.1:1 } ]\nroutes:\n");
+    for index in 0..5000 {
+        writeln!(text, "  - {{ name: r{index}, path: /{index}, to: nowhere }}").unwrap();
+    }
+    let report = report(&text);
+    let rendered = report.render();
+    assert_eq!(report.diagnostics.len() + report.dropped, 5000);
+    assert!(rendered.ends_with("and 4900 more\n"), "{}", &rendered[rendered.len() - 80..]);
+}
+
+#[test]
+fn ten_thousand_routes_load_in_a_breath() {
+    let mut text = String::from("listeners: [ { name: a, address: 127.0.0.1:1 } ]\nservices:\n");
+    for index in 0..1000 {
+        writeln!(text, "  service-{index}: {{ endpoints: [ 127.0.0.1:{} ] }}", index + 1).unwrap();
+    }
+    text.push_str("routes:\n");
+    for index in 0..10_000 {
+        let service = index % 1000;
+        writeln!(
+            text,
+            "  - {{ name: r{index}, hosts: [ h{index}.example.com ], path: \"/v1/{index}/{{id}}/**\", to: service-{service} }}"
+        )
+        .unwrap();
+    }
+    let start = Instant::now();
+    assert_eq!(config(&text).routes.len(), 10_000);
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[test]
+fn every_diagnostic_code_is_in_lower_case_with_dashes() {
+    let found = report("role: x\nlisteners: [ { nam: 1 } ]\n");
+    let json = found.to_json();
+    assert_eq!(json["ok"], false);
+    for one in json["diagnostics"].as_array().unwrap() {
+        assert!(one["code"].as_str().unwrap().chars().all(|c| c.is_ascii_lowercase() || c == '-'));
+        assert_eq!(one["file"], "test.yaml");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_answered(text in "\\PC{0,200}") {
+        let _ = load_str("x", &text, &no_env).map_err(|report| report.render());
+    }
+
+    /// Pieces of what is right, in any order: deeper than random characters get.
+    #[test]
+    fn anything_like_a_configuration_is_answered(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..60)) {
+        let text: String = pieces.concat();
+        let _ = load_str("x", &text, &no_env).map_err(|report| { report.to_json(); report.render() });
+    }
+
+    /// One slip in a file that is right.
+    #[test]
+    fn a_slip_anywhere_is_answered(at in 0..FULL.len(), cut in 0usize..4, put in "(\\PC|\n|\t|: |- |\\{|\\}|\\[|\"){0,3}") {
+        let mut text = FULL.to_owned();
+        let end = (at + cut).min(text.len());
+        if text.is_char_boundary(at) && text.is_char_boundary(end) {
+            text.replace_range(at..end, &put);
+        }
+        if let Err(report) = load_str("x", &text, &no_env) {
+            prop_assert!(report.errors() > 0);
+            for one in &report.diagnostics {
+                let place = one.place.unwrap();
+                prop_assert!(place.line >= 1 && place.column >= 1 && place.start <= place.end);
+            }
+            report.render();
+        }
+    }
+}
+
+const PIECES: &[&str] = &[
+    "listeners:",
+    "services:",
+    "routes:",
+    "\n",
+    "\n  ",
+    "\n    ",
+    "\n  - ",
+    "- ",
+    ": ",
+    ", ",
+    "{ ",
+    " }",
+    "[ ",
+    " ]",
+    "name",
+    "address",
+    "path",
+    "to",
+    "/a/**",
+    "{id}",
+    "web",
+    "127.0.0.1:80",
+    "unix:/a",
+    "dns:a:1",
+    "&a ",
+    "*a",
+    "<<",
+    "5s",
+    "16KiB",
+    "none",
+    "all",
+    "${X}",
+    "${X:-",
+    "}",
+    "\"",
+    "'",
+    "|\n",
+    "#",
+    "? ",
+    "!!int ",
+    "é",
+    "\t",
+    "respond",
+    "redirect",
+    "rewrite",
+    "hosts",
+    "limits",
+    "~",
+    "010",
+    "---\n",
+    "%",
+];
