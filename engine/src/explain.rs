@@ -196,7 +196,11 @@ fn decide(
             tell_contest(explanation, snapshot, &candidates, matched.route, request, &query);
             let route = snapshot.route(matched.route);
             tell_policies(explanation, listener, route, path);
-            explanation.outcome = outcome(explanation, snapshot, route, matched, request, path, canonical);
+            let again = |path: &[u8]| {
+                let mut out = Vec::new();
+                canonical(path, listener.merge_slashes, &mut out).map(|()| out)
+            };
+            explanation.outcome = outcome(explanation, snapshot, route, matched, request, path, again);
         }
         Err(no_match) => {
             let (status, reason) = match no_match {
@@ -316,7 +320,7 @@ fn outcome(
     matched: Matched,
     request: &Request,
     path: &[u8],
-    canonical: Canonical<'_>,
+    canonical_again: impl Fn(&[u8]) -> Result<Vec<u8>, String>,
 ) -> Outcome {
     if has_encoded_slash(path) && !route.allow_encoded_slashes {
         let reason = "the path has an encoded slash and the route does not allow it".to_owned();
@@ -327,10 +331,15 @@ fn outcome(
             if let Some(fill) = &forward.rewrite_path {
                 let mut filled = Vec::new();
                 fill.fill(matched, path, &mut filled);
-                let mut rewritten = Vec::new();
-                if let Err(reason) = canonical(&filled, true, &mut rewritten) {
-                    return Outcome::Refuse { status: 400, reason: format!("the rewritten path: {reason}") };
-                }
+                let rewritten = match canonical_again(&filled) {
+                    Ok(path) => path,
+                    Err(reason) => {
+                        return Outcome::Refuse {
+                            status: 400,
+                            reason: format!("the rewritten path: {reason}"),
+                        };
+                    }
+                };
                 explanation
                     .policies
                     .push(format!("rewrite: path becomes {}", String::from_utf8_lossy(&rewritten)));

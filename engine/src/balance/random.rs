@@ -57,7 +57,7 @@ fn any(choice: &Choice<'_>, rand: u32) -> u32 {
 
 /// From all of `u32` evenly to below `bound`.
 fn scale(rand: u32, bound: u64) -> u64 {
-    (u128::from(rand) * u128::from(bound) >> 32) as u64
+    ((u128::from(rand) * u128::from(bound)) >> 32) as u64
 }
 
 /// One number more from one (a step of a permutation with full period, its bits then mixed).

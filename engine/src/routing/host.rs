@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use memchr::{memchr, memrchr};
+use memchr::memrchr;
 use rustc_hash::FxHashMap;
 
 use super::table::Table;
@@ -86,10 +86,8 @@ impl Hosts {
 /// The host of an authority: without port and final dot; an address in brackets keeps them.
 #[inline]
 pub fn bare_host(authority: &[u8]) -> &[u8] {
-    let end = match authority.first() {
-        Some(b'[') => memchr(b']', authority).map(|at| at + 1),
-        _ => memchr(b':', authority),
-    };
+    let before_digits = authority.iter().rposition(|b| !b.is_ascii_digit());
+    let end = before_digits.filter(|&at| authority[at] == b':');
     let host = &authority[..end.unwrap_or(authority.len())];
     host.strip_suffix(b".").unwrap_or(host)
 }
@@ -168,7 +166,8 @@ mod tests {
             ("a.b.", "a.b"),
             ("[::1]:80", "[::1]"),
             ("[::1]", "[::1]"),
-            ("[::1", "[::1"),
+            ("a.b:", "a.b"),
+            ("10.0.0.1", "10.0.0.1"),
             (":80", ""),
             ("", ""),
             (".", ""),

@@ -163,6 +163,10 @@ impl Admission {
 
     #[inline]
     pub(super) fn conditions_hold<H: Headers + ?Sized>(&self, request: &RouteQuery<'_>, headers: &H) -> bool {
+        (self.headers.is_empty() && self.query.is_empty()) || self.each_holds(request, headers)
+    }
+
+    fn each_holds<H: Headers + ?Sized>(&self, request: &RouteQuery<'_>, headers: &H) -> bool {
         self.headers.iter().all(|c| header_holds(c, headers))
             && self.query.iter().all(|c| query_holds(c, request.query))
     }

@@ -30,7 +30,7 @@ impl<const FOLD: bool> Table<FOLD> {
         let mut keys = Vec::new();
         for (scope, key, value) in entries {
             debug_assert!(value != NONE);
-            let hash = hash::<FOLD>(scope, key);
+            let hash = finish(hash::<FOLD>(key), scope, key.len());
             let mut at = hash as usize & mask;
             while slots[at].value != NONE {
                 at = (at + 1) & mask;
@@ -47,7 +47,13 @@ impl<const FOLD: bool> Table<FOLD> {
 
     #[inline]
     pub(super) fn get(&self, scope: u32, key: &[u8]) -> Option<u32> {
-        let hash = hash::<FOLD>(scope, key);
+        self.get_hashed(scope, key, hash::<FOLD>(key))
+    }
+
+    /// `hash` is that of `key`, from [`hash`] or [`segment_and_hash`].
+    #[inline]
+    pub(super) fn get_hashed(&self, scope: u32, key: &[u8], hash: u64) -> Option<u32> {
+        let hash = finish(hash, scope, key.len());
         let mask = self.slots.len() - 1;
         let mut at = hash as usize & mask;
         loop {
@@ -65,34 +71,66 @@ impl<const FOLD: bool> Table<FOLD> {
     #[inline]
     fn key_equals(&self, slot: &Slot, key: &[u8]) -> bool {
         let stored = &self.keys[slot.start as usize..slot.end as usize];
-        if FOLD { stored.eq_ignore_ascii_case(key) } else { stored == key }
+        stored == key || (FOLD && stored.eq_ignore_ascii_case(key))
     }
 }
 
-/// Eight bytes at a time, the last ones overlapping. With `FOLD` the bit that tells cases apart is set everywhere;
-/// that a few other bytes then hash alike does no harm.
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+const EVERY: u64 = 0x0101_0101_0101_0101;
+
+/// Eight bytes at a time, the last ones filled up with zeros. With `FOLD` the bit that tells cases apart is set
+/// everywhere; that a few other bytes then hash alike does no harm.
 #[inline]
-fn hash<const FOLD: bool>(scope: u32, key: &[u8]) -> u32 {
-    const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
-    const CASE: u64 = 0x2020_2020_2020_2020;
-    let fold = |word: u64| if FOLD { word | CASE } else { word };
-    let mut h = SEED ^ u64::from(scope).rotate_left(32) ^ key.len() as u64;
-    let (words, tail) = key.as_chunks::<8>();
-    for word in words {
-        h = mix(h ^ fold(u64::from_le_bytes(*word)));
+fn hash<const FOLD: bool>(key: &[u8]) -> u64 {
+    let fold = |word: u64| if FOLD { word | (0x20 * EVERY) } else { word };
+    let mut h = SEED;
+    let mut at = 0;
+    while at < key.len() {
+        h = mix(h ^ fold(word_at(key, at)));
+        at += 8;
     }
-    if !tail.is_empty() {
-        let last = if let Some(word) = key.last_chunk::<8>() {
-            u64::from_le_bytes(*word)
-        } else if let (Some(a), Some(b)) = (key.first_chunk::<4>(), key.last_chunk::<4>()) {
-            u64::from(u32::from_le_bytes(*a)) << 32 | u64::from(u32::from_le_bytes(*b))
-        } else {
-            let middle = u64::from(tail[tail.len() / 2]) << 8;
-            u64::from(tail[0]) << 16 | middle | u64::from(tail[tail.len() - 1])
-        };
-        h = mix(h ^ fold(last));
+    h
+}
+
+/// The segment that begins at `start` in `path`: where it ends (at a slash or with the path), and its hash. One pass
+/// for both, since most segments fit a word.
+#[inline]
+pub(super) fn segment_and_hash(path: &[u8], start: usize) -> (usize, u64) {
+    let mut h = SEED;
+    let mut at = start;
+    while at < path.len() {
+        let word = word_at(path, at);
+        // The lowest set bit marks the first byte that is a slash; bits above it may be false.
+        let no_slash = word ^ (0x2f * EVERY);
+        let slashes = no_slash.wrapping_sub(EVERY) & !no_slash & (0x80 * EVERY);
+        if slashes != 0 {
+            let bytes = slashes.trailing_zeros() / 8;
+            if bytes > 0 {
+                h = mix(h ^ (word & (u64::MAX >> (64 - 8 * bytes))));
+            }
+            return (at + bytes as usize, h);
+        }
+        h = mix(h ^ word);
+        at += 8;
     }
-    let h = mix(h ^ SEED);
+    (path.len(), h)
+}
+
+/// Eight bytes from `at` on, zeros where there are fewer.
+#[inline]
+fn word_at(bytes: &[u8], at: usize) -> u64 {
+    if let Some(word) = bytes.get(at..at + 8).and_then(|eight| eight.first_chunk::<8>()) {
+        return u64::from_le_bytes(*word);
+    }
+    match bytes.last_chunk::<8>() {
+        Some(last) => u64::from_le_bytes(*last) >> (8 * (at + 8 - bytes.len())),
+        None => bytes[at..].iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    }
+}
+
+#[inline]
+fn finish(hash: u64, scope: u32, length: usize) -> u32 {
+    let h = mix(hash ^ (u64::from(scope) << 32 | length as u64));
     (h ^ h >> 32) as u32
 }
 
@@ -129,6 +167,21 @@ mod tests {
             let table = Table::<true>::build([(0, name.as_bytes(), 5)].into_iter());
             assert_eq!(table.get(0, name.to_uppercase().as_bytes()), Some(5), "{name}");
             assert_eq!(table.get(0, format!("{name}x").as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn a_segment_ends_and_hashes_as_it_would_alone() {
+        for length in 0..40 {
+            let segment = "\x2e/\x30\x7f\u{80}abcdefghijklmnopqrstuvwxyzABCDEFGH".replace('/', "0");
+            let segment = &segment.as_bytes()[..length.min(segment.len())];
+            for (before, after) in
+                [("", ""), ("/", "/"), ("/x/", "/y/zzzzzzzzzzzzz"), ("/longer-than-that/", "")]
+            {
+                let path = [before.as_bytes(), segment, after.as_bytes()].concat();
+                let end = before.len() + segment.len();
+                assert_eq!(segment_and_hash(&path, before.len()), (end, hash::<false>(segment)), "{path:?}");
+            }
         }
     }
 }

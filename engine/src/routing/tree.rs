@@ -7,10 +7,10 @@
 
 use std::ops::{ControlFlow, Range};
 
-use memchr::{memchr, memrchr};
+use memchr::memchr;
 use rustc_hash::FxHashMap;
 
-use super::table::Table;
+use super::table::{Table, segment_and_hash};
 use super::{NONE, Segment};
 
 /// All templates and prefixes of a router: one root for each kind in each host.
@@ -56,17 +56,19 @@ impl Tree {
         let mut at = 0;
         'down: loop {
             if path.get(at) == Some(&b'/') {
-                let segment = segment_at(path, at);
                 let node = &self.nodes[id as usize];
-                if node.has_literals
-                    && let Some(child) = self.edges.get(id, &path[segment.clone()])
-                {
-                    (id, at) = (child, segment.end);
-                    continue 'down;
-                }
-                if node.parameter != NONE && !segment.is_empty() {
-                    (id, at) = (node.parameter, segment.end);
-                    continue 'down;
+                if node.has_literals || node.parameter != NONE {
+                    let (end, hash) = segment_and_hash(path, at + 1);
+                    if node.has_literals
+                        && let Some(child) = self.edges.get_hashed(id, &path[at + 1..end], hash)
+                    {
+                        (id, at) = (child, end);
+                        continue 'down;
+                    }
+                    if node.parameter != NONE && end > at + 1 {
+                        (id, at) = (node.parameter, end);
+                        continue 'down;
+                    }
                 }
             }
             loop {
@@ -77,7 +79,7 @@ impl Tree {
                 if id == root {
                     return ControlFlow::Continue(());
                 }
-                let start = memrchr(b'/', &path[..at]).unwrap_or(0);
+                let start = path[..at].iter().rposition(|&b| b == b'/').unwrap_or(0);
                 let sibling = self.nodes[node.parent as usize].parameter;
                 if !node.is_parameter && sibling != NONE && start + 1 < at {
                     id = sibling;

@@ -53,7 +53,7 @@ impl Split {
         match &self.sums[..] {
             [(_, only)] => *only,
             [.., (total, last)] => {
-                let point = (u128::from(rand) * u128::from(*total) >> 32) as u64;
+                let point = ((u128::from(rand) * u128::from(*total)) >> 32) as u64;
                 self.sums.iter().find(|(sum, _)| point < *sum).map_or(*last, |(_, service)| *service)
             }
             [] => ServiceId(0),

@@ -176,6 +176,35 @@ pub struct ServicePlan {
     pub pool: PoolPlan,
 }
 
+impl ServicePlan {
+    /// Addresses and weights for [`crate::balance::Balancer::reconcile`]; `resolved` says what a name stands for now,
+    /// nothing if it is not known.
+    pub fn addresses<A: IntoIterator<Item = IpAddr>>(
+        &self,
+        mut resolved: impl FnMut(&str) -> A,
+    ) -> Vec<(Address, u16)> {
+        let mut addresses = Vec::new();
+        for endpoint in &self.endpoints {
+            match &endpoint.target {
+                EndpointTarget::Known(address) => addresses.push((address.clone(), endpoint.weight)),
+                EndpointTarget::Dns { name, port } => {
+                    let of_name = resolved(name).into_iter().map(|ip| Address::Ip((ip, *port).into()));
+                    addresses.extend(of_name.map(|address| (address, endpoint.weight)));
+                }
+            }
+        }
+        addresses
+    }
+
+    /// The names among its endpoints.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.endpoints.iter().filter_map(|endpoint| match &endpoint.target {
+            EndpointTarget::Dns { name, .. } => Some(name),
+            EndpointTarget::Known(_) => None,
+        })
+    }
+}
+
 /// One endpoint as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointPlan {

@@ -45,6 +45,21 @@ fn routes_lead_to_plans_and_plans_to_services() {
 }
 
 #[test]
+fn names_become_addresses_each_with_the_whole_weight() {
+    let services = vec![service("s", &[("127.0.0.1:9001", 1), ("dns:x.internal:80", 2), ("dns:gone:81", 1)])];
+    let snapshot = Snapshot::compile(&config(services, vec![]), 1);
+    let plan = &snapshot.services[0];
+    assert_eq!(plan.names().map(|name| &**name).collect::<Vec<_>>(), ["x.internal", "gone"]);
+    let resolved = |name: &str| match name {
+        "x.internal" => vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
+        _ => vec![],
+    };
+    let told = plan.addresses(resolved);
+    let told: Vec<String> = told.iter().map(|(address, weight)| format!("{address:?} {weight}")).collect();
+    assert_eq!(told, ["Ip(127.0.0.1:9001) 1", "Ip(10.0.0.1:80) 2", "Ip([::1]:80) 2"]);
+}
+
+#[test]
 fn a_listener_serves_only_its_own_routes() {
     let mut config = config(
         vec![],
