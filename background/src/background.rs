@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ringway_config::model::Config;
+use ringway_config::model::{Config, LogTo};
 use ringway_engine::engine::Engine;
 use rtrb::Consumer;
 use serde_json::Value;
@@ -162,7 +162,14 @@ impl Background {
 
 fn start_log(config: &Config, rings: Vec<Consumer<u8>>) -> io::Result<Option<LogWriter>> {
     let Some(log) = config.access_log.as_ref().filter(|_| !rings.is_empty()) else { return Ok(None) };
-    LogWriter::start(rings, log.to.clone()).map(Some)
+    let started = LogWriter::start(rings, log.to.clone()).map(Some);
+    started.map_err(|error| match &log.to {
+        LogTo::Stdout => error,
+        LogTo::File(path) => {
+            let message = format!("the access log {} cannot be opened: {error}", path.display());
+            io::Error::new(error.kind(), message)
+        }
+    })
 }
 
 fn start_runtime(

@@ -11,8 +11,9 @@ use crate::files;
 /// A request that would be refused is explained like any other: exit code 0.
 pub fn explain(args: &cli::Explain) -> Ended {
     let headers = args.headers.iter().map(|text| header(text)).collect::<Result<Vec<_>, _>>()?;
-    let request = Request::parse(&args.request.join(" "), headers)
-        .map_err(|error| Failure::new(Code::Usage, format!("{error}; example: 'GET http://api.example.com/v1'")))?;
+    let request = Request::parse(&args.request.join(" "), headers).map_err(|error| {
+        Failure::new(Code::Usage, format!("{error}; example: 'GET http://api.example.com/v1'"))
+    })?;
     let loaded = files::load(&args.config)?;
     let snapshot = Snapshot::compile(&loaded.config, 1);
     let explanation = decide(&snapshot, &request, &canonical_path);

@@ -18,7 +18,7 @@ pub fn run(args: &cli::Run) -> Ended {
     }
     let loaded = files::load(&args.config)?;
     if !sockets.is_empty() {
-        say::info(format_args!("{} sockets from the service manager", sockets.len()));
+        say::info(format_args!("sockets from the service manager: {}", sockets.len()));
     }
     Gateway::start(&args.config, loaded, sockets)?.serve(&events)
 }

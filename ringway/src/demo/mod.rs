@@ -22,6 +22,8 @@ use crate::serve::Gateway;
 use crate::signals::{self, Event};
 
 const CONFIG: &str = include_str!("../../../config/examples/demo.yaml");
+/// Names tried for the folder.
+const FOLDER_ATTEMPTS_MAX: u32 = 100;
 const ORIGINS: [&str; 3] = ["hello", "orders", "orders-next"];
 
 /// Runs until stopped, or for as long as asked.
@@ -89,10 +91,15 @@ struct Folder {
 
 impl Folder {
     fn create() -> io::Result<Folder> {
-        let path = std::env::temp_dir().join(format!("ringway-demo-{}", std::process::id()));
-        // Fails where it exists: someone else may have put a link there.
-        fs::create_dir(&path)?;
-        Ok(Folder { path })
+        let name = |attempt| format!("ringway-demo-{}-{attempt}", std::process::id());
+        let mut attempts = (1..=FOLDER_ATTEMPTS_MAX).map(|attempt| std::env::temp_dir().join(name(attempt)));
+        // What exists is left alone: it may be another's, or a link that leads elsewhere.
+        let taken = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
+        let made = attempts.find_map(|path| match fs::create_dir(&path) {
+            Err(error) if taken(&error) => None,
+            made => Some(made.map(|()| Folder { path })),
+        });
+        made.unwrap_or_else(|| Err(io::ErrorKind::AlreadyExists.into()))
     }
 }
 
