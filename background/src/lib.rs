@@ -1,1 +1,15 @@
-//! (being written)
+//! What is off the request path: the admin API, DNS, reloading, the access log's way out, the service manager.
+//!
+//! Start with [`background::Background`]. Workers are reached only through the engine's handles and never waited
+//! for on the request path.
+
+pub mod admin;
+pub mod background;
+pub mod dns;
+pub mod log_writer;
+mod process;
+mod reload;
+pub mod say;
+pub mod status;
+pub mod systemd;
+pub mod watch;

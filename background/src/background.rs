@@ -1,0 +1,211 @@
+//! The background as the binary holds it: its threads, from start to end.
+//!
+//! ```text
+//! ringway-background   tokio, current thread: admin API, DNS, watchdog
+//! ringway-reload       watches the file, parses, applies
+//! ringway-log          access log rings to stdout or a file
+//! ```
+//!
+//! None of them is on the request path, and none waits for another but with a bound.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use ringway_config::model::{Config, LogTo};
+use ringway_engine::engine::Engine;
+use rtrb::Consumer;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use crate::admin::{self, Sources};
+use crate::dns::{self, Dns, Sink};
+use crate::log_writer::LogWriter;
+use crate::reload::{self, Candidate, Reloader};
+use crate::say;
+use crate::status::{Phase, Status};
+use crate::systemd;
+
+/// `dns:` names get this long to resolve before the process calls itself ready all the same.
+const NAMES_PATIENCE: Duration = Duration::from_secs(5);
+/// The reload thread and the runtime may be within something at the end.
+const END_PATIENCE: Duration = Duration::from_millis(500);
+/// What is left in the log rings is written within this at the end.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the background is made of.
+pub struct Parts {
+    /// The file to watch and reload.
+    pub path: PathBuf,
+    /// What the engine was started with.
+    pub config: Config,
+    /// The text `config` was made from.
+    pub text: String,
+    /// Running.
+    pub engine: Arc<Engine>,
+    /// The engine's access log rings, empty when there is no access log.
+    pub log_rings: Vec<Consumer<u8>>,
+    /// From [`admin::bind`].
+    pub admin: TcpListener,
+    /// Of the binary.
+    pub version: &'static str,
+}
+
+/// The running background.
+pub struct Background {
+    status: Arc<Status>,
+    reloader: Reloader,
+    log: Option<LogWriter>,
+    dns: Dns,
+    names: BTreeSet<String>,
+    runtime: JoinHandle<()>,
+    end: oneshot::Sender<()>,
+}
+
+impl Background {
+    /// Starts the threads. The admin API answers from now on, `/readyz` with 503 until [`Background::announce`].
+    pub fn start(parts: Parts) -> io::Result<Background> {
+        let handles = parts.engine.handles();
+        let status = Arc::new(Status::new(shown(&parts.config), parts.config.drain_timeout));
+        let log = start_log(&parts.config, parts.log_rings)?;
+        if let Some(log) = &log {
+            handles.wake_for_logs(log.control().thread());
+        }
+        let control = log.as_ref().map(|log| log.control().clone());
+
+        let dns = Dns::new();
+        let names = dns::names(&parts.config);
+        dns.want(names.clone());
+        let resolved = handles.clone();
+        let sink: Sink = Arc::new(move |name, addresses| resolved.set_resolved(name, addresses));
+
+        let (counted, logged, looked_at) = (dns.clone(), control.clone(), handles.clone());
+        let sources = Sources {
+            status: Arc::clone(&status),
+            workers: Arc::new(move || looked_at.workers()),
+            metrics: Arc::new(move |out| {
+                handles.metrics(out);
+                counted.metrics(out);
+                logged.iter().for_each(|log| log.metrics(out));
+            }),
+            version: parts.version,
+        };
+        let (end, ended) = oneshot::channel();
+        let runtime = start_runtime(parts.admin, sources, dns.clone(), Arc::clone(&sink), ended)?;
+
+        let engine = parts.engine;
+        let reloader = Reloader::start(reload::Parts {
+            path: parts.path,
+            running: parts.config,
+            text: parts.text.into_bytes(),
+            load: Box::new(load),
+            apply: Box::new(move |config| engine.apply(config)),
+            status: Arc::clone(&status),
+            dns: dns.clone(),
+            sink,
+            log: control,
+        })?;
+        Ok(Background { status, reloader, log, dns, names, runtime, end })
+    }
+
+    /// Once `dns:` names have been tried, says that traffic is served: to `/readyz`, systemd and the log. Doesn't wait
+    /// for that: names can take seconds, and signals must be heard meanwhile.
+    pub fn announce(&self, message: String) -> io::Result<()> {
+        let (dns, names, status) = (self.dns.clone(), self.names.clone(), Arc::clone(&self.status));
+        thread::Builder::new().name("ringway-ready".into()).spawn(move || {
+            for name in dns.wait(&names, NAMES_PATIENCE) {
+                say::warning(format_args!("{name} is not resolved yet"));
+            }
+            status.enter(Phase::Serving);
+            if status.phase() == Phase::Serving {
+                systemd::ready("Serving, configuration 1");
+                say::info(message);
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Reloads the configuration at once (SIGHUP).
+    pub fn reload(&self) {
+        self.reloader.reload();
+    }
+
+    /// Opens the access log anew (SIGUSR1).
+    pub fn reopen_log(&self) {
+        if let Some(log) = &self.log {
+            log.control().reopen();
+        }
+    }
+
+    /// From now on `/readyz` says 503. Returns how long a drain may take.
+    pub fn draining(&self) -> Duration {
+        self.status.enter(Phase::Draining);
+        systemd::stopping("Draining");
+        self.status.drain_timeout()
+    }
+
+    /// Ends the threads, what is left of the access log written. Bounded, whatever they are stuck in.
+    pub fn finish(self) {
+        self.reloader.finish(END_PATIENCE);
+        if let Some(log) = self.log {
+            log.finish(LOG_PATIENCE);
+        }
+        let _ = self.end.send(());
+        // The runtime's own shutdown is bounded.
+        let _ = self.runtime.join();
+    }
+}
+
+fn start_log(config: &Config, rings: Vec<Consumer<u8>>) -> io::Result<Option<LogWriter>> {
+    let Some(log) = config.access_log.as_ref().filter(|_| !rings.is_empty()) else { return Ok(None) };
+    let started = LogWriter::start(rings, log.to.clone()).map(Some);
+    started.map_err(|error| match &log.to {
+        LogTo::Stdout => error,
+        LogTo::File(path) => {
+            let message = format!("the access log {} cannot be opened: {error}", path.display());
+            io::Error::new(error.kind(), message)
+        }
+    })
+}
+
+fn start_runtime(
+    admin: TcpListener,
+    sources: Sources,
+    dns: Dns,
+    sink: Sink,
+    ended: oneshot::Receiver<()>,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name("ringway-background".into()).spawn(move || {
+        runtime.block_on(async move {
+            tokio::spawn(systemd::watchdog(Arc::clone(&sources.workers)));
+            tokio::spawn(dns.run(dns::system_resolver, sink));
+            tokio::spawn(async {
+                if let Err(error) = admin::serve(admin, sources).await {
+                    say::error(format_args!("the admin API ended: {error}"));
+                }
+            });
+            let _ = ended.await;
+        });
+        runtime.shutdown_timeout(END_PATIENCE);
+    })
+}
+
+/// `${VAR}` as the process's environment has it.
+fn load(path: &Path) -> Result<Candidate, String> {
+    match ringway_config::load(path, &|name| std::env::var(name).ok()) {
+        Ok(loaded) => {
+            let warnings = loaded.report().render();
+            Ok(Candidate { config: loaded.config, warnings, shown })
+        }
+        Err(report) => Err(report.render()),
+    }
+}
+
+fn shown(config: &Config) -> Value {
+    ringway_config::config_as_json(config)
+}

@@ -1,0 +1,401 @@
+//! Sends a request upstream and waits for the head of its response: balance, checkout, send, read response head.
+//!
+//! A request that met a pooled connection closed meanwhile is sent once more, on a fresh one, where that is safe: the
+//! method is idempotent and no byte of a response came (RFC 9112 §9.3.1), and of its body nothing has been read that
+//! is not still at hand.
+
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ringway_runtime::{Lease, Nanos, SendList, now};
+
+use super::upload::{Bounds, Upload};
+use super::{Exchange, Next, Stop, decide, drafted, relay};
+use crate::body::{Incoming, Outgoing};
+use crate::http1::{self, BodyFraming, ChunkLimits, Method, Progress, Response, ResponseHead, Version};
+use crate::local_reply::LocalReply;
+use crate::outgoing::{Announced, Connection, RequestOut, ResponseOut};
+use crate::path::{self, PathOptions};
+use crate::reason::Reason;
+use crate::routing::Matched;
+use crate::snapshot::{ForwardPlan, HeaderPlan, ListenerPlan, RoutePlan, ServicePlan};
+use crate::tunnel::Tunnel;
+use crate::upstream::{Lent, Wish};
+use crate::worker::Scratch;
+
+/// A response's head: its bytes, and how many they are; more may follow.
+pub(super) struct Answer {
+    pub bytes: Lease,
+    pub len: usize,
+}
+
+/// No answer came.
+enum Failed {
+    /// The connection had been closed while it was pooled.
+    Stale,
+    Stopped(Stop),
+}
+
+impl From<Stop> for Failed {
+    fn from(stop: Stop) -> Failed {
+        Failed::Stopped(stop)
+    }
+}
+
+/// Forwards the request and relays the response.
+pub(super) async fn forward(
+    x: &mut Exchange<'_>,
+    scratch: &mut Scratch,
+    plan: &ListenerPlan,
+    route: &RoutePlan,
+    to: &ForwardPlan,
+    matched: Matched,
+    rest: &mut Option<Lease>,
+) -> Result<Next, Stop> {
+    let current = x.current.clone();
+    let random = if to.split.is_split() { x.worker.random.borrow_mut().u32(..) } else { 0 };
+    let id = to.split.pick(random);
+    x.seen.service = Some(id);
+    let (service, service_plan) = (&current.services[id.0 as usize], current.snapshot.service(id));
+    let deadline = to.timeout_ms.map_or(Nanos::NEVER, |ms| x.seen.started.after(Duration::from_millis(ms)));
+    rewrite(x, scratch, plan, to, matched)?;
+    let limits = ChunkLimits {
+        body_bytes_max: route.body_bytes_max(plan),
+        underscores: plan.allow_underscores,
+        ..ChunkLimits::default()
+    };
+    let has_body = !matches!(x.request.framing, BodyFraming::None | BodyFraming::Length(0));
+    let outgoing = if x.request.framing == BodyFraming::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
+    // What has arrived of the body already, in case it must be sent twice.
+    let first = rest.as_ref().map(|rest| rest.slice(0..rest.len()));
+    let mut wish = Wish { fresh: x.request.method == Method::Connect };
+    loop {
+        let mut lent = service.checkout(service_plan, wish, deadline).await.map_err(Stop::Reply)?;
+        x.seen.endpoint = Some(lent.endpoint.clone());
+        if x.request.method == Method::Connect {
+            return connect(x, plan, lent, rest.take());
+        }
+        let head = request_head(x, scratch, plan, route, to, service_plan, &lent);
+        lent.sending(now());
+        x.worker.stats.upstream_sent.add(head.len() as u64);
+        let mut sent = Waiting::begin(x, &lent, service_plan, deadline);
+        lent.stream().send(SendList::from(head));
+        let body = Incoming::of_request(x.request.framing, limits, if has_body { rest.take() } else { None });
+        let mut upload = has_body.then(|| {
+            let bounds = Bounds { rate_min: plan.timeouts.rate_bytes_per_second_min, deadline, stall: sent.idle };
+            Upload::new(body, outgoing, &x.connection.stream, lent.stream(), bounds)
+        });
+        let answered = sent.answer(x, &lent, &mut upload, &mut scratch.response).await;
+        x.seen.body_in = upload.as_ref().map_or(0, Upload::received);
+        match answered {
+            Ok(answer) => {
+                drop(first);
+                return answered_by(x, scratch, plan, route, lent, upload, answer, rest, deadline).await;
+            }
+            Err(Failed::Stale) if !wish.fresh && may_repeat(x, &first, &upload) => {
+                drop(upload);
+                drop(lent);
+                service.counters.stale_retries.increment();
+                x.seen.retries += 1;
+                wish.fresh = true;
+                *rest = first.as_ref().map(|first| first.slice(0..first.len()));
+                scratch.response.clear();
+            }
+            Err(failed) => {
+                let whole = upload.as_ref().is_none_or(Upload::is_done);
+                if let Some(upload) = &mut upload
+                    && upload.is_done()
+                {
+                    *rest = upload.rest();
+                }
+                drop(upload);
+                lent.outcome = crate::balance::Outcome::Failed;
+                if !whole {
+                    lent.stream().reset_on_close();
+                }
+                let stop = match failed {
+                    Failed::Stale => Stop::Reply(LocalReply::from(Reason::UpstreamReset)),
+                    Failed::Stopped(stop) => stop,
+                };
+                return Err(stop_of(x, stop, whole && has_body));
+            }
+        }
+    }
+}
+
+/// Once the body has been read, what is left is the next request, whatever the framing said.
+fn stop_of(x: &mut Exchange<'_>, stop: Stop, body_was_read: bool) -> Stop {
+    if body_was_read {
+        x.request.framing = BodyFraming::None;
+    }
+    stop
+}
+
+/// Idempotent, and all of the body that was read is what had arrived with the head.
+fn may_repeat(x: &Exchange<'_>, first: &Option<Lease>, upload: &Option<Upload<'_>>) -> bool {
+    let at_hand = first.as_ref().map_or(0, |first| first.len() as u64);
+    let replayable = match (upload, x.request.framing) {
+        (None, _) => true,
+        (Some(upload), BodyFraming::Length(_)) => upload.received() <= at_hand,
+        _ => false,
+    };
+    x.request.method.is_idempotent() && replayable
+}
+
+/// Puts the path the upstream gets into `scratch.path`, where it is not the one that came.
+fn rewrite(x: &Exchange<'_>, scratch: &mut Scratch, plan: &ListenerPlan, to: &ForwardPlan, matched: Matched) -> Result<(), Stop> {
+    let Some(fill) = &to.rewrite_path else { return Ok(()) };
+    let request = x.request();
+    let mut filled = std::mem::take(&mut scratch.rewritten);
+    filled.clear();
+    fill.fill(matched, decide::path_of(&request, scratch), &mut filled);
+    let options = PathOptions { merge_slashes: plan.merge_slashes, encoded_slashes: true };
+    let again = path::canonical(&filled, options, &mut scratch.path);
+    if let Ok(path::Canonical::AsGiven) = again {
+        scratch.path.clear();
+        scratch.path.extend_from_slice(&filled);
+    }
+    scratch.rewritten = filled;
+    again.map(drop).map_err(|_| Reason::RewriteInvalid.into())
+}
+
+fn request_head(
+    x: &Exchange<'_>,
+    scratch: &Scratch,
+    plan: &ListenerPlan,
+    route: &RoutePlan,
+    to: &ForwardPlan,
+    service: &ServicePlan,
+    lent: &Lent,
+) -> Lease {
+    let request = x.request();
+    let claims = decide::claims(&request, x.connection.peer.get(), plan);
+    let host = match &to.rewrite_host {
+        Some(host) => host,
+        None if service.authority_as_host || request.authority().is_empty() => &service.authority,
+        None => request.authority(),
+    };
+    let out = RequestOut {
+        request,
+        path: if request.head.form == http1::TargetForm::Asterisk { b"*" } else { decide::path_of(&request, scratch) },
+        host,
+        hop: &x.hop.lines,
+        claims: claims.as_ref(),
+        request_id: &x.seen.request_id,
+        upgrade: upgrade(&request, plan),
+        plan: &route.request_headers,
+    };
+    drafted(lent.stream().draft(), |writer| out.write(writer))
+}
+
+/// The first protocol asked for that is allowed. A body and an upgrade don't go together here: which of the bytes
+/// that follow would be the body's is a question smugglers like.
+fn upgrade<'a>(request: &http1::Request<'a>, plan: &ListenerPlan) -> Option<&'a [u8]> {
+    let bodyless = matches!(request.head.framing, BodyFraming::None | BodyFraming::Length(0));
+    if request.head.upgrade.is_none() || request.head.version == Version::Http10 || !bodyless {
+        return None;
+    }
+    request.upgrades().find(|protocol| plan.allows_upgrade(protocol))
+}
+
+/// The wait for a response's head.
+struct Waiting {
+    deadline: Nanos,
+    head_within: Duration,
+    idle: Duration,
+    /// Something of the response has come.
+    begun: bool,
+}
+
+impl Waiting {
+    fn begin(_x: &Exchange<'_>, lent: &Lent, service: &ServicePlan, deadline: Nanos) -> Waiting {
+        let waiting = Waiting {
+            deadline,
+            head_within: Duration::from_millis(service.response_head_ms),
+            idle: Duration::from_millis(service.idle_ms),
+            begun: false,
+        };
+        lent.stream().set_deadline(now().after(waiting.head_within).min(deadline));
+        waiting
+    }
+
+    /// Reads heads until one is final; interim ones are passed on.
+    async fn answer(
+        &mut self,
+        x: &mut Exchange<'_>,
+        lent: &Lent,
+        upload: &mut Option<Upload<'_>>,
+        response: &mut ResponseHead,
+    ) -> Result<Answer, Failed> {
+        let mut bytes: Option<Lease> = None;
+        loop {
+            let more = self.receive(x, lent, upload).await?;
+            self.begun = true;
+            let mut lease = match bytes.take() {
+                None => more,
+                Some(before) => before.joined(&more),
+            };
+            loop {
+                match response.parse(&lease, x.request.method, &http1::Limits::default()) {
+                    Ok(Progress::Partial) => break,
+                    Ok(Progress::Complete(len)) if response.status >= 200 || response.status == 101 => {
+                        return Ok(Answer { bytes: lease, len });
+                    }
+                    Ok(Progress::Complete(len)) => {
+                        pass_interim(x, response, &lease);
+                        lease.advance(len);
+                        if lease.is_empty() {
+                            break;
+                        }
+                    }
+                    Err(refusal) => {
+                        let reply = match refusal {
+                            http1::Refusal::HeadTooLarge | http1::Refusal::TooManyFields => Reason::UpstreamHeadTooLarge.into(),
+                            _ => LocalReply { detail: refusal.detail(), ..Reason::UpstreamBadResponse.into() },
+                        };
+                        return Err(Stop::Reply(reply).into());
+                    }
+                }
+            }
+            bytes = (!lease.is_empty()).then_some(lease);
+        }
+    }
+
+    /// The next bytes of the upstream, the upload going on meanwhile and the client being watched for a reset.
+    async fn receive(&mut self, x: &Exchange<'_>, lent: &Lent, upload: &mut Option<Upload<'_>>) -> Result<Lease, Failed> {
+        poll_fn(|cx| self.poll_receive(cx, x, lent, upload)).await
+    }
+
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        x: &Exchange<'_>,
+        lent: &Lent,
+        upload: &mut Option<Upload<'_>>,
+    ) -> Poll<Result<Lease, Failed>> {
+        match upload {
+            Some(upload) if upload.is_going() => {
+                if let Poll::Ready(ended) = upload.poll(cx) {
+                    ended.map_err(Failed::Stopped)?;
+                    lent.stream().set_deadline(now().after(self.head_within).min(self.deadline));
+                }
+            }
+            _ => {
+                if x.connection.stream.poll_broken(cx).is_ready() {
+                    return Poll::Ready(Err(Stop::Cut(Reason::ClientGone).into()));
+                }
+            }
+        }
+        loop {
+            return Poll::Ready(match lent.stream().poll_recv(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(lease)) if !lease.is_end() => Ok(lease),
+                Poll::Ready(Err(error)) if error.kind() == ErrorKind::TimedOut => match upload {
+                    Some(upload) if upload.is_going() => match upload.upstream_late() {
+                        Some(stop) => Err(stop.into()),
+                        None => continue,
+                    },
+                    _ if now() >= self.deadline => Err(Stop::from(Reason::ExchangeTimeout).into()),
+                    _ => Err(Stop::from(Reason::UpstreamHeadTimeout).into()),
+                },
+                Poll::Ready(Ok(_)) if lent.reused && !self.begun => Err(Failed::Stale),
+                Poll::Ready(Err(_)) if lent.reused && !self.begun => Err(Failed::Stale),
+                Poll::Ready(Ok(_)) => Err(Stop::from(Reason::UpstreamClosed).into()),
+                Poll::Ready(Err(_)) => Err(Stop::from(Reason::UpstreamReset).into()),
+            });
+        }
+    }
+}
+
+/// Passes on a 1xx head: to HTTP/1.1 clients only, and 100 only to those that asked (RFC 9110 §15.2).
+fn pass_interim(x: &mut Exchange<'_>, response: &ResponseHead, bytes: &Lease) {
+    let wanted = response.status != 100 || x.request.expect_continue;
+    if x.request.version == Version::Http10 || !wanted {
+        return;
+    }
+    let out = ResponseOut {
+        response: Response { bytes, head: response },
+        announced: Announced::Nothing,
+        connection: Connection::Implied,
+        plan: &HeaderPlan::default(),
+        date: b"",
+    };
+    let stream = &x.connection.stream;
+    let head = drafted(stream.draft(), |writer| out.write(writer));
+    x.seen.sent(head.len() as u64);
+    stream.send(head);
+}
+
+/// The head has come: switches protocols or relays the response.
+#[allow(clippy::too_many_arguments)]
+async fn answered_by(
+    x: &mut Exchange<'_>,
+    scratch: &mut Scratch,
+    plan: &ListenerPlan,
+    route: &RoutePlan,
+    mut lent: Lent,
+    upload: Option<Upload<'_>>,
+    answer: Answer,
+    rest: &mut Option<Lease>,
+    deadline: Nanos,
+) -> Result<Next, Stop> {
+    let head_after = lent.answered(now());
+    x.seen.upstream_head_us = Some(head_after.as_micros() as u64);
+    if scratch.response.status == 101 {
+        return switch(x, scratch, plan, route, lent, answer, rest.take());
+    }
+    relay::relay(x, scratch, plan, route, lent, upload, answer, rest, deadline).await
+}
+
+/// 101: passes the head on and leaves the line for a tunnel.
+fn switch(
+    x: &mut Exchange<'_>,
+    scratch: &mut Scratch,
+    plan: &ListenerPlan,
+    route: &RoutePlan,
+    lent: Lent,
+    answer: Answer,
+    rest: Option<Lease>,
+) -> Result<Next, Stop> {
+    let response = Response { bytes: &answer.bytes, head: &scratch.response };
+    let asked = upgrade(&x.request(), plan);
+    let switched = scratch.response.upgrade.map(|span| span.of(&answer.bytes));
+    let agreed = matches!((asked, switched), (Some(asked), Some(switched)) if asked.eq_ignore_ascii_case(switched));
+    if !agreed {
+        return Err(Reason::UpstreamBadUpgrade.into());
+    }
+    let out = ResponseOut {
+        response,
+        announced: Announced::Nothing,
+        connection: Connection::Upgrade,
+        plan: &route.response_headers,
+        date: b"",
+    };
+    let stream = &x.connection.stream;
+    let head = drafted(stream.draft(), |writer| out.write(writer));
+    x.seen.sent(head.len() as u64);
+    x.seen.status = 101;
+    stream.send(head);
+    let early = (answer.bytes.len() > answer.len).then(|| answer.bytes.slice(answer.len..answer.bytes.len()));
+    Ok(Next::Tunnel(Box::new(Tunnel {
+        upstream: lent,
+        to_upstream: rest,
+        to_downstream: early,
+        idle: Duration::from_millis(plan.timeouts.tunnel_idle_ms),
+    })))
+}
+
+/// CONNECT, where a listener allows it: the endpoint is the other end of a tunnel (RFC 9110 §9.3.6).
+fn connect(x: &mut Exchange<'_>, plan: &ListenerPlan, lent: Lent, rest: Option<Lease>) -> Result<Next, Stop> {
+    let stream = &x.connection.stream;
+    stream.send(SendList::from(&b"HTTP/1.1 200 OK\r\n\r\n"[..]));
+    x.seen.status = 200;
+    Ok(Next::Tunnel(Box::new(Tunnel {
+        upstream: lent,
+        to_upstream: rest,
+        to_downstream: None,
+        idle: Duration::from_millis(plan.timeouts.tunnel_idle_ms),
+    })))
+}

@@ -1,0 +1,280 @@
+//! The response on its way to the client, alongside what is left of the request's body.
+//!
+//! Pieces that have arrived are sent together; at most [`WINDOW`] bytes wait for a slow client before the upstream is no
+//! longer read. A response that breaks off is never shown as whole: its connection is reset.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ringway_runtime::{Lease, Nanos, SendList, now, scarce};
+
+use super::forward::Answer;
+use super::pace::{Pace, finish_sending};
+use super::upload::Upload;
+use super::{Exchange, Next, Stop, drafted};
+use crate::body::{Broken, Incoming, Outgoing};
+use crate::http1::{Response, ResponseFraming, ResponseHead, Version};
+use crate::outgoing::{Announced, Connection, ResponseOut};
+use crate::reason::Reason;
+use crate::snapshot::{ListenerPlan, RoutePlan};
+use crate::upstream::Lent;
+use crate::worker::Scratch;
+
+/// Bytes that may wait for a slow client.
+const WINDOW: usize = 256 << 10;
+/// Bytes gathered into one send.
+const BATCH: usize = 256 << 10;
+/// What may still be on its way to the client when the next request is read.
+const LEFT_OVER: usize = 32 << 10;
+
+/// How the client gets the body.
+struct Shape {
+    announced: Announced,
+    outgoing: Outgoing,
+    /// The connection's end is the body's.
+    until_close: bool,
+}
+
+/// Sends the head and the body.
+#[allow(clippy::too_many_arguments)]
+pub(super) async fn relay(
+    x: &mut Exchange<'_>,
+    scratch: &mut Scratch,
+    plan: &ListenerPlan,
+    route: &RoutePlan,
+    lent: Lent,
+    mut upload: Option<Upload<'_>>,
+    answer: Answer,
+    rest: &mut Option<Lease>,
+    deadline: Nanos,
+) -> Result<Next, Stop> {
+    let response = &scratch.response;
+    let shape = shape(response, x.request.version);
+    let uploaded = upload.as_ref().is_none_or(Upload::is_done);
+    let keep = x.may_keep() && uploaded && !shape.until_close;
+    let head = head(x, response, &answer, route, &shape, keep);
+    x.seen.status = response.status;
+    let reusable = response.keep_alive && uploaded && response.framing != ResponseFraming::UntilClose;
+    let after_head = (answer.bytes.len() > answer.len).then(|| {
+        let mut bytes = answer.bytes;
+        bytes.advance(answer.len);
+        bytes
+    });
+    let mut flow = Flow {
+        body: Incoming::of_response(response.framing, after_head),
+        outgoing: shape.outgoing,
+        list: SendList::from(head),
+        idle: Duration::from_millis(x.current.snapshot.service(x.seen.service.unwrap_or(crate::snapshot::ServiceId(0))).idle_ms),
+        deadline,
+        pace: Pace::new(plan.timeouts.rate_bytes_per_second_min, now(), 0),
+        blocked: false,
+        done: false,
+        sent: 0,
+    };
+    let relayed = flow.run(x, &lent, &mut upload).await;
+    x.seen.sent(flow.sent);
+    x.seen.body_out = flow.body.received;
+    x.worker.stats.upstream_received.add(answer.len as u64 + flow.body.received);
+    if let Some(upload) = &mut upload {
+        x.seen.body_in = upload.received();
+        x.worker.stats.upstream_sent.add(upload.received());
+        if upload.is_done() && uploaded {
+            *rest = upload.rest();
+        }
+    }
+    drop(upload);
+    if let Err(reason) = relayed {
+        lent.stream().reset_on_close();
+        return Err(Stop::Cut(reason));
+    }
+    // Bytes after a response are no answer to anything: such a connection is not used again.
+    let clean = flow.body.rest().is_none();
+    if reusable && clean {
+        lent.give_back();
+    } else {
+        if !uploaded {
+            lent.stream().reset_on_close();
+        }
+        drop(lent);
+    }
+    if x.connection.stream.unsent() > LEFT_OVER || !keep {
+        let rate_min = plan.timeouts.rate_bytes_per_second_min;
+        finish_sending(x.connection, rate_min, deadline, if keep { LEFT_OVER } else { 0 }).await.map_err(Stop::Cut)?;
+    }
+    Ok(match keep {
+        true => Next::Idle(rest.take()),
+        false if uploaded && rest.is_none() => Next::Close,
+        false => Next::Linger,
+    })
+}
+
+fn shape(response: &ResponseHead, client: Version) -> Shape {
+    let plain = |announced| Shape { announced, outgoing: Outgoing::Plain, until_close: false };
+    match (response.framing, client) {
+        (ResponseFraming::None, _) => plain(response.content_length.map_or(Announced::Nothing, Announced::Length)),
+        (ResponseFraming::Length(bytes), _) => plain(Announced::Length(bytes)),
+        (ResponseFraming::Chunked | ResponseFraming::UntilClose, Version::Http11) => {
+            Shape { announced: Announced::Chunked, outgoing: Outgoing::Chunked, until_close: false }
+        }
+        (ResponseFraming::Chunked | ResponseFraming::UntilClose, Version::Http10) => {
+            Shape { until_close: true, ..plain(Announced::Nothing) }
+        }
+    }
+}
+
+fn head(x: &Exchange<'_>, response: &ResponseHead, answer: &Answer, route: &RoutePlan, shape: &Shape, keep: bool) -> Lease {
+    let seconds = x.worker.unix_seconds();
+    let mut date = x.worker.date.borrow_mut();
+    let out = ResponseOut {
+        response: Response { bytes: &answer.bytes, head: response },
+        announced: shape.announced,
+        connection: match (keep, x.request.version) {
+            (false, _) => Connection::Close,
+            (true, Version::Http10) => Connection::KeepAlive,
+            (true, Version::Http11) => Connection::Implied,
+        },
+        plan: &route.response_headers,
+        date: date.get(seconds),
+    };
+    drafted(x.connection.stream.draft(), |writer| out.write(writer))
+}
+
+/// A response's body under way.
+struct Flow {
+    body: Incoming,
+    outgoing: Outgoing,
+    /// Gathered, not yet sent.
+    list: SendList,
+    idle: Duration,
+    deadline: Nanos,
+    pace: Pace,
+    /// Waits for the client rather than for the upstream.
+    blocked: bool,
+    done: bool,
+    /// Bytes handed over for the client.
+    sent: u64,
+}
+
+impl Flow {
+    async fn run(&mut self, x: &Exchange<'_>, lent: &Lent, upload: &mut Option<Upload<'_>>) -> Result<(), Reason> {
+        poll_fn(|cx| self.poll(cx, x, lent, upload)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, x: &Exchange<'_>, lent: &Lent, upload: &mut Option<Upload<'_>>) -> Poll<Result<(), Reason>> {
+        let (down, up) = (&x.connection.stream, lent.stream());
+        if let Some(upload) = upload
+            && upload.is_going()
+            && let Poll::Ready(Err(stop)) = upload.poll(cx)
+        {
+            // The response goes on without the rest of the request; the connection ends after it.
+            drop(stop);
+        }
+        loop {
+            if down.unsent() > WINDOW {
+                match down.poll_flushed(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::TimedOut => {
+                        self.client_late(x)?;
+                        continue;
+                    }
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Reason::ClientGone)),
+                    Poll::Pending => {
+                        self.block(x, lent);
+                        return Poll::Pending;
+                    }
+                }
+            }
+            self.unblock(x, lent);
+            let gathered = self.gather(cx, lent);
+            self.hand_over(x);
+            match gathered {
+                Poll::Pending if self.done => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) if self.done => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(Broken::TimedOut)) => self.upstream_late(lent, upload)?,
+                Poll::Ready(Err(Broken::Ended)) => return Poll::Ready(Err(Reason::UpstreamClosed)),
+                Poll::Ready(Err(Broken::Reset)) => return Poll::Ready(Err(Reason::UpstreamReset)),
+                Poll::Ready(Err(Broken::Refused(_))) => return Poll::Ready(Err(Reason::UpstreamBadResponse)),
+                Poll::Pending => {
+                    up.set_deadline(now().after(self.idle).min(self.deadline));
+                    let watched = upload.as_ref().is_none_or(|upload| !upload.is_going());
+                    if watched && down.poll_broken(cx).is_ready() {
+                        return Poll::Ready(Err(Reason::ClientGone));
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Takes what has arrived, up to a batch. Ready when a batch is full, the body is done or broken.
+    fn gather(&mut self, cx: &mut Context<'_>, lent: &Lent) -> Poll<Result<(), Broken>> {
+        while self.list.len() < BATCH {
+            match self.body.poll_next(cx, lent.stream()) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
+                Poll::Ready(Ok(None)) => {
+                    self.outgoing.finish(&mut self.list, self.body.trailers());
+                    self.done = true;
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Ok(Some(data))) => {
+                    // Where buffers are scarce, what may wait for the client waits in memory of its own.
+                    let data = if scarce() && data.is_pooled() { Lease::copy_of(&data) } else { data };
+                    self.outgoing.push(&mut self.list, data);
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn hand_over(&mut self, x: &Exchange<'_>) {
+        if !self.list.is_empty() {
+            let list = std::mem::take(&mut self.list);
+            self.sent += list.len() as u64;
+            x.connection.stream.send(list);
+        }
+    }
+
+    /// From now on it is the client who is waited for.
+    fn block(&mut self, x: &Exchange<'_>, lent: &Lent) {
+        if !self.blocked {
+            self.blocked = true;
+            self.pace.restart(now(), x.connection.stream.sent());
+            x.connection.stream.set_deadline(self.pace.due().min(self.deadline));
+            lent.stream().set_deadline(Nanos::NEVER);
+        }
+    }
+
+    fn unblock(&mut self, x: &Exchange<'_>, lent: &Lent) {
+        if self.blocked {
+            self.blocked = false;
+            x.connection.stream.set_deadline(Nanos::NEVER);
+            lent.stream().set_deadline(now().after(self.idle).min(self.deadline));
+        }
+    }
+
+    fn client_late(&mut self, x: &Exchange<'_>) -> Result<(), Reason> {
+        let now = now();
+        if now >= self.deadline {
+            return Err(Reason::ExchangeTimeout);
+        }
+        if self.pace.is_too_slow(now, x.connection.stream.sent()) {
+            return Err(Reason::ResponseRateTooLow);
+        }
+        x.connection.stream.set_deadline(self.pace.due().min(self.deadline));
+        Ok(())
+    }
+
+    fn upstream_late(&mut self, lent: &Lent, upload: &Option<Upload<'_>>) -> Result<(), Reason> {
+        if now() >= self.deadline {
+            return Err(Reason::ExchangeTimeout);
+        }
+        if upload.as_ref().is_some_and(Upload::is_going) {
+            lent.stream().set_deadline(now().after(self.idle).min(self.deadline));
+            return Ok(());
+        }
+        Err(Reason::UpstreamIdleTimeout)
+    }
+}
