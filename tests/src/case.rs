@@ -152,7 +152,10 @@ impl Case {
             requests: Vec::new(),
             besides: Besides::Nothing,
             dropped: false,
-            answer: Answer { bytes: b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec(), then: Then::Stay },
+            answer: Answer {
+                bytes: b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec(),
+                then: Then::Stay,
+            },
             replies: Vec::new(),
         }
     }

@@ -244,5 +244,7 @@ impl Client {
 fn status_of(line: &str) -> Result<u16, Broken> {
     let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.split(' ').next());
     let status = status.filter(|s| s.len() == 3).and_then(|s| s.parse().ok());
-    status.filter(|s| (100..600).contains(s)).ok_or_else(|| Broken::Malformed(format!("status line {line:?}")))
+    status
+        .filter(|s| (100..600).contains(s))
+        .ok_or_else(|| Broken::Malformed(format!("status line {line:?}")))
 }

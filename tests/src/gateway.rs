@@ -69,7 +69,8 @@ impl Gateway {
     /// Starts a text with these values for its `{{names}}`; returns once it serves.
     #[track_caller]
     pub fn start_with(text: &str, values: &[(&str, &str)]) -> Gateway {
-        Gateway::start_under(text, values, None).unwrap_or_else(|ended| panic!("it did not start: {ended:#?}"))
+        Gateway::start_under(text, values, None)
+            .unwrap_or_else(|ended| panic!("it did not start: {ended:#?}"))
     }
 
     /// As [`Gateway::start_with`], and tells how it ended if it did.

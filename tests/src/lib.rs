@@ -12,6 +12,7 @@ pub mod case;
 pub mod client;
 pub mod escape;
 pub mod gateway;
+pub mod load;
 pub mod metrics;
 pub mod names;
 pub mod origins;

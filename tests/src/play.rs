@@ -36,7 +36,12 @@ pub fn play(file: &str) {
         }
     }
     let count = failures.len();
-    assert!(failures.is_empty(), "{count} of {} cases failed\n\n{}", script.cases.len(), failures.join("\n\n"));
+    assert!(
+        failures.is_empty(),
+        "{count} of {} cases failed\n\n{}",
+        script.cases.len(),
+        failures.join("\n\n")
+    );
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +158,8 @@ fn check_request(
         let (name, optional) = name.strip_prefix('?').map_or((name.as_str(), false), |name| (name, true));
         let (name, absent) = name.strip_prefix('!').map_or((name, false), |name| (name, true));
         known.push(name.to_ascii_lowercase());
-        let wanted = expected.fields.iter().filter(|(n, _)| n.trim_start_matches('?').eq_ignore_ascii_case(name));
+        let wanted =
+            expected.fields.iter().filter(|(n, _)| n.trim_start_matches('?').eq_ignore_ascii_case(name));
         let wanted: Vec<String> = wanted.map(|(_, value)| fill_in(value, values)).collect();
         match seen.head.get(name) {
             Some(value) if absent => return Err(format!("{name}: {value} must not be there")),
@@ -164,7 +170,9 @@ fn check_request(
             _ => {}
         }
     }
-    if let Some((name, value)) = seen.head.fields.iter().find(|(n, _)| !known.contains(&n.to_ascii_lowercase())) {
+    if let Some((name, value)) =
+        seen.head.fields.iter().find(|(n, _)| !known.contains(&n.to_ascii_lowercase()))
+    {
         return Err(format!("{name}: {value} must not be forwarded"));
     }
     check_body(&seen.body, &seen.trailers, expected)

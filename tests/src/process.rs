@@ -35,7 +35,8 @@ pub fn raise_descriptor_limit() -> u64 {
     let limits = std::fs::read_to_string("/proc/self/limits").expect("limits are readable");
     let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("the limit");
     let hard = line.split_whitespace().nth(4).expect("a hard limit").to_owned();
-    let raised = Command::new("prlimit").args(["--pid", &pid]).arg(format!("--nofile={hard}:{hard}")).status();
+    let raised =
+        Command::new("prlimit").args(["--pid", &pid]).arg(format!("--nofile={hard}:{hard}")).status();
     if raised.is_ok_and(|status| status.success()) {
         return hard.parse().unwrap_or(u64::MAX);
     }

@@ -209,7 +209,9 @@ impl Wire {
     fn line(&mut self) -> Result<Vec<u8>, Broken> {
         let mut searched = 0;
         loop {
-            if let Some(at) = self.buffered[searched..].iter().position(|&b| b == b'\n').map(|at| at + searched) {
+            if let Some(at) =
+                self.buffered[searched..].iter().position(|&b| b == b'\n').map(|at| at + searched)
+            {
                 let mut line: Vec<u8> = self.buffered.drain(..=at).collect();
                 line.pop();
                 if line.pop() != Some(b'\r') || line.contains(&b'\r') {

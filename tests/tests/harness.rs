@@ -29,7 +29,9 @@ fn every_wire_text_parses() {
 fn an_origin_tells_what_it_saw_and_keeps_it() {
     let origin = Origin::start(parts::echoes);
     let mut client = Client::connect(origin.address());
-    client.send("POST /a HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n");
+    client.send(
+        "POST /a HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n",
+    );
     let response = client.response().expect(200);
     assert_eq!(response.text(), "POST /a HTTP/1.1\nHost: b\nTransfer-Encoding: chunked\n\nabc");
     let seen = origin.wait_for(1);

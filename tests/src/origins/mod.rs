@@ -194,7 +194,8 @@ impl Origin {
     /// Waits for `count` whole requests and returns them.
     #[track_caller]
     pub fn wait_for(&self, count: usize) -> Vec<Seen> {
-        let came = self.wait(crate::wait::PATIENCE, |s| s.seen.iter().filter(|seen| seen.whole).count() >= count);
+        let came =
+            self.wait(crate::wait::PATIENCE, |s| s.seen.iter().filter(|seen| seen.whole).count() >= count);
         assert!(came, "wanted {count} whole requests, saw {:#?}", self.seen());
         self.seen()
     }

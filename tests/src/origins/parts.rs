@@ -138,7 +138,8 @@ pub fn closes_on_second_request(connection: &mut Connection) -> Result<(), Broke
 /// Answers as soon as the head is there, and never reads the body.
 pub fn answers_before_the_upload(connection: &mut Connection) -> Result<(), Broken> {
     connection.request_head()?;
-    connection.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nearly")?;
+    connection
+        .send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nearly")?;
     connection.half_close();
     connection.stall();
     Ok(())
