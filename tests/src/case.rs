@@ -18,7 +18,7 @@
 //! O> HTTP/1.1 200 OK   a trailer field. `O>` is the answer (default: 200 with "ok"), written as `C>`; `O: closes`
 //! O>                   ends the connection after it
 //! C< 200 keep          status; then `keep` (another request is answered on the connection), `close` (the connection
-//! C< Date: *           ends, without one byte more), `cut` (the body breaks off), `head` (no body, whatever the
+//! C< Date: *           ends, without one byte more), `cut` (of a 2xx the body breaks off), `head` (no body, whatever the
 //! C< !Keep-Alive       fields say). A field that must be there, one that must not, the body, trailers
 //! C<| ok
 //! ```
@@ -95,7 +95,7 @@ pub struct Reply {
     pub statuses: Vec<u16>,
     /// What follows it.
     pub then: After,
-    /// The body breaks off.
+    /// The body breaks off, if it is a 2xx.
     pub cut: bool,
     /// No body, whatever the fields say.
     pub head: bool,
@@ -223,7 +223,7 @@ impl Reply {
             match word {
                 "keep" => reply.then = After::Keep,
                 "close" => reply.then = After::Close,
-                "cut" => (reply.cut, reply.then) = (true, After::Close),
+                "cut" => reply.cut = true,
                 "head" => reply.head = true,
                 other => return Err(format!("what is {other:?}?")),
             }

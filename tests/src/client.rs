@@ -60,6 +60,11 @@ impl Response {
         reason
     }
 
+    /// Whether the connection ended within the body.
+    pub fn is_cut(&self) -> bool {
+        matches!(self.broken, Some(Broken::Cut | Broken::Reset))
+    }
+
     /// Fails unless the status is this one.
     #[track_caller]
     pub fn expect(self, status: u16) -> Response {

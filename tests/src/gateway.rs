@@ -25,7 +25,7 @@ use crate::{binary, names, ports, process};
 /// One listener `web`, one service `app` at `{{origin}}`, everything goes there.
 pub const PLAIN: &str = r#"
 listeners:
-  - { name: web, address: "127.0.0.1:{{web}}" }
+  - { name: web, address: "127.0.0.1:{{web}}", routes: all }
 services:
   app: { endpoints: [ "{{origin}}" ] }
 routes:

@@ -214,3 +214,22 @@ fn an_idle_gateway_uses_no_processor() {
         clients.len()
     );
 }
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says why")]
+fn each_driver_can_be_forced_and_is_named() {
+    for backend in ["epoll", "io_uring"] {
+        let origin = Origin::start(parts::says("ok"));
+        let text = format!("runtime: {{ workers: 1, backend: {backend}, pin: false }}{PLAIN}");
+        match Gateway::try_start(&text, &[("origin", &origin.endpoint())]) {
+            Ok(gateway) => {
+                gateway.get("/").expect(200);
+                assert!(gateway.admin("/workers").text().contains(backend));
+            }
+            Err(ended) if backend == "io_uring" && ended.stderr.contains("io_uring") => {
+                eprintln!("skipped: io_uring is refused here:\n{}", ended.stderr);
+            }
+            Err(ended) => panic!("{backend}: {ended:#?}"),
+        }
+    }
+}

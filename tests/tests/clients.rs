@@ -97,7 +97,7 @@ fn a_client_that_resets_within_an_upload_resets_the_origin() {
 #[test]
 fn a_head_that_trickles_in_too_slowly_is_a_408() {
     let origin = Origin::start(parts::says("ok"));
-    let text = PLAIN.replace("{{web}}\" }", "{{web}}\", timeouts: { head: 400ms } }");
+    let text = PLAIN.replace("routes: all }", "routes: all, timeouts: { head: 400ms } }");
     let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
     let mut client = gateway.connect();
     let started = Instant::now();
@@ -125,7 +125,7 @@ fn a_head_a_byte_at_a_time_within_its_time_is_fine() {
 #[test]
 fn a_body_that_trickles_in_too_slowly_ends_the_exchange() {
     let origin = Origin::start(parts::echoes);
-    let text = PLAIN.replace("{{web}}\" }", "{{web}}\", timeouts: { min_rate: 1000000 } }");
+    let text = PLAIN.replace("routes: all }", "routes: all, timeouts: { min_rate: 1000000B/s } }");
     let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
     let mut client = gateway.connect();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
@@ -144,7 +144,7 @@ fn a_body_that_trickles_in_too_slowly_ends_the_exchange() {
 #[test]
 fn a_client_that_stops_reading_holds_back_the_origin_and_is_ended_in_the_end() {
     let origin = Origin::start(parts::says_bytes(200_000_000));
-    let text = PLAIN.replace("{{web}}\" }", "{{web}}\", timeouts: { min_rate: 1000000 } }");
+    let text = PLAIN.replace("routes: all }", "routes: all, timeouts: { min_rate: 1000000B/s } }");
     let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
     gateway.get("/-/probe").expect(200);
     let before = ringway_tests::process::resident(gateway.pid());
@@ -218,7 +218,7 @@ fn a_request_smuggled_behind_a_refused_one_is_never_answered() {
 #[test]
 fn a_refusal_reaches_a_client_that_is_still_sending() {
     let origin = Origin::start(parts::says("ok"));
-    let text = PLAIN.replace("{{web}}\" }", "{{web}}\", limits: { body: 1KiB } }");
+    let text = PLAIN.replace("routes: all }", "routes: all, limits: { body: 1KiB } }");
     let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
     let mut client = gateway.connect();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n");
@@ -232,7 +232,7 @@ fn a_body_nobody_wants_is_drained_or_its_connection_closed() {
     let gateway = Gateway::start(
         r#"
 listeners:
-  - { name: web, address: "127.0.0.1:{{web}}" }
+  - { name: web, address: "127.0.0.1:{{web}}", routes: all }
 routes:
   - { path: /no, respond: { status: 403, body: "no" } }
 "#,
@@ -270,7 +270,7 @@ fn a_client_that_does_not_wait_for_the_continue_is_served() {
 
 #[test]
 fn idle_connections_are_closed_without_a_word() {
-    let text = PLAIN.replace("{{web}}\" }", "{{web}}\", timeouts: { idle: 300ms } }");
+    let text = PLAIN.replace("routes: all }", "routes: all, timeouts: { idle: 300ms } }");
     let origin = Origin::start(parts::says("ok"));
     let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
     let mut fresh = gateway.connect();
@@ -283,7 +283,7 @@ fn idle_connections_are_closed_without_a_word() {
 #[test]
 fn a_silent_tunnel_is_ended_and_a_busy_one_is_not() {
     let origin = Origin::start(parts::tunnels);
-    let text = PLAIN.replace("{{web}}\" }", "{{web}}\", timeouts: { tunnel_idle: 500ms } }");
+    let text = PLAIN.replace("routes: all }", "routes: all, timeouts: { tunnel_idle: 500ms } }");
     let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
     let mut client = gateway.connect();
     client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");

@@ -37,7 +37,7 @@ fn at_the_file_limit_new_connections_wait_and_are_served_later() {
 #[test]
 fn beyond_the_connection_limit_new_ones_wait_in_the_backlog() {
     let origin = Origin::start(parts::says("ok"));
-    let text = PLAIN.replace("{{web}}\" }", "{{web}}\", limits: { connections: 4 } }");
+    let text = PLAIN.replace("routes: all }", "routes: all, limits: { connections: 4 } }");
     let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
     let mut held: Vec<Client> = Vec::new();
     let mut waiting: Vec<Client> = Vec::new();
@@ -70,7 +70,7 @@ fn connections_to_an_endpoint_are_bounded() {
     let text = r#"
 runtime: { workers: 1, backend: {{backend}}, pin: false }
 listeners:
-  - { name: web, address: "127.0.0.1:{{web}}" }
+  - { name: web, address: "127.0.0.1:{{web}}", routes: all }
 services:
   app: { endpoints: [ "{{origin}}" ], pool: { connections: 2 } }
 routes:
@@ -130,4 +130,19 @@ fn buffers_are_bounded_however_many_stalled_uploads_there_are() {
     for client in &mut uploads {
         assert!(client.response().expect(200).text().ends_with("abcde"));
     }
+}
+
+#[test]
+fn beyond_the_connection_rate_new_ones_wait_and_are_all_served() {
+    let origin = Origin::start(parts::says("ok"));
+    let text = PLAIN.replace("routes: all }", "routes: all, limits: { connection_rate: 50/s } }");
+    let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
+    let started = std::time::Instant::now();
+    for _ in 0..150 {
+        gateway.get("/").expect(200);
+    }
+    // A burst of a second's worth may pass at once.
+    let took = started.elapsed();
+    assert!(took > Duration::from_millis(1500), "150 connections at 50 a second took {took:?}");
+    assert!(took < Duration::from_secs(8), "150 connections at 50 a second took {took:?}");
 }

@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 use ringway_tests::client::To;
 use ringway_tests::gateway::PLAIN;
 use ringway_tests::origins::parts;
-use ringway_tests::wire::Broken;
 use ringway_tests::{Gateway, Origin};
 
 /// As `PLAIN`, impatient with the origin.
 const IMPATIENT: &str = r#"
 listeners:
-  - { name: web, address: "127.0.0.1:{{web}}" }
+  - { name: web, address: "127.0.0.1:{{web}}", routes: all }
 services:
   app:
     endpoints: [ "{{origin}}" ]
@@ -44,7 +43,7 @@ fn an_origin_that_stalls_within_its_body_is_cut_off() {
     let mut client = gateway.connect();
     let response = client.get("/");
     assert_eq!((response.status, response.text().as_str()), (200, "hello"));
-    assert!(matches!(response.broken, Some(Broken::Cut | Broken::Reset)), "{:?}", response.broken);
+    assert!(response.is_cut(), "{:?}", response.broken);
     assert!(origin.wait(Duration::from_secs(5), |state| state.ended.contains(&0)));
 }
 
@@ -68,7 +67,7 @@ fn a_route_bounds_the_whole_exchange() {
     let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
     let started = Instant::now();
     let response = gateway.get("/");
-    assert!(response.broken.is_some());
+    assert!(response.is_cut(), "{:?}", response.broken);
     assert!(started.elapsed() < Duration::from_secs(5));
     assert!(origin.wait(Duration::from_secs(5), |state| state.ended.contains(&0)));
 }
@@ -106,7 +105,7 @@ fn a_reset_within_the_body_cuts_the_response() {
         let mut client = gateway.connect();
         let response = client.get("/");
         assert_eq!(response.text(), "hello");
-        assert!(response.broken.is_some(), "a cut body must not look whole");
+        assert!(response.is_cut(), "a cut body must not look whole");
         client.expect_closed();
     }
 }
@@ -117,7 +116,7 @@ fn a_reset_within_a_body_without_length_is_a_reset_for_the_client_too() {
     let gateway = Gateway::in_front_of(&origin);
     let mut client = gateway.connect();
     let response = client.get("/");
-    assert!(response.broken.is_some(), "what was cut looks whole: {response:?}");
+    assert!(response.is_cut(), "what was cut looks whole: {response:?}");
 }
 
 #[test]
@@ -375,7 +374,7 @@ fn weights_split_a_route_between_services() {
     let (a, b) = (Origin::start(parts::says("a")), Origin::start(parts::says("b")));
     let text = r#"
 listeners:
-  - { name: web, address: "127.0.0.1:{{web}}" }
+  - { name: web, address: "127.0.0.1:{{web}}", routes: all }
 services:
   a: { endpoints: [ "{{a}}" ] }
   b: { endpoints: [ "{{b}}" ] }
@@ -394,7 +393,7 @@ fn every_way_of_balancing_reaches_every_endpoint() {
         let (a, b) = (Origin::start(parts::says("a")), Origin::start(parts::says("b")));
         let text = r#"
 listeners:
-  - { name: web, address: "127.0.0.1:{{web}}" }
+  - { name: web, address: "127.0.0.1:{{web}}", routes: all }
 services:
   app: { endpoints: [ "{{a}}", { address: "{{b}}", weight: 3 } ], balance: {{balance}} }
 routes:

@@ -216,3 +216,18 @@ fn a_new_listener_that_can_not_bind_leaves_everything_as_it_was() {
     assert_eq!(gateway.get("/").expect(200).text(), "ok");
     assert_eq!(gateway.get("/-/probe").expect(200).text(), "0");
 }
+
+#[test]
+fn a_file_still_being_written_is_waited_for() {
+    let origin = Origin::start(parts::says("ok"));
+    let gateway = Gateway::in_front_of(&origin);
+    let path = gateway.config_path();
+    let text = std::fs::read_to_string(&path).unwrap().replace("body: \"0\"", "body: \"whole\"");
+    // Half of it ends within a word.
+    let half = text.find("endpoints").unwrap() + 4;
+    std::fs::write(&path, &text[..half]).unwrap();
+    std::thread::sleep(Duration::from_millis(30));
+    std::fs::write(&path, &text).unwrap();
+    until_true("the whole file to run", || gateway.get("/-/probe").expect(200).text() == "whole");
+    assert_eq!(gateway.metrics().sum(names::CONFIG_RELOAD_FAILURES, &[]), 0.0, "{}", gateway.stderr());
+}
