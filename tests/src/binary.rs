@@ -11,7 +11,9 @@ pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| match std::env::var_os("RINGWAY_BIN") {
         Some(named) => {
+            // Relative to where it was typed, or to the repository: tests run in their package's folder.
             let named = PathBuf::from(named);
+            let named = named.canonicalize().or_else(|_| root().join(&named).canonicalize()).unwrap_or(named);
             assert!(named.is_file(), "RINGWAY_BIN={} is no file", named.display());
             named
         }
