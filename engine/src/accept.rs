@@ -69,7 +69,12 @@ pub(crate) struct OpenListener {
 }
 
 impl OpenListener {
-    pub fn new(plan: &ListenerPlan, place: usize, counters: Arc<ListenerCounters>, shared: Arc<SharedListener>) -> OpenListener {
+    pub fn new(
+        plan: &ListenerPlan,
+        place: usize,
+        counters: Arc<ListenerCounters>,
+        shared: Arc<SharedListener>,
+    ) -> OpenListener {
         let open = OpenListener {
             name: plan.name.clone(),
             address: plan.address.clone(),

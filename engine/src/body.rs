@@ -6,9 +6,12 @@
 use std::io::ErrorKind;
 use std::task::{Context, Poll};
 
-use ringway_runtime::{Draft, Few, Lease, SendList, Segment, Stream};
+use ringway_runtime::{Draft, Few, Lease, Segment, SendList, Stream};
 
-use crate::http1::{BodyFraming, CHUNK_END, ChunkLimits, Decoder, LAST_CHUNK, LAST_CHUNK_HEAD, Refusal, ResponseFraming, Step, Trailers, chunk_head};
+use crate::http1::{
+    BodyFraming, CHUNK_END, ChunkLimits, Decoder, LAST_CHUNK, LAST_CHUNK_HEAD, Refusal, ResponseFraming,
+    Step, Trailers, chunk_head,
+};
 
 /// Why a body did not arrive whole.
 #[derive(Debug)]
@@ -82,7 +85,11 @@ impl Incoming {
     }
 
     /// The next piece of data; `None` once there is no more.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<Result<Option<Lease>, Broken>> {
+    pub fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &Stream,
+    ) -> Poll<Result<Option<Lease>, Broken>> {
         loop {
             if self.is_done() {
                 return Poll::Ready(Ok(None));

@@ -114,7 +114,9 @@ async fn run(worker: &Rc<Worker>, connection: &Downstream) {
                 return;
             }
             Next::Linger => return linger(worker, connection).await,
-            Next::Tunnel(tunnel) => return worker.slots.run(|| tunnel::run(worker, connection, *tunnel)).await,
+            Next::Tunnel(tunnel) => {
+                return worker.slots.run(|| tunnel::run(worker, connection, *tunnel)).await;
+            }
         }
     }
 }

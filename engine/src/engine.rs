@@ -1,14 +1,35 @@
 //! The engine as the binary and the background thread hold it: start, apply a configuration, drain, look.
 //!
-//! Workers are threads of their own. Everything here is off the request path: orders go to workers through
-//! their mailboxes, and what workers count is read from their own cache lines.
+//! Workers are threads of their own. Everything here is off the request path: orders go to workers through their
+//! mailboxes, and what workers count is read from their own cache lines. Invariant: a snapshot is held here until no
+//! worker can be the last to hold it, so that no worker ever frees one.
 
-use std::net::SocketAddr;
+mod handles;
+mod sockets;
+mod start;
+
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use ringway_config::model::Config;
+use ringway_runtime::Gauges;
+use ringway_runtime::mailbox::Sender;
+use rtrb::Consumer;
+
+use crate::accept::SharedListener;
+use crate::balance::Address;
+use crate::observe::{Counted, LogWake, Names, Registry};
+use crate::snapshot::{ListenerPlan, Snapshot, SocketPlan};
+use crate::worker::{Apply, Order, Resolved, counted_pairs};
+pub use handles::{Handles, WorkerInfo};
+
+/// Snapshots kept alive after they were replaced: exchanges under way hold them, and must not be the last to.
+const KEPT_MAX: usize = 64;
+/// How long a worker may take to run a new snapshot before the apply is called failed.
+const APPLY_MAX: Duration = Duration::from_secs(10);
 
 /// A listening socket from a service supervisor (systemd socket activation).
 #[derive(Debug)]
@@ -31,9 +52,32 @@ pub enum StartError {
     Other(String),
 }
 
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StartError::InUse { listener, address } => write!(
+                f,
+                "listener {listener}: {address} is in use by another process; stop that one (`ss -ltnp` shows it) or \
+                 give the listener another address"
+            ),
+            StartError::Other(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
 /// Why a new configuration was not applied; the old one still runs.
 #[derive(Debug)]
 pub struct ApplyError(pub String);
+
+impl std::fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ApplyError {}
 
 /// What an apply touched.
 #[derive(Debug, Default)]
@@ -54,78 +98,204 @@ pub enum DrainOutcome {
 }
 
 /// The running engine. Dropping it stops the workers at once.
-#[derive(Debug)]
-pub struct Engine;
+pub struct Engine {
+    workers: Vec<WorkerThread>,
+    shared: Arc<Shared>,
+    log_rings: Mutex<Vec<Consumer<u8>>>,
+}
+
+/// A worker as seen from outside.
+struct WorkerThread {
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What handles hold too.
+struct Shared {
+    registry: Registry,
+    workers: Vec<WorkerPost>,
+    log_wake: LogWake,
+    state: Mutex<State>,
+}
+
+/// Where a worker is reached and what it runs on.
+struct WorkerPost {
+    orders: Sender<Order>,
+    gauges: Arc<Gauges>,
+    core: Option<usize>,
+    driver: String,
+}
+
+/// What is applied.
+struct State {
+    generation: u64,
+    snapshot: Arc<Snapshot>,
+    /// Earlier snapshots that exchanges may still hold.
+    earlier: VecDeque<Arc<Snapshot>>,
+    listeners: Vec<OpenAddress>,
+    resolved: Arc<Resolved>,
+}
+
+/// A listener that is open on every worker.
+struct OpenAddress {
+    name: Arc<str>,
+    address: Address,
+    socket: SocketPlan,
+    bound: ringway_runtime::Address,
+    shared: Arc<SharedListener>,
+}
 
 impl Engine {
     /// Binds the listeners, starts the workers and returns once all of them accept.
-    pub fn start(_config: &Config, _inherited: Vec<Inherited>) -> Result<Engine, StartError> {
-        Err(StartError::Other("not yet".into()))
+    ///
+    /// # Errors
+    /// An address is in use or cannot be bound, a driver does not work, or threads cannot be had.
+    pub fn start(config: &Config, inherited: Vec<Inherited>) -> Result<Engine, StartError> {
+        start::start(config, inherited)
     }
 
     /// Makes a snapshot of `config` and hands it to every worker. What did not change is not touched. Blocks until
     /// each worker runs it (milliseconds).
-    pub fn apply(&self, _config: &Config) -> Result<Applied, ApplyError> {
-        Err(ApplyError("not yet".into()))
+    ///
+    /// # Errors
+    /// A new listener cannot be bound; nothing was changed then.
+    pub fn apply(&self, config: &Config) -> Result<Applied, ApplyError> {
+        let mut state = self.shared.state();
+        let generation = state.generation + 1;
+        let snapshot = Arc::new(Snapshot::compile(config, generation));
+        let workers = self.shared.workers.len();
+        let plan = sockets::plan(&snapshot, &state.listeners, workers, &mut Vec::new())
+            .map_err(|error| ApplyError(error.to_string()))?;
+        let closed = sockets::closed(&snapshot, &state.listeners);
+        let opened = plan.opened.clone();
+        let (done, told) = mpsc::channel();
+        let applies = applies(&self.shared.registry, &snapshot, plan.sockets, &plan.open, &done);
+        for (worker, apply) in self.shared.workers.iter().zip(applies) {
+            post(worker, Order::Apply(Box::new(apply)));
+        }
+        drop(done);
+        let deadline = Instant::now() + APPLY_MAX;
+        for _ in 0..workers {
+            if told.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
+                return Err(ApplyError("a worker did not take the new configuration in time".into()));
+            }
+        }
+        state.generation = generation;
+        let old = std::mem::replace(&mut state.snapshot, snapshot);
+        state.retire(old);
+        state.listeners = plan.open;
+        Ok(Applied { opened, closed })
     }
 
     /// Stops accepting (accept queues are served first), lets exchanges end, closes idle connections. Blocks.
-    pub fn drain(&self, _timeout: Duration) -> DrainOutcome {
+    pub fn drain(&self, timeout: Duration) -> DrainOutcome {
+        let (done, told) = mpsc::channel();
+        for worker in &self.shared.workers {
+            post(worker, Order::Drain(done.clone()));
+        }
+        drop(done);
+        let deadline = Instant::now() + timeout;
+        for _ in &self.shared.workers {
+            if told.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
+                let open = self
+                    .shared
+                    .registry
+                    .workers()
+                    .iter()
+                    .map(|stats| stats.connections_open.get())
+                    .sum::<u64>();
+                return if open == 0 { DrainOutcome::Clean } else { DrainOutcome::Cut(open as usize) };
+            }
+        }
         DrainOutcome::Clean
     }
 
     /// What the background thread holds.
     pub fn handles(&self) -> Handles {
-        Handles { inner: Arc::new(()) }
+        Handles { shared: self.shared.clone() }
     }
 
     /// The access log rings, one for each worker: bytes, whole lines. Once.
-    pub fn take_log_rings(&mut self) -> Vec<rtrb::Consumer<u8>> {
-        Vec::new()
+    pub fn take_log_rings(&mut self) -> Vec<Consumer<u8>> {
+        std::mem::take(self.log_rings.get_mut().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Cheap to clone, `Send + Sync`.
-#[derive(Clone, Debug)]
-pub struct Handles {
-    inner: Arc<()>,
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Engine({} workers)", self.workers.len())
+    }
 }
 
-impl Handles {
-    /// The addresses a `dns:` name of a running configuration resolves to now; replaces the earlier ones. Not the
-    /// port: the endpoint says it.
-    pub fn set_resolved(&self, _name: &str, _addresses: &[std::net::IpAddr]) {
-        let _ = &self.inner;
+impl Drop for Engine {
+    fn drop(&mut self) {
+        for worker in &self.shared.workers {
+            post(worker, Order::Stop);
+        }
+        for worker in &mut self.workers {
+            if let Some(thread) = worker.thread.take() {
+                let _ = thread.join();
+            }
+        }
     }
-
-    /// Prometheus text of everything the workers count.
-    pub fn metrics(&self, _out: &mut String) {}
-
-    /// What each worker is doing.
-    pub fn workers(&self) -> Vec<WorkerInfo> {
-        Vec::new()
-    }
-
-    /// Where each listener really is bound (port 0 resolved), by name.
-    pub fn bound(&self) -> Vec<(String, Option<SocketAddr>)> {
-        Vec::new()
-    }
-
-    /// Registers a thread to be unparked when a log ring has lines after having been empty.
-    pub fn wake_for_logs(&self, _thread: std::thread::Thread) {}
 }
 
-/// One worker, for `/workers`.
-#[derive(Clone, Debug)]
-pub struct WorkerInfo {
-    /// 0..n
-    pub id: u16,
-    /// Core it is pinned to.
-    pub core: Option<usize>,
-    /// `io_uring (defer_taskrun)`, `io_uring (coop_taskrun)` or `epoll`.
-    pub driver: String,
-    /// Microseconds since its loop last turned.
-    pub last_turn_us: u64,
-    /// Counters by name, in a fixed order: connections, exchanges active, buffers in use, ...
-    pub counters: Vec<(&'static str, u64)>,
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Keeps a replaced snapshot until nobody else holds it; of too many the oldest are let go all the same.
+    fn retire(&mut self, old: Arc<Snapshot>) {
+        self.earlier.push_back(old);
+        self.earlier.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        while self.earlier.len() > KEPT_MAX {
+            self.earlier.pop_front();
+        }
+    }
+}
+
+/// Orders are few; a full mailbox means a worker that has been stuck for long, and waiting is all there is.
+fn post(worker: &WorkerPost, order: Order) {
+    let mut order = order;
+    while let Err(back) = worker.orders.send(order) {
+        order = back;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// One order for each worker.
+fn applies(
+    registry: &Registry,
+    snapshot: &Arc<Snapshot>,
+    sockets: Vec<Vec<(usize, ringway_runtime::BoundSocket)>>,
+    open: &[OpenAddress],
+    done: &mpsc::Sender<()>,
+) -> Vec<Apply> {
+    let counted = counted(registry, snapshot);
+    let shared: Vec<_> = open.iter().map(|open| open.shared.clone()).collect();
+    counted
+        .into_iter()
+        .zip(sockets)
+        .map(|(counted, sockets)| Apply {
+            snapshot: snapshot.clone(),
+            counted,
+            sockets,
+            shared: shared.clone(),
+            done: done.clone(),
+        })
+        .collect()
+}
+
+fn counted(registry: &Registry, snapshot: &Snapshot) -> Vec<Counted> {
+    let (routes, _) = counted_pairs(snapshot);
+    let services: Vec<&str> = snapshot.services.iter().map(|service| &*service.name).collect();
+    let listeners: Vec<&str> = snapshot.listeners.iter().map(|listener| &*listener.name).collect();
+    registry.adopt(Names { routes: &routes, services: &services, listeners: &listeners })
+}
+
+/// Whether an open listener serves a plan as it is.
+fn serves(open: &OpenAddress, plan: &ListenerPlan) -> bool {
+    open.name == plan.name && open.address == plan.address && open.socket == plan.socket
 }

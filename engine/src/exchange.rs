@@ -11,7 +11,7 @@
 
 mod decide;
 mod forward;
-mod pace;
+pub(crate) mod pace;
 mod relay;
 mod seen;
 mod upload;
@@ -26,11 +26,10 @@ use crate::downstream::{Downstream, Hop, plan_of};
 use crate::http1::{self, BodyFraming, HeadWriter, Method, Progress, Request, RequestHead, Version};
 use crate::local_reply::{self, Answering, Format, LocalReply, Persistence, RouteReply};
 use crate::reason::Reason;
-use crate::snapshot::{ActionPlan, ErrorFormat, ListenerPlan, Origin, RouteId};
+use crate::snapshot::{ActionPlan, ErrorFormat, ListenerPlan, Origin};
 use crate::tunnel::Tunnel;
 use crate::worker::{Current, Scratch, Worker};
 use decide::Decision;
-pub(crate) use pace::finish_sending;
 use seen::Seen;
 
 /// What the connection does after an exchange.
@@ -118,14 +117,15 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
             Ok(x.answer(plan, rest.take(), Reason::Responded, respond.status, &respond.lines, None, &body))
         }
         ActionPlan::Redirect(redirect) => {
+            let mut location = std::mem::take(&mut scratch.rewritten);
+            location.clear();
             let request = x.request();
             let path = decide::path_of(&request, scratch);
             let origin = Origin { https: false, authority: request.authority() };
-            let mut location = std::mem::take(&mut scratch.rewritten);
-            location.clear();
             redirect.location(origin, matched, path, request.query().unwrap_or_default(), &mut location);
             let lines: &[u8] = b"content-length: 0\r\n";
-            let next = x.answer(plan, rest.take(), Reason::Redirected, redirect.status, lines, Some(&location), b"");
+            let next =
+                x.answer(plan, rest.take(), Reason::Redirected, redirect.status, lines, Some(&location), b"");
             scratch.rewritten = location;
             Ok(next)
         }
@@ -164,7 +164,9 @@ impl Exchange<'_> {
                             let before = std::mem::replace(&mut self.head, Lease::copy_of(b""));
                             self.head = before.joined(&lease);
                         }
-                        Err(error) if error.kind() == ErrorKind::TimedOut => return Err(Reason::HeadTimeout.into()),
+                        Err(error) if error.kind() == ErrorKind::TimedOut => {
+                            return Err(Reason::HeadTimeout.into());
+                        }
                         _ => return Err(Stop::Cut(Reason::ClientGone)),
                     }
                 }
@@ -232,10 +234,13 @@ impl Exchange<'_> {
         let keep = self.seen.parsed && self.may_keep() && after.is_ok();
         reply.closes |= !keep;
         let allow = std::mem::take(&mut self.seen.allow);
-        self.send_answer(|out, answering| {
-            let answering = Answering { allow: allow.as_bytes(), ..*answering };
-            local_reply::render(out, &reply, format, &answering);
-        }, keep);
+        self.send_answer(
+            |out, answering| {
+                let answering = Answering { allow: allow.as_bytes(), ..*answering };
+                local_reply::render(out, &reply, format, &answering);
+            },
+            keep,
+        );
         self.worker.stats.local_replies.count(reply.reason, reply.status);
         self.seen.status = reply.status;
         self.seen.reason = reply.reason;
@@ -260,7 +265,8 @@ impl Exchange<'_> {
         let _ = plan;
         let after = self.after_body(rest);
         let keep = self.may_keep() && after.is_ok();
-        let extra = self.seen.route.map(|route: RouteId| self.current.clone().snapshot.route(route).response_headers.clone());
+        let extra =
+            self.seen.route.map(|route| self.current.clone().snapshot.route(route).response_headers.clone());
         let extra_lines = extra.as_ref().map_or(&b""[..], |plan| plan.lines());
         let content_type = lines_value(lines, b"content-type: ");
         let answer = RouteReply { status, content_type, location, fields: extra_lines, body };
@@ -275,13 +281,20 @@ impl Exchange<'_> {
     }
 
     /// OPTIONS and TRACE that were for this hop (RFC 9110 §7.6.2).
-    fn answer_for_this_hop(&mut self, reason: Reason, plan: &ListenerPlan, rest: Option<Lease>, scratch: &mut Scratch) -> Next {
+    fn answer_for_this_hop(
+        &mut self,
+        reason: Reason,
+        plan: &ListenerPlan,
+        rest: Option<Lease>,
+        scratch: &mut Scratch,
+    ) -> Next {
         if reason != Reason::TraceAnswered {
             return self.answer(plan, rest, reason, reason.status(), b"", None, b"");
         }
         let mut echo = std::mem::take(&mut scratch.rewritten);
         decide::echo(&self.request(), &mut echo);
-        let next = self.answer(plan, rest, reason, reason.status(), b"content-type: message/http\r\n", None, &echo);
+        let next =
+            self.answer(plan, rest, reason, reason.status(), b"content-type: message/http\r\n", None, &echo);
         scratch.rewritten = echo;
         next
     }

@@ -17,7 +17,7 @@ impl Sink for HeadWriter<'_> {
 }
 
 /// An upstream request's head.
-pub(crate) struct RequestOut<'a> {
+pub(crate) struct RequestOut<'a, 'c> {
     pub request: Request<'a>,
     /// Canonical, rewritten where the route says so.
     pub path: &'a [u8],
@@ -25,14 +25,14 @@ pub(crate) struct RequestOut<'a> {
     pub host: &'a [u8],
     pub hop: &'a HopLines,
     /// Given where the peer is a trusted hop.
-    pub claims: Option<&'a Claims<'a>>,
+    pub claims: Option<&'a Claims<'c>>,
     pub request_id: &'a [u8],
     /// The protocol to switch to, if one is allowed.
     pub upgrade: Option<&'a [u8]>,
     pub plan: &'a HeaderPlan,
 }
 
-impl RequestOut<'_> {
+impl RequestOut<'_, '_> {
     /// Writes the head, the empty line included.
     pub fn write(&self, out: &mut HeadWriter<'_>) {
         let request = &self.request;
@@ -157,7 +157,9 @@ impl ResponseOut<'_> {
         if plan.is_empty() {
             out.fields(bytes, fields, passes_downstream);
         } else {
-            out.fields(bytes, fields, |field| passes_downstream(field) && !plan.drops(field.name().of(bytes)));
+            out.fields(bytes, fields, |field| {
+                passes_downstream(field) && !plan.drops(field.name().of(bytes))
+            });
         }
         if response.head.status >= 200 && response.known(Known::Date).is_none() {
             out.field(b"Date", self.date);

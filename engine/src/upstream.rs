@@ -112,7 +112,12 @@ impl Service {
     }
 
     /// A connection to one of the endpoints, pooled or new.
-    pub async fn checkout(self: &Rc<Service>, plan: &ServicePlan, wish: Wish, deadline: Nanos) -> Result<Lent, LocalReply> {
+    pub async fn checkout(
+        self: &Rc<Service>,
+        plan: &ServicePlan,
+        wish: Wish,
+        deadline: Nanos,
+    ) -> Result<Lent, LocalReply> {
         let now = now();
         let picked = self.balancer.borrow_mut().pick(now.0, self.random(), None);
         let Some(slot) = picked else { return Err(self.nobody(plan)) };
@@ -224,7 +229,9 @@ impl Pool {
     fn new(address: &balance::Address) -> Pool {
         let (address, text) = match address {
             balance::Address::Ip(ip) => (Address::Ip(*ip), ip.to_string()),
-            balance::Address::Unix(path) => (Address::Unix(path.to_path_buf()), format!("unix:{}", path.display())),
+            balance::Address::Unix(path) => {
+                (Address::Unix(path.to_path_buf()), format!("unix:{}", path.display()))
+            }
         };
         Pool { address, text: text.into(), idle: Vec::new(), open: 0 }
     }
@@ -261,7 +268,11 @@ impl Lent {
         let mut pools = service.pools.borrow_mut();
         let pool = &mut pools[self.slot.0 as usize];
         let live = service.balancer.borrow().address(self.slot).is_some();
-        if !live || pool.idle.len() >= service.idle_max.get() as usize || !stream.is_quiet() || stream.unsent() > 0 {
+        if !live
+            || pool.idle.len() >= service.idle_max.get() as usize
+            || !stream.is_quiet()
+            || stream.unsent() > 0
+        {
             pool.open = pool.open.saturating_sub(1);
             return;
         }

@@ -64,7 +64,6 @@ pub(crate) struct Scratch {
     pub response: ResponseHead,
     pub path: Vec<u8>,
     pub rewritten: Vec<u8>,
-    pub host: Vec<u8>,
 }
 
 pub(crate) struct Worker {
@@ -182,6 +181,11 @@ impl Worker {
         self.epoch_s.get() + now().0 / 1_000_000_000
     }
 
+    /// Microseconds since 1970 at a time of the loop's clock.
+    pub fn unix_micros(&self, at: Nanos) -> u64 {
+        self.epoch_s.get() * 1_000_000 + at.0 / 1000
+    }
+
     pub fn take_scratch(&self) -> Box<Scratch> {
         self.scratch.borrow_mut().pop().unwrap_or_default()
     }
@@ -257,7 +261,8 @@ impl Worker {
             }
         }
         let mut kept = self.listeners.borrow_mut();
-        let is_same = |open: &OpenListener, plan: &ListenerPlan| plan.name == open.name && plan.address == open.address;
+        let is_same =
+            |open: &OpenListener, plan: &ListenerPlan| plan.name == open.name && plan.address == open.address;
         kept.retain(|open| {
             let place = snapshot.listeners.iter().position(|plan| is_same(open, plan));
             match place.filter(|place| opened.iter().all(|(new, _)| new != place)) {
@@ -275,7 +280,12 @@ impl Worker {
         });
         for (place, listener) in opened {
             let plan = &snapshot.listeners[place];
-            let open = Rc::new(OpenListener::new(plan, place, counted.listeners[place].clone(), shared[place].clone()));
+            let open = Rc::new(OpenListener::new(
+                plan,
+                place,
+                counted.listeners[place].clone(),
+                shared[place].clone(),
+            ));
             kept.push(open.clone());
             spawn(accept::run(self.clone(), open, listener));
         }
@@ -366,7 +376,11 @@ impl Worker {
 
 impl Current {
     /// The counters of a route's exchanges with one of its services, or with none.
-    pub fn route_counters(&self, route: Option<crate::routing::RouteId>, service: Option<ServiceId>) -> &crate::observe::RouteCounters {
+    pub fn route_counters(
+        &self,
+        route: Option<crate::routing::RouteId>,
+        service: Option<ServiceId>,
+    ) -> &crate::observe::RouteCounters {
         let Some(route) = route else { return &self.counted.routes[0] };
         let first = self.route_counters[route.0 as usize] as usize;
         let within = match (&self.snapshot.route(route).action, service) {

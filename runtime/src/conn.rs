@@ -465,7 +465,7 @@ impl Stream {
     }
 }
 
-fn address_of(address: &socket2::SockAddr) -> io::Result<Address> {
+pub(crate) fn address_of(address: &socket2::SockAddr) -> io::Result<Address> {
     match address.as_socket() {
         Some(ip) => Ok(Address::Ip(ip)),
         None => Ok(Address::Unix(address.as_pathname().map(PathBuf::from).unwrap_or_default())),

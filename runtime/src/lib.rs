@@ -32,7 +32,7 @@ pub use clock::{Nanos, wall_seconds};
 pub use conn::{Address, Stream};
 pub use driver::{Choice, Picked};
 pub use gauges::Gauges;
-pub use listener::{BoundSocket, Listener, SocketOptions, adopt, bind};
+pub use listener::{BoundSocket, Listener, SocketOptions, adopt, bind, bound_address};
 pub use net::raise_fd_limit;
 pub use segment::{Few, Segment, SendList};
 pub use slots::Slots;

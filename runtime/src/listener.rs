@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::conn::{Address, Side, Stream};
+use crate::conn::{Address, Side, Stream, address_of};
 use crate::driver;
 use crate::gauges::Gauges;
 use crate::sys;
@@ -45,17 +45,18 @@ pub struct BoundSocket {
 impl BoundSocket {
     /// The address really bound (port 0 resolved).
     pub fn local(&self) -> io::Result<Address> {
-        let address = socket2::SockRef::from(&self.socket).local_addr()?;
-        match address.as_socket() {
-            Some(ip) => Ok(Address::Ip(ip)),
-            None => Ok(Address::Unix(address.as_pathname().map(Into::into).unwrap_or_default())),
-        }
+        bound_address(&self.socket)
     }
 
     /// Another handle on the same socket (for Unix-domain listeners, which cannot share an address otherwise).
     pub fn duplicate(&self) -> io::Result<BoundSocket> {
         Ok(BoundSocket { socket: self.socket.try_clone()? })
     }
+}
+
+/// The address that a socket is bound to.
+pub fn bound_address(socket: &OwnedFd) -> io::Result<Address> {
+    address_of(&socket2::SockRef::from(socket).local_addr()?)
 }
 
 /// Binds and listens. `AddrInUse` where another process holds the address, even one that would share it: a bind

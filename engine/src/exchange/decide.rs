@@ -1,5 +1,7 @@
 //! What is to be done with a request: method rules, the canonical path, the route, its limits. Decides, does no I/O.
 
+use smallvec::SmallVec;
+
 use super::{Exchange, Stop};
 use crate::forwarded::{self, Claims, TrustedHops, claim};
 use crate::http1::{BodyFraming, Known, Method, Request, TargetForm};
@@ -25,14 +27,22 @@ impl Headers for Request<'_> {
 }
 
 /// Goes through everything that can be said of a head alone.
-pub(super) fn decide(x: &mut Exchange<'_>, plan: &ListenerPlan, scratch: &mut Scratch) -> Result<Decision, Stop> {
+pub(super) fn decide(
+    x: &mut Exchange<'_>,
+    plan: &ListenerPlan,
+    scratch: &mut Scratch,
+) -> Result<Decision, Stop> {
     name_request(x, plan);
     let request = Request { bytes: &x.head, head: &x.request };
     match request.head.method {
         Method::Connect if !plan.allow_connect => return Err(Reason::ConnectNotAllowed.into()),
         Method::Trace if !plan.allow_trace => return Err(Reason::TraceNotAllowed.into()),
-        Method::Trace if request.head.max_forwards == Some(0) => return Ok(Decision::Answer(Reason::TraceAnswered)),
-        Method::Options if request.head.form == TargetForm::Asterisk || request.head.max_forwards == Some(0) => {
+        Method::Trace if request.head.max_forwards == Some(0) => {
+            return Ok(Decision::Answer(Reason::TraceAnswered));
+        }
+        Method::Options
+            if request.head.form == TargetForm::Asterisk || request.head.max_forwards == Some(0) =>
+        {
             return Ok(Decision::Answer(Reason::OptionsAnswered));
         }
         _ => {}
@@ -71,24 +81,25 @@ pub(super) fn decide(x: &mut Exchange<'_>, plan: &ListenerPlan, scratch: &mut Sc
 
 /// The request's id and whom it comes from: a trusted hop is believed, anybody else is not.
 fn name_request(x: &mut Exchange<'_>, plan: &ListenerPlan) {
-    if let Some(claims) = claims(&x.request(), x.connection.peer.get(), plan) {
-        let kept = claims.request_id().map(smallvec::SmallVec::from_slice);
-        let client = x.connection.peer.get().map(|peer| {
+    let peer = x.connection.peer.get();
+    let believed = claims(&x.request(), peer, plan).map(|claims| {
+        let client = peer.map(|peer| {
             let trusted = TrustedHops::new(plan.trusted_hops.iter().copied());
             forwarded::client_address(peer, &claims, &trusted)
         });
-        drop(claims);
-        x.seen.client = client;
-        if let Some(kept) = kept {
-            x.seen.request_id = kept;
-            return;
-        }
-    }
-    x.seen.request_id = smallvec::SmallVec::from_buf(x.worker.ids.borrow_mut().make());
+        (client, claims.request_id().map(SmallVec::from_slice))
+    });
+    let (client, kept) = believed.unwrap_or_default();
+    x.seen.client = client;
+    x.seen.request_id = kept.unwrap_or_else(|| SmallVec::from_buf(x.worker.ids.borrow_mut().make()));
 }
 
 /// What the peer says about the hops before it, if it is trusted to.
-pub(super) fn claims<'a>(request: &Request<'a>, peer: Option<std::net::IpAddr>, plan: &ListenerPlan) -> Option<Claims<'a>> {
+pub(super) fn claims<'a>(
+    request: &Request<'a>,
+    peer: Option<std::net::IpAddr>,
+    plan: &ListenerPlan,
+) -> Option<Claims<'a>> {
     if plan.trusted_hops.is_empty() || !peer.is_some_and(|peer| plan.trusts(peer)) {
         return None;
     }

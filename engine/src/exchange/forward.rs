@@ -67,7 +67,8 @@ pub(super) async fn forward(
         ..ChunkLimits::default()
     };
     let has_body = !matches!(x.request.framing, BodyFraming::None | BodyFraming::Length(0));
-    let outgoing = if x.request.framing == BodyFraming::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
+    let outgoing =
+        if x.request.framing == BodyFraming::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
     // What has arrived of the body already, in case it must be sent twice.
     let first = rest.as_ref().map(|rest| rest.slice(0..rest.len()));
     let mut wish = Wish { fresh: x.request.method == Method::Connect };
@@ -84,7 +85,8 @@ pub(super) async fn forward(
         lent.stream().send(SendList::from(head));
         let body = Incoming::of_request(x.request.framing, limits, if has_body { rest.take() } else { None });
         let mut upload = has_body.then(|| {
-            let bounds = Bounds { rate_min: plan.timeouts.rate_bytes_per_second_min, deadline, stall: sent.idle };
+            let bounds =
+                Bounds { rate_min: plan.timeouts.rate_bytes_per_second_min, deadline, stall: sent.idle };
             Upload::new(body, outgoing, &x.connection.stream, lent.stream(), bounds)
         });
         let answered = sent.answer(x, &lent, &mut upload, &mut scratch.response).await;
@@ -134,7 +136,7 @@ fn stop_of(x: &mut Exchange<'_>, stop: Stop, body_was_read: bool) -> Stop {
 }
 
 /// Idempotent, and all of the body that was read is what had arrived with the head.
-fn may_repeat(x: &Exchange<'_>, first: &Option<Lease>, upload: &Option<Upload<'_>>) -> bool {
+fn may_repeat(x: &Exchange<'_>, first: &Option<Lease>, upload: &Option<Upload>) -> bool {
     let at_hand = first.as_ref().map_or(0, |first| first.len() as u64);
     let replayable = match (upload, x.request.framing) {
         (None, _) => true,
@@ -145,7 +147,13 @@ fn may_repeat(x: &Exchange<'_>, first: &Option<Lease>, upload: &Option<Upload<'_
 }
 
 /// Puts the path the upstream gets into `scratch.path`, where it is not the one that came.
-fn rewrite(x: &Exchange<'_>, scratch: &mut Scratch, plan: &ListenerPlan, to: &ForwardPlan, matched: Matched) -> Result<(), Stop> {
+fn rewrite(
+    x: &Exchange<'_>,
+    scratch: &mut Scratch,
+    plan: &ListenerPlan,
+    to: &ForwardPlan,
+    matched: Matched,
+) -> Result<(), Stop> {
     let Some(fill) = &to.rewrite_path else { return Ok(()) };
     let request = x.request();
     let mut filled = std::mem::take(&mut scratch.rewritten);
@@ -179,7 +187,11 @@ fn request_head(
     };
     let out = RequestOut {
         request,
-        path: if request.head.form == http1::TargetForm::Asterisk { b"*" } else { decide::path_of(&request, scratch) },
+        path: if request.head.form == http1::TargetForm::Asterisk {
+            b"*"
+        } else {
+            decide::path_of(&request, scratch)
+        },
         host,
         hop: &x.hop.lines,
         claims: claims.as_ref(),
@@ -226,7 +238,7 @@ impl Waiting {
         &mut self,
         x: &mut Exchange<'_>,
         lent: &Lent,
-        upload: &mut Option<Upload<'_>>,
+        upload: &mut Option<Upload>,
         response: &mut ResponseHead,
     ) -> Result<Answer, Failed> {
         let mut bytes: Option<Lease> = None;
@@ -252,8 +264,12 @@ impl Waiting {
                     }
                     Err(refusal) => {
                         let reply = match refusal {
-                            http1::Refusal::HeadTooLarge | http1::Refusal::TooManyFields => Reason::UpstreamHeadTooLarge.into(),
-                            _ => LocalReply { detail: refusal.detail(), ..Reason::UpstreamBadResponse.into() },
+                            http1::Refusal::HeadTooLarge | http1::Refusal::TooManyFields => {
+                                Reason::UpstreamHeadTooLarge.into()
+                            }
+                            _ => {
+                                LocalReply { detail: refusal.detail(), ..Reason::UpstreamBadResponse.into() }
+                            }
                         };
                         return Err(Stop::Reply(reply).into());
                     }
@@ -264,7 +280,12 @@ impl Waiting {
     }
 
     /// The next bytes of the upstream, the upload going on meanwhile and the client being watched for a reset.
-    async fn receive(&mut self, x: &Exchange<'_>, lent: &Lent, upload: &mut Option<Upload<'_>>) -> Result<Lease, Failed> {
+    async fn receive(
+        &mut self,
+        x: &Exchange<'_>,
+        lent: &Lent,
+        upload: &mut Option<Upload>,
+    ) -> Result<Lease, Failed> {
         poll_fn(|cx| self.poll_receive(cx, x, lent, upload)).await
     }
 
@@ -273,11 +294,11 @@ impl Waiting {
         cx: &mut Context<'_>,
         x: &Exchange<'_>,
         lent: &Lent,
-        upload: &mut Option<Upload<'_>>,
+        upload: &mut Option<Upload>,
     ) -> Poll<Result<Lease, Failed>> {
         match upload {
             Some(upload) if upload.is_going() => {
-                if let Poll::Ready(ended) = upload.poll(cx) {
+                if let Poll::Ready(ended) = upload.poll(cx, &x.connection.stream, lent.stream()) {
                     ended.map_err(Failed::Stopped)?;
                     lent.stream().set_deadline(now().after(self.head_within).min(self.deadline));
                 }
@@ -293,7 +314,7 @@ impl Waiting {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(lease)) if !lease.is_end() => Ok(lease),
                 Poll::Ready(Err(error)) if error.kind() == ErrorKind::TimedOut => match upload {
-                    Some(upload) if upload.is_going() => match upload.upstream_late() {
+                    Some(upload) if upload.is_going() => match upload.upstream_late(lent.stream()) {
                         Some(stop) => Err(stop.into()),
                         None => continue,
                     },
@@ -336,7 +357,7 @@ async fn answered_by(
     plan: &ListenerPlan,
     route: &RoutePlan,
     mut lent: Lent,
-    upload: Option<Upload<'_>>,
+    upload: Option<Upload>,
     answer: Answer,
     rest: &mut Option<Lease>,
     deadline: Nanos,
@@ -362,7 +383,8 @@ fn switch(
     let response = Response { bytes: &answer.bytes, head: &scratch.response };
     let asked = upgrade(&x.request(), plan);
     let switched = scratch.response.upgrade.map(|span| span.of(&answer.bytes));
-    let agreed = matches!((asked, switched), (Some(asked), Some(switched)) if asked.eq_ignore_ascii_case(switched));
+    let agreed =
+        matches!((asked, switched), (Some(asked), Some(switched)) if asked.eq_ignore_ascii_case(switched));
     if !agreed {
         return Err(Reason::UpstreamBadUpgrade.into());
     }

@@ -47,7 +47,12 @@ impl Pace {
 }
 
 /// Waits until the client has taken all but `left` bytes of what was sent, at the least rate and by `deadline`.
-pub(crate) async fn finish_sending(connection: &Downstream, rate_min: u32, deadline: Nanos, left: usize) -> Result<(), Reason> {
+pub(crate) async fn finish_sending(
+    connection: &Downstream,
+    rate_min: u32,
+    deadline: Nanos,
+    left: usize,
+) -> Result<(), Reason> {
     let stream = &connection.stream;
     let mut pace = Pace::new(rate_min, now(), stream.sent());
     loop {

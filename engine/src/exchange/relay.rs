@@ -44,7 +44,7 @@ pub(super) async fn relay(
     plan: &ListenerPlan,
     route: &RoutePlan,
     lent: Lent,
-    mut upload: Option<Upload<'_>>,
+    mut upload: Option<Upload>,
     answer: Answer,
     rest: &mut Option<Lease>,
     deadline: Nanos,
@@ -65,7 +65,9 @@ pub(super) async fn relay(
         body: Incoming::of_response(response.framing, after_head),
         outgoing: shape.outgoing,
         list: SendList::from(head),
-        idle: Duration::from_millis(x.current.snapshot.service(x.seen.service.unwrap_or(crate::snapshot::ServiceId(0))).idle_ms),
+        idle: Duration::from_millis(
+            x.current.snapshot.service(x.seen.service.unwrap_or(crate::snapshot::ServiceId(0))).idle_ms,
+        ),
         deadline,
         pace: Pace::new(plan.timeouts.rate_bytes_per_second_min, now(), 0),
         blocked: false,
@@ -100,7 +102,9 @@ pub(super) async fn relay(
     }
     if x.connection.stream.unsent() > LEFT_OVER || !keep {
         let rate_min = plan.timeouts.rate_bytes_per_second_min;
-        finish_sending(x.connection, rate_min, deadline, if keep { LEFT_OVER } else { 0 }).await.map_err(Stop::Cut)?;
+        finish_sending(x.connection, rate_min, deadline, if keep { LEFT_OVER } else { 0 })
+            .await
+            .map_err(Stop::Cut)?;
     }
     Ok(match keep {
         true => Next::Idle(rest.take()),
@@ -112,7 +116,9 @@ pub(super) async fn relay(
 fn shape(response: &ResponseHead, client: Version) -> Shape {
     let plain = |announced| Shape { announced, outgoing: Outgoing::Plain, until_close: false };
     match (response.framing, client) {
-        (ResponseFraming::None, _) => plain(response.content_length.map_or(Announced::Nothing, Announced::Length)),
+        (ResponseFraming::None, _) => {
+            plain(response.content_length.map_or(Announced::Nothing, Announced::Length))
+        }
         (ResponseFraming::Length(bytes), _) => plain(Announced::Length(bytes)),
         (ResponseFraming::Chunked | ResponseFraming::UntilClose, Version::Http11) => {
             Shape { announced: Announced::Chunked, outgoing: Outgoing::Chunked, until_close: false }
@@ -123,7 +129,14 @@ fn shape(response: &ResponseHead, client: Version) -> Shape {
     }
 }
 
-fn head(x: &Exchange<'_>, response: &ResponseHead, answer: &Answer, route: &RoutePlan, shape: &Shape, keep: bool) -> Lease {
+fn head(
+    x: &Exchange<'_>,
+    response: &ResponseHead,
+    answer: &Answer,
+    route: &RoutePlan,
+    shape: &Shape,
+    keep: bool,
+) -> Lease {
     let seconds = x.worker.unix_seconds();
     let mut date = x.worker.date.borrow_mut();
     let out = ResponseOut {
@@ -157,15 +170,26 @@ struct Flow {
 }
 
 impl Flow {
-    async fn run(&mut self, x: &Exchange<'_>, lent: &Lent, upload: &mut Option<Upload<'_>>) -> Result<(), Reason> {
+    async fn run(
+        &mut self,
+        x: &Exchange<'_>,
+        lent: &Lent,
+        upload: &mut Option<Upload>,
+    ) -> Result<(), Reason> {
         poll_fn(|cx| self.poll(cx, x, lent, upload)).await
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, x: &Exchange<'_>, lent: &Lent, upload: &mut Option<Upload<'_>>) -> Poll<Result<(), Reason>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        x: &Exchange<'_>,
+        lent: &Lent,
+        upload: &mut Option<Upload>,
+    ) -> Poll<Result<(), Reason>> {
         let (down, up) = (&x.connection.stream, lent.stream());
         if let Some(upload) = upload
             && upload.is_going()
-            && let Poll::Ready(Err(stop)) = upload.poll(cx)
+            && let Poll::Ready(Err(stop)) = upload.poll(cx, &x.connection.stream, lent.stream())
         {
             // The response goes on without the rest of the request; the connection ends after it.
             drop(stop);
@@ -267,7 +291,7 @@ impl Flow {
         Ok(())
     }
 
-    fn upstream_late(&mut self, lent: &Lent, upload: &Option<Upload<'_>>) -> Result<(), Reason> {
+    fn upstream_late(&mut self, lent: &Lent, upload: &Option<Upload>) -> Result<(), Reason> {
         if now() >= self.deadline {
             return Err(Reason::ExchangeTimeout);
         }

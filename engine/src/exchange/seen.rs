@@ -9,7 +9,8 @@ use crate::forwarded::PeerText;
 use crate::http1::{Known, Version};
 use crate::observe::Record;
 use crate::reason::Reason;
-use crate::snapshot::{RouteId, ServiceId};
+use crate::routing::RouteId;
+use crate::snapshot::ServiceId;
 
 /// Facts about one exchange.
 pub(super) struct Seen {
@@ -77,7 +78,12 @@ impl Drop for Exchange<'_> {
         stats.downstream_received.add(seen.head_in + seen.body_in);
         stats.downstream_sent.add(seen.bytes_out);
         self.connection.open.counters.borrow().requests.increment();
-        self.current.route_counters(seen.route, seen.service).record(seen.status, duration_us, seen.body_in, seen.body_out);
+        self.current.route_counters(seen.route, seen.service).record(
+            seen.status,
+            duration_us,
+            seen.body_in,
+            seen.body_out,
+        );
         if self.worker.log.borrow().is_some() {
             self.log(duration_us);
         }

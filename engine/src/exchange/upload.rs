@@ -18,11 +18,9 @@ use crate::reason::Reason;
 pub(super) const WINDOW: usize = 64 << 10;
 
 /// A body under way.
-pub(super) struct Upload<'a> {
+pub(super) struct Upload {
     body: Incoming,
     outgoing: Outgoing,
-    from: &'a Stream,
-    to: &'a Stream,
     pace: Pace,
     /// When the whole exchange must be over.
     deadline: Nanos,
@@ -47,13 +45,13 @@ pub(super) struct Bounds {
     pub stall: Duration,
 }
 
-impl<'a> Upload<'a> {
+impl Upload {
     /// Begins, the head having been sent.
-    pub fn new(body: Incoming, outgoing: Outgoing, from: &'a Stream, to: &'a Stream, bounds: Bounds) -> Upload<'a> {
+    pub fn new(body: Incoming, outgoing: Outgoing, from: &Stream, to: &Stream, bounds: Bounds) -> Upload {
         let pace = Pace::new(bounds.rate_min, now(), 0);
         from.set_deadline(pace.due().min(bounds.deadline));
         to.set_deadline(now().after(bounds.stall).min(bounds.deadline));
-        Upload { body, outgoing, from, to, pace, deadline: bounds.deadline, stall: bounds.stall, state: State::Going }
+        Upload { body, outgoing, pace, deadline: bounds.deadline, stall: bounds.stall, state: State::Going }
     }
 
     /// All of it was handed over.
@@ -77,10 +75,10 @@ impl<'a> Upload<'a> {
     }
 
     /// Moves what can be moved. Ready once the upload has ended or failed; `Err` is the client's fault.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, from: &Stream, to: &Stream) -> Poll<Result<(), Stop>> {
         while self.state == State::Going {
-            if self.to.unsent() > WINDOW {
-                match self.to.poll_flushed(cx) {
+            if to.unsent() > WINDOW {
+                match to.poll_flushed(cx) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::TimedOut => {
                         return Poll::Ready(Err(self.stalled()));
@@ -96,15 +94,17 @@ impl<'a> Upload<'a> {
                     }
                 }
             }
-            let data = match self.body.poll_next(cx, self.from) {
+            let data = match self.body.poll_next(cx, from) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(data)) => data,
-                Poll::Ready(Err(Broken::TimedOut)) => match self.late() {
+                Poll::Ready(Err(Broken::TimedOut)) => match self.late(from) {
                     Some(stop) => return Poll::Ready(Err(stop)),
                     None => continue,
                 },
                 Poll::Ready(Err(Broken::Refused(refusal))) => return Poll::Ready(Err(refused(refusal))),
-                Poll::Ready(Err(Broken::Ended | Broken::Reset)) => return Poll::Ready(Err(Reason::ClientGone.into())),
+                Poll::Ready(Err(Broken::Ended | Broken::Reset)) => {
+                    return Poll::Ready(Err(Reason::ClientGone.into()));
+                }
             };
             let mut list = SendList::new();
             match data {
@@ -112,24 +112,24 @@ impl<'a> Upload<'a> {
                 None => {
                     self.outgoing.finish(&mut list, self.body.trailers());
                     self.state = State::Done;
-                    self.from.set_deadline(Nanos::NEVER);
+                    from.set_deadline(Nanos::NEVER);
                 }
             }
-            self.to.send(list);
-            self.to.set_deadline(now().after(self.stall).min(self.deadline));
+            to.send(list);
+            to.set_deadline(now().after(self.stall).min(self.deadline));
         }
         Poll::Ready(Ok(()))
     }
 
     /// The upstream's deadline passed during the upload: `None` if it is the client we wait for.
-    pub fn upstream_late(&self) -> Option<Stop> {
+    pub fn upstream_late(&self, to: &Stream) -> Option<Stop> {
         if now() >= self.deadline {
             return Some(Reason::ExchangeTimeout.into());
         }
-        if self.to.unsent() > WINDOW {
+        if to.unsent() > WINDOW {
             return Some(self.stalled());
         }
-        self.to.set_deadline(now().after(self.stall).min(self.deadline));
+        to.set_deadline(now().after(self.stall).min(self.deadline));
         None
     }
 
@@ -138,7 +138,7 @@ impl<'a> Upload<'a> {
     }
 
     /// The client's deadline passed: too slow, or the next window begins.
-    fn late(&mut self) -> Option<Stop> {
+    fn late(&mut self, from: &Stream) -> Option<Stop> {
         let now = now();
         if now >= self.deadline {
             return Some(Reason::ExchangeTimeout.into());
@@ -146,7 +146,7 @@ impl<'a> Upload<'a> {
         if self.pace.is_too_slow(now, self.body.received) {
             return Some(Reason::BodyRateTooLow.into());
         }
-        self.from.set_deadline(self.pace.due().min(self.deadline));
+        from.set_deadline(self.pace.due().min(self.deadline));
         None
     }
 }

@@ -1,0 +1,102 @@
+//! What the background thread holds of the engine.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use ringway_runtime::{Address, Nanos};
+
+use super::{Shared, post};
+use crate::observe::prometheus;
+use crate::worker::Order;
+
+/// Cheap to clone, `Send + Sync`.
+#[derive(Clone)]
+pub struct Handles {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Handles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Handles({} workers)", self.shared.workers.len())
+    }
+}
+
+impl Handles {
+    /// The addresses a `dns:` name of a running configuration resolves to now; replaces the earlier ones. Not the
+    /// port: the endpoint says it.
+    pub fn set_resolved(&self, name: &str, addresses: &[IpAddr]) {
+        let mut state = self.shared.state();
+        if state.resolved.get(name).is_some_and(|known| **known == *addresses) {
+            return;
+        }
+        let mut resolved = (*state.resolved).clone();
+        resolved.insert(name.into(), addresses.into());
+        state.resolved = Arc::new(resolved);
+        for worker in &self.shared.workers {
+            post(worker, Order::Resolved(state.resolved.clone()));
+        }
+    }
+
+    /// Appends the Prometheus text of everything the workers count.
+    pub fn metrics(&self, out: &mut String) {
+        prometheus::render(&self.shared.registry, env!("CARGO_PKG_VERSION"), out);
+    }
+
+    /// What each worker is doing.
+    pub fn workers(&self) -> Vec<WorkerInfo> {
+        let now = Nanos::precise();
+        let stats = self.shared.registry.workers();
+        self.shared
+            .workers
+            .iter()
+            .zip(stats)
+            .enumerate()
+            .map(|(id, (worker, stats))| {
+                let last_turn = Nanos(worker.gauges.last_turn_ns.load(Relaxed));
+                let mut counters = stats.listed();
+                counters.push(("sockets_open", worker.gauges.connections.load(Relaxed)));
+                counters.push(("tasks", worker.gauges.tasks.load(Relaxed)));
+                counters.push(("buffers_starved", worker.gauges.buffers_starved.load(Relaxed)));
+                counters.push(("busy_us", worker.gauges.busy_ns.load(Relaxed) / 1000));
+                WorkerInfo {
+                    id: id as u16,
+                    core: worker.core,
+                    driver: worker.driver.clone(),
+                    last_turn_us: now.since(last_turn).as_micros() as u64,
+                    counters,
+                }
+            })
+            .collect()
+    }
+
+    /// Where each listener really is bound (port 0 resolved), by name.
+    pub fn bound(&self) -> Vec<(String, Option<SocketAddr>)> {
+        let state = self.shared.state();
+        let of = |address: &Address| match address {
+            Address::Ip(ip) => Some(*ip),
+            Address::Unix(_) => None,
+        };
+        state.listeners.iter().map(|open| (open.name.to_string(), of(&open.bound))).collect()
+    }
+
+    /// Registers a thread to be unparked when a log ring has lines after having been empty.
+    pub fn wake_for_logs(&self, thread: std::thread::Thread) {
+        self.shared.log_wake.register(thread);
+    }
+}
+
+/// One worker, for `/workers`.
+#[derive(Clone, Debug)]
+pub struct WorkerInfo {
+    /// 0..n
+    pub id: u16,
+    /// Core it is pinned to.
+    pub core: Option<usize>,
+    /// `io_uring (defer_taskrun)`, `io_uring (coop_taskrun)` or `epoll`.
+    pub driver: String,
+    /// Microseconds since its loop last turned.
+    pub last_turn_us: u64,
+    /// Counters by name, in a fixed order: connections, exchanges active, buffers in use, ...
+    pub counters: Vec<(&'static str, u64)>,
+}
