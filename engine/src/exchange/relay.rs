@@ -69,7 +69,7 @@ pub(super) async fn relay(
             x.current.snapshot.service(x.seen.service.unwrap_or(crate::snapshot::ServiceId(0))).idle_ms,
         ),
         deadline,
-        pace: Pace::new(plan.timeouts.rate_bytes_per_second_min, now(), 0),
+        pace: Pace::new(plan.timeouts.rate_bytes_per_second_min, now(), x.connection.stream.sent()),
         blocked: false,
         done: false,
         sent: 0,
@@ -265,7 +265,7 @@ impl Flow {
     fn block(&mut self, x: &Exchange<'_>, lent: &Lent) {
         if !self.blocked {
             self.blocked = true;
-            self.pace.restart(now(), x.connection.stream.sent());
+            self.pace.resume(now());
             x.connection.stream.set_deadline(self.pace.due().min(self.deadline));
             lent.stream().set_deadline(Nanos::NEVER);
         }
@@ -274,6 +274,7 @@ impl Flow {
     fn unblock(&mut self, x: &Exchange<'_>, lent: &Lent) {
         if self.blocked {
             self.blocked = false;
+            self.pace.pause(now());
             x.connection.stream.set_deadline(Nanos::NEVER);
             lent.stream().set_deadline(now().after(self.idle).min(self.deadline));
         }
