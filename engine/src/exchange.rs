@@ -313,6 +313,8 @@ impl Exchange<'_> {
         let stream = &self.connection.stream;
         let lease = drafted(stream.draft(), |out| render(out, &answering));
         self.seen.sent(lease.len() as u64);
+        let head = memchr::memmem::find(&lease, b"\r\n\r\n").map_or(lease.len(), |at| at + 4);
+        self.seen.body_out = (lease.len() - head) as u64;
         stream.send(SendList::from(lease));
     }
 }
