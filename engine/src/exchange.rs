@@ -159,6 +159,11 @@ impl Exchange<'_> {
                 }
                 Progress::Partial => {
                     stream.set_deadline(deadline);
+                    if self.head.is_pooled() {
+                        // Half a head may be all that comes: it waits in memory of its own.
+                        let before = std::mem::replace(&mut self.head, Lease::copy_of(b""));
+                        self.head = before.joined(b"");
+                    }
                     match stream.recv().await {
                         Ok(lease) if !lease.is_end() => {
                             let before = std::mem::replace(&mut self.head, Lease::copy_of(b""));
