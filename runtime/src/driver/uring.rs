@@ -21,7 +21,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use super::{Driver, kind};
 use crate::buffers::Region;
 use crate::clock::Nanos;
-use crate::conn::{Conn, QUEUE_MAX, retire};
+use crate::conn::{Conn, retire};
 use crate::gauges::Gauges;
 use crate::listener::Listening;
 use crate::sys::{self, EventFd};
@@ -334,7 +334,7 @@ fn received(core: &Core, conn: &Rc<Conn>, result: i32, flags: u32) {
     match result {
         1.. if !conn.dropped.get() => {
             if let Some(lease) = lease {
-                rx.deliver(lease);
+                rx.deliver(lease, &group.region);
             }
         }
         0 => rx.end = true,
@@ -348,7 +348,7 @@ fn received(core: &Core, conn: &Rc<Conn>, result: i32, flags: u32) {
         rx.pausing = false;
     }
     rx.wake();
-    let full = rx.armed && !rx.pausing && rx.queued() >= QUEUE_MAX;
+    let full = rx.armed && !rx.pausing && rx.is_full(&group.region);
     drop(rx);
     if full {
         ring.pause(conn);
