@@ -196,8 +196,12 @@ impl Uring {
 
     pub fn arm_accept(&mut self, listening: &Listening) {
         listening.armed.set(true);
-        let accept = opcode::AcceptMulti::new(Fd(listening.fd())).flags(libc::SOCK_CLOEXEC);
-        self.push(accept.build().user_data(kind::ACCEPT | u64::from(listening.place)));
+        let (fd, flags, nowhere) = (Fd(listening.fd()), libc::SOCK_CLOEXEC, std::ptr::null_mut());
+        let accept = match listening.singly.get() {
+            true => opcode::Accept::new(fd, nowhere, std::ptr::null_mut()).flags(flags).build(),
+            false => opcode::AcceptMulti::new(fd).flags(flags).build(),
+        };
+        self.push(accept.user_data(kind::ACCEPT | u64::from(listening.place)));
     }
 
     pub fn pause_accept(&mut self, listening: &Listening) {
