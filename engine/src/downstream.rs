@@ -16,6 +16,7 @@ use std::time::Duration;
 use ringway_runtime::{Address, Lease, Nanos, Stream, now};
 
 use crate::accept::OpenListener;
+use crate::exchange::pace::finish_sending;
 use crate::exchange::{self, Next};
 use crate::forwarded::{HopLines, PeerText, Scheme};
 use crate::proxy_protocol::{self, Progress};
@@ -104,7 +105,7 @@ async fn run(worker: &Rc<Worker>, connection: &Downstream) {
             Some(lease) => lease,
             None => match idle(worker, connection).await {
                 Some(lease) => lease,
-                None => return,
+                None => return finish(worker, connection).await,
             },
         };
         match worker.slots.run(|| exchange::run(worker, connection, &hop, first)).await {
@@ -135,6 +136,19 @@ async fn idle(worker: &Worker, connection: &Downstream) -> Option<Lease> {
     worker.stats.connections_idle.down();
     connection.idle_since.set(Nanos::NEVER);
     received.ok().filter(|lease| !lease.is_end())
+}
+
+/// A client that has finished sending still gets what is on its way to it, as long as it takes it.
+async fn finish(worker: &Worker, connection: &Downstream) {
+    if connection.stream.unsent() == 0 {
+        return;
+    }
+    let current = worker.current();
+    let plan = plan_of(&current, connection);
+    let (rate_min, idle_ms) = (plan.timeouts.rate_bytes_per_second_min, plan.timeouts.idle_ms);
+    drop(current);
+    let deadline = now().after(Duration::from_millis(idle_ms));
+    let _ = finish_sending(connection, rate_min, deadline, 0).await;
 }
 
 /// The plan of the listener a connection came by. One that was closed meanwhile keeps its last place, and its

@@ -159,6 +159,11 @@ impl Exchange<'_> {
                 }
                 Progress::Partial => {
                     stream.set_deadline(deadline);
+                    if self.head.is_pooled() {
+                        // Half a head may be all that comes: it waits in memory of its own.
+                        let before = std::mem::replace(&mut self.head, Lease::copy_of(b""));
+                        self.head = before.joined(b"");
+                    }
                     match stream.recv().await {
                         Ok(lease) if !lease.is_end() => {
                             let before = std::mem::replace(&mut self.head, Lease::copy_of(b""));
@@ -313,6 +318,8 @@ impl Exchange<'_> {
         let stream = &self.connection.stream;
         let lease = drafted(stream.draft(), |out| render(out, &answering));
         self.seen.sent(lease.len() as u64);
+        let head = memchr::memmem::find(&lease, b"\r\n\r\n").map_or(lease.len(), |at| at + 4);
+        self.seen.body_out = (lease.len() - head) as u64;
         stream.send(SendList::from(lease));
     }
 }

@@ -142,6 +142,8 @@ pub(crate) struct Listening {
     pub armed: Cell<bool>,
     /// epoll: registered already.
     pub known: Cell<bool>,
+    /// Accept one, then wait to be asked again.
+    pub singly: Cell<bool>,
     queue: RefCell<VecDeque<io::Result<OwnedFd>>>,
     waker: Cell<Option<Waker>>,
 }
@@ -166,7 +168,8 @@ impl Listening {
 
     /// epoll: the backlog has something.
     pub fn accept_some(&self, core: &Core) {
-        for _ in 0..ACCEPTS_MAX {
+        let max = if self.singly.get() { 1 } else { ACCEPTS_MAX };
+        for _ in 0..max {
             match sys::accept(self.fd(), true) {
                 Ok(fd) => self.queue.borrow_mut().push_back(Ok(fd)),
                 Err(error) => match error.raw_os_error() {
@@ -218,6 +221,7 @@ impl Listener {
             place,
             armed: Cell::new(false),
             known: Cell::new(false),
+            singly: Cell::new(false),
             queue: RefCell::default(),
             waker: Cell::new(None),
         });
@@ -240,6 +244,14 @@ impl Listener {
         }
         self.listening.waker.set(Some(cx.waker().clone()));
         Poll::Pending
+    }
+
+    /// Takes connections one by one from now on, or as they come. Near a limit none is taken from the backlog then
+    /// that can't be served.
+    pub fn accept_singly(&self, singly: bool) {
+        if self.listening.singly.replace(singly) != singly && singly {
+            self.pause();
+        }
     }
 
     /// Leaves new connections in the backlog until [`Listener::accept`] is asked again.

@@ -276,8 +276,8 @@ pub(crate) fn set_now(now: Nanos) {
     NOW.set(now);
 }
 
-/// Whether fewer than an eighth of the response buffers are free: bytes that may have to wait for a slow peer
-/// should then be moved to memory of their own ([`crate::Lease::copy_of`]).
+/// Whether fewer than an eighth of a pool's buffers are free. What arrives is moved to memory of its own then; a
+/// connection should not have much of it waiting.
 pub fn scarce() -> bool {
     with_core(|core| core.scarce())
 }

@@ -194,9 +194,19 @@ impl Core {
             let buffers = self.regions[side].free() + self.driver.borrow().provided()[side];
             for _ in 0..buffers {
                 let Some(conn) = line.borrow_mut().pop_front() else { break };
-                let mut rx = conn.rx.borrow_mut();
-                rx.starved = false;
-                rx.wake();
+                conn.rx.borrow_mut().starved = false;
+                if conn.dropped.get() {
+                    continue;
+                }
+                // Whoever is not asking just now (a pooled connection, for one) goes on watching too.
+                let may_arm = {
+                    let rx = conn.rx.borrow();
+                    !rx.armed && !rx.end && rx.error == 0
+                };
+                if may_arm {
+                    driver::arm(self, &conn);
+                }
+                conn.rx.borrow_mut().wake();
             }
         }
     }
@@ -245,9 +255,14 @@ impl Core {
         Draft::from_pool(&self.regions[Side::Upstream as usize])
     }
 
+    /// The pool that connections of this side receive into.
+    #[inline]
+    pub fn region(&self, side: Side) -> &Region {
+        &self.regions[side as usize]
+    }
+
     pub fn scarce(&self) -> bool {
-        let region = &self.regions[Side::Upstream as usize];
-        region.free() < region.count() / 8
+        self.regions.iter().any(|region| region.is_scarce())
     }
 
     pub fn polls_itself(&self) -> bool {

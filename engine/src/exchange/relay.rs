@@ -23,6 +23,8 @@ use crate::worker::Scratch;
 
 /// Bytes that may wait for a slow client.
 const WINDOW: usize = 256 << 10;
+/// The same where buffers are scarce.
+const WINDOW_SCARCE: usize = 32 << 10;
 /// Bytes gathered into one send.
 const BATCH: usize = 256 << 10;
 /// What may still be on its way to the client when the next request is read.
@@ -69,7 +71,7 @@ pub(super) async fn relay(
             x.current.snapshot.service(x.seen.service.unwrap_or(crate::snapshot::ServiceId(0))).idle_ms,
         ),
         deadline,
-        pace: Pace::new(plan.timeouts.rate_bytes_per_second_min, now(), 0),
+        pace: Pace::new(plan.timeouts.rate_bytes_per_second_min, now(), x.connection.stream.sent()),
         blocked: false,
         done: false,
         sent: 0,
@@ -195,7 +197,8 @@ impl Flow {
             drop(stop);
         }
         loop {
-            if down.unsent() > WINDOW {
+            let unsent = down.unsent();
+            if unsent > WINDOW_SCARCE && (unsent > WINDOW || scarce()) {
                 match down.poll_flushed(cx) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::TimedOut => {
@@ -244,8 +247,6 @@ impl Flow {
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Ok(Some(data))) => {
-                    // Where buffers are scarce, what may wait for the client waits in memory of its own.
-                    let data = if scarce() && data.is_pooled() { Lease::copy_of(&data) } else { data };
                     self.outgoing.push(&mut self.list, data);
                 }
             }
@@ -265,7 +266,7 @@ impl Flow {
     fn block(&mut self, x: &Exchange<'_>, lent: &Lent) {
         if !self.blocked {
             self.blocked = true;
-            self.pace.restart(now(), x.connection.stream.sent());
+            self.pace.resume(now());
             x.connection.stream.set_deadline(self.pace.due().min(self.deadline));
             lent.stream().set_deadline(Nanos::NEVER);
         }
@@ -274,6 +275,7 @@ impl Flow {
     fn unblock(&mut self, x: &Exchange<'_>, lent: &Lent) {
         if self.blocked {
             self.blocked = false;
+            self.pace.pause(now());
             x.connection.stream.set_deadline(Nanos::NEVER);
             lent.stream().set_deadline(now().after(self.idle).min(self.deadline));
         }

@@ -21,7 +21,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use super::{Driver, kind};
 use crate::buffers::Region;
-use crate::conn::{Conn, QUEUE_MAX, retire};
+use crate::conn::{Conn, retire};
 use crate::gauges::Gauges;
 use crate::listener::Listening;
 use crate::sys::{self, EventFd};
@@ -196,8 +196,12 @@ impl Uring {
 
     pub fn arm_accept(&mut self, listening: &Listening) {
         listening.armed.set(true);
-        let accept = opcode::AcceptMulti::new(Fd(listening.fd())).flags(libc::SOCK_CLOEXEC);
-        self.push(accept.build().user_data(kind::ACCEPT | u64::from(listening.place)));
+        let (fd, flags, nowhere) = (Fd(listening.fd()), libc::SOCK_CLOEXEC, std::ptr::null_mut());
+        let accept = match listening.singly.get() {
+            true => opcode::Accept::new(fd, nowhere, std::ptr::null_mut()).flags(flags).build(),
+            false => opcode::AcceptMulti::new(fd).flags(flags).build(),
+        };
+        self.push(accept.user_data(kind::ACCEPT | u64::from(listening.place)));
     }
 
     pub fn pause_accept(&mut self, listening: &Listening) {
@@ -330,7 +334,7 @@ fn received(core: &Core, conn: &Rc<Conn>, result: i32, flags: u32) {
     match result {
         1.. if !conn.dropped.get() => {
             if let Some(lease) = lease {
-                rx.deliver(lease);
+                rx.deliver(lease, &group.region);
             }
         }
         0 => rx.end = true,
@@ -344,7 +348,7 @@ fn received(core: &Core, conn: &Rc<Conn>, result: i32, flags: u32) {
         rx.pausing = false;
     }
     rx.wake();
-    let full = rx.armed && !rx.pausing && rx.queued() >= QUEUE_MAX;
+    let full = rx.armed && !rx.pausing && rx.is_full(&group.region);
     drop(rx);
     if full {
         ring.pause(conn);
