@@ -47,13 +47,14 @@ impl RequestOut<'_, '_> {
         out.put(self.host);
         out.put(b"\r\n");
         let trusted = self.claims.is_some();
+        let counted = request.head.max_forwards.is_some();
         let (bytes, plan) = (request.bytes, self.plan);
         let fields = request.head.fields.as_slice();
         if plan.is_empty() {
-            out.fields(bytes, fields, |field| passes_upstream(field, bytes, trusted));
+            out.fields(bytes, fields, |field| passes_upstream(field, bytes, trusted, counted));
         } else {
             out.fields(bytes, fields, |field| {
-                passes_upstream(field, bytes, trusted) && !plan.drops(field.name().of(bytes))
+                passes_upstream(field, bytes, trusted, counted) && !plan.drops(field.name().of(bytes))
             });
         }
         if let Some(hops) = request.head.max_forwards {
@@ -87,7 +88,7 @@ impl RequestOut<'_, '_> {
 }
 
 #[inline]
-fn passes_upstream(field: &Field, bytes: &[u8], trusted: bool) -> bool {
+fn passes_upstream(field: &Field, bytes: &[u8], trusted: bool, counted: bool) -> bool {
     if field.dropped() {
         return false;
     }
@@ -95,7 +96,6 @@ fn passes_upstream(field: &Field, bytes: &[u8], trusted: bool) -> bool {
         Known::Host
         | Known::ContentLength
         | Known::TransferEncoding
-        | Known::MaxForwards
         | Known::XForwardedFor
         | Known::XForwardedProto
         | Known::XForwardedHost
@@ -119,6 +119,8 @@ pub(crate) enum Announced {
     Length(u64),
     /// Chunks.
     Chunked,
+        // Of methods that don't count hops it is a field like any other (RFC 9110 §7.6.2).
+        Known::MaxForwards => !counted,
 }
 
 /// What the client is told about the connection.
