@@ -304,7 +304,7 @@ impl Exchange<'_> {
         let seconds = self.worker.unix_seconds();
         let mut date = self.worker.date.borrow_mut();
         let answering = Answering {
-            head_only: self.seen.parsed && self.request.method == Method::Head,
+            head_only: self.is_head(),
             persistence: self.persistence(keep),
             request_id: &self.seen.request_id,
             date: date.get(seconds),
@@ -334,6 +334,14 @@ fn drafted(mut draft: Draft, write: impl Fn(&mut HeadWriter<'_>)) -> Lease {
 }
 
 /// The value of the line that begins with `start`.
+    /// Whether the answer has no body. Of a head that was refused, only its beginning is known.
+    fn is_head(&self) -> bool {
+        match self.seen.parsed {
+            true => self.request.method == Method::Head,
+            false => self.head.strip_prefix(b"\r\n").unwrap_or(&self.head).starts_with(b"HEAD "),
+        }
+    }
+
 fn lines_value<'a>(lines: &'a [u8], start: &[u8]) -> &'a [u8] {
     lines.strip_prefix(start).and_then(|rest| rest.split(|b| *b == b'\r').next()).unwrap_or_default()
 }
