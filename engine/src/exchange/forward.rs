@@ -25,6 +25,9 @@ use crate::tunnel::Tunnel;
 use crate::upstream::{Lent, Wish};
 use crate::worker::Scratch;
 
+/// Interim responses to one request at most; an upstream that sends more has lost its way.
+const INTERIM_MAX: u32 = 32;
+
 /// A response's head: its bytes, and how many they are; more may follow.
 pub(super) struct Answer {
     pub bytes: Lease,
@@ -220,6 +223,8 @@ struct Waiting {
     /// Something of the response has come.
     begun: bool,
 }
+    /// Interim responses so far.
+    interim: u32,
 
 impl Waiting {
     fn begin(_x: &Exchange<'_>, lent: &Lent, service: &ServicePlan, deadline: Nanos) -> Waiting {
@@ -229,6 +234,7 @@ impl Waiting {
             idle: Duration::from_millis(service.idle_ms),
             begun: false,
         };
+            interim: 0,
         lent.stream().set_deadline(now().after(waiting.head_within).min(deadline));
         waiting
     }
@@ -257,6 +263,12 @@ impl Waiting {
                     }
                     Ok(Progress::Complete(len)) => {
                         pass_interim(x, response, &lease);
+                        self.interim += 1;
+                        if self.interim > INTERIM_MAX {
+                            let detail = "The endpoint sends interim responses without end.";
+                            let reply = LocalReply { detail, ..Reason::UpstreamBadResponse.into() };
+                            return Err(Stop::Reply(reply).into());
+                        }
                         lease.advance(len);
                         if lease.is_empty() {
                             break;
