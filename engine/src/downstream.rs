@@ -25,7 +25,7 @@ use crate::worker::{Current, Worker};
 
 /// What is thrown away of a refused request at most, before the connection is cut.
 const LINGER_BYTES_MAX: usize = 1 << 20;
-/// How long a connection may take over its PROXY protocol header.
+/// How long a connection may take over its PROXY protocol header at most; less where the listener wants heads sooner.
 const PROXY_HEADER_MAX: Duration = Duration::from_secs(5);
 
 /// A client's connection, shared by its task and the worker's list.
@@ -154,12 +154,13 @@ async fn after_proxy_protocol(worker: &Worker, connection: &Downstream) -> Optio
     }
     let trusted = connection.peer.get().is_none_or(|peer| plan.expects_proxy_protocol(peer));
     drop(current);
-    connection.stream.set_deadline(now().after(PROXY_HEADER_MAX));
+    connection.stream.set_deadline(now().after(within));
     let mut bytes: Option<Lease> = None;
     loop {
         let more = connection.stream.recv().await.ok().filter(|lease| !lease.is_end())?;
         let mut lease = match bytes.take() {
             None => more,
+    let within = Duration::from_millis(plan.timeouts.head_ms).min(PROXY_HEADER_MAX);
             Some(before) => before.joined(&more),
         };
         let progress = match proxy_protocol::parse(&lease) {
