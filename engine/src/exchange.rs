@@ -23,7 +23,8 @@ use std::time::Duration;
 use ringway_runtime::{Draft, Lease, Nanos, SendList, now};
 
 use crate::downstream::{Downstream, Hop, plan_of};
-use crate::http1::{self, BodyFraming, HeadWriter, Method, Progress, Request, RequestHead, Version};
+use crate::forwarded::Scheme;
+use crate::http1::{self, BodyFraming, ChunkLimits, HeadWriter, Method, Progress, Request, RequestHead, Version};
 use crate::local_reply::{self, Answering, Format, LocalReply, Persistence, RouteReply};
 use crate::reason::Reason;
 use crate::snapshot::{ActionPlan, ErrorFormat, ListenerPlan, Origin};
@@ -121,7 +122,9 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
             location.clear();
             let request = x.request();
             let path = decide::path_of(&request, scratch);
-            let origin = Origin { https: false, authority: request.authority() };
+            let claims = decide::claims(&request, x.connection.peer.get(), plan);
+            let https = claims.and_then(|claims| claims.scheme()) == Some(Scheme::Https);
+            let origin = Origin { https, authority: request.authority() };
             redirect.location(origin, matched, path, request.query().unwrap_or_default(), &mut location);
             let lines: &[u8] = b"content-length: 0\r\n";
             let next =
