@@ -266,12 +266,14 @@ impl Exchange<'_> {
         body: &[u8],
     ) -> Next {
         let _ = plan;
-        let after = self.after_body(rest);
-        let keep = self.may_keep() && after.is_ok();
-        let extra =
-            self.seen.route.map(|route| self.current.clone().snapshot.route(route).response_headers.clone());
-        let extra_lines = extra.as_ref().map_or(&b""[..], |plan| plan.lines());
-        let content_type = lines_value(lines, b"content-type: ");
+        let unread = self.unread(rest);
+        let keep = self.may_keep() && !matches!(unread, Unread::Lost);
+        let current = self.current.clone();
+        let extra = self.seen.route.map(|route| &current.snapshot.route(route).response_headers);
+        let extra_lines = extra.map_or(&b""[..], |plan| plan.lines());
+        let drops = |name| extra.is_some_and(|plan| plan.drops(name));
+        let content_type = if drops(b"content-type") { b"" } else { lines_value(lines, b"content-type: ") };
+        let location = location.filter(|_| !drops(b"location"));
         let answer = RouteReply { status, content_type, location, fields: extra_lines, body };
         self.send_answer(|out, answering| local_reply::render_route(out, &answer, answering), keep);
         self.worker.stats.local_replies.count(reason.name(), status);
