@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! proxy protocol -> idle <-> exchange -> idle ...
+//!                               |-> draining -> idle         (answered without its body, which is thrown away)
 //!                               |-> lingering -> closed      (refused: what still comes is thrown away for a while)
 //!                               |-> tunnel -> closed         (switched protocols)
 //! ```
@@ -9,6 +10,7 @@
 //! Invariant: while idle the connection holds no buffer, and its task holds no exchange.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use std::time::Duration;
 use ringway_runtime::{Address, Lease, Nanos, Stream, now};
 
 use crate::accept::OpenListener;
+use crate::body::Incoming;
 use crate::exchange::{self, Next};
 use crate::forwarded::{HopLines, PeerText, Scheme};
 use crate::proxy_protocol::{self, Progress};
@@ -113,6 +116,10 @@ async fn run(worker: &Rc<Worker>, connection: &Downstream) {
                 let _ = connection.stream.flushed().await;
                 return;
             }
+            Next::Drain(body) => match worker.slots.run(|| drain(worker, connection, body)).await {
+                Some(bytes) => rest = bytes,
+                None => return linger(worker, connection).await,
+            },
             Next::Linger => return linger(worker, connection).await,
             Next::Tunnel(tunnel) => {
                 return worker.slots.run(|| tunnel::run(worker, connection, *tunnel)).await;
@@ -187,6 +194,18 @@ async fn after_proxy_protocol(worker: &Worker, connection: &Downstream) -> Optio
 
 /// After a refusal: sends FIN, then reads and throws away what still comes, within bounds, so that the client reads
 /// the answer rather than a reset (RFC 9112 §9.6).
+/// Reads the rest of a body that nobody wants. `None`: it broke a rule or took too long; else what came after it.
+async fn drain(worker: &Worker, connection: &Downstream, mut body: Box<Incoming>) -> Option<Option<Lease>> {
+    let timeouts = plan_of(&worker.current(), connection).timeouts;
+    connection.stream.set_deadline(now().after(Duration::from_millis(timeouts.linger_ms)));
+    loop {
+        let data = poll_fn(|cx| body.poll_next(cx, &connection.stream)).await.ok()?;
+        if data.is_none() {
+            return Some(body.rest());
+        }
+    }
+}
+
 async fn linger(worker: &Worker, connection: &Downstream) {
     let timeouts = plan_of(&worker.current(), connection).timeouts;
     let stream = &connection.stream;

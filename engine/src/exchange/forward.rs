@@ -87,6 +87,7 @@ pub(super) async fn forward(
         let mut sent = Waiting::begin(x, &lent, service_plan, deadline);
         lent.stream().send(SendList::from(head));
         let body = Incoming::of_request(x.request.framing, limits, if has_body { rest.take() } else { None });
+        x.body_taken = has_body;
         let mut upload = has_body.then(|| {
             let bounds =
                 Bounds { rate_min: plan.timeouts.rate_bytes_per_second_min, deadline, stall: sent.idle };
@@ -222,9 +223,9 @@ struct Waiting {
     idle: Duration,
     /// Something of the response has come.
     begun: bool,
-}
     /// Interim responses so far.
     interim: u32,
+}
 
 impl Waiting {
     fn begin(_x: &Exchange<'_>, lent: &Lent, service: &ServicePlan, deadline: Nanos) -> Waiting {
@@ -233,8 +234,8 @@ impl Waiting {
             head_within: Duration::from_millis(service.response_head_ms),
             idle: Duration::from_millis(service.idle_ms),
             begun: false,
-        };
             interim: 0,
+        };
         lent.stream().set_deadline(now().after(waiting.head_within).min(deadline));
         waiting
     }
@@ -262,13 +263,13 @@ impl Waiting {
                         return Ok(Answer { bytes: lease, len });
                     }
                     Ok(Progress::Complete(len)) => {
-                        pass_interim(x, response, &lease);
                         self.interim += 1;
                         if self.interim > INTERIM_MAX {
                             let detail = "The endpoint sends interim responses without end.";
                             let reply = LocalReply { detail, ..Reason::UpstreamBadResponse.into() };
                             return Err(Stop::Reply(reply).into());
                         }
+                        pass_interim(x, response, &lease);
                         lease.advance(len);
                         if lease.is_empty() {
                             break;
