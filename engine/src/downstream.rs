@@ -160,6 +160,7 @@ async fn after_proxy_protocol(worker: &Worker, connection: &Downstream) -> Optio
         return Some(None);
     }
     let trusted = connection.peer.get().is_none_or(|peer| plan.expects_proxy_protocol(peer));
+    let within = Duration::from_millis(plan.timeouts.head_ms).min(PROXY_HEADER_MAX);
     drop(current);
     connection.stream.set_deadline(now().after(within));
     let mut bytes: Option<Lease> = None;
@@ -167,11 +168,12 @@ async fn after_proxy_protocol(worker: &Worker, connection: &Downstream) -> Optio
         let more = connection.stream.recv().await.ok().filter(|lease| !lease.is_end())?;
         let mut lease = match bytes.take() {
             None => more,
-    let within = Duration::from_millis(plan.timeouts.head_ms).min(PROXY_HEADER_MAX);
             Some(before) => before.joined(&more),
         };
         let progress = match proxy_protocol::parse(&lease) {
             Ok(progress) if trusted => progress,
+            // `P` may be the beginning of POST.
+            Ok(Progress::Partial) if lease.len() < proxy_protocol::V1_PREFIX.len() => Progress::Partial,
             // Someone who may not speak for others: what is no PROXY header is served as it is.
             Err(proxy_protocol::ProxyRefusal::NotProxyProtocol) if !trusted => return Some(Some(lease)),
             _ => {
@@ -192,8 +194,6 @@ async fn after_proxy_protocol(worker: &Worker, connection: &Downstream) -> Optio
     }
 }
 
-/// After a refusal: sends FIN, then reads and throws away what still comes, within bounds, so that the client reads
-/// the answer rather than a reset (RFC 9112 §9.6).
 /// Reads the rest of a body that nobody wants. `None`: it broke a rule or took too long; else what came after it.
 async fn drain(worker: &Worker, connection: &Downstream, mut body: Box<Incoming>) -> Option<Option<Lease>> {
     let timeouts = plan_of(&worker.current(), connection).timeouts;
@@ -206,6 +206,8 @@ async fn drain(worker: &Worker, connection: &Downstream, mut body: Box<Incoming>
     }
 }
 
+/// After a refusal: sends FIN, then reads and throws away what still comes, within bounds, so that the client reads
+/// the answer rather than a reset (RFC 9112 §9.6).
 async fn linger(worker: &Worker, connection: &Downstream) {
     let timeouts = plan_of(&worker.current(), connection).timeouts;
     let stream = &connection.stream;
