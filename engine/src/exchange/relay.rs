@@ -117,6 +117,8 @@ fn shape(response: &ResponseHead, client: Version) -> Shape {
     let plain = |announced| Shape { announced, outgoing: Outgoing::Plain, until_close: false };
     match (response.framing, client) {
         (ResponseFraming::None, _) => {
+        // It can't have a body, so it must not tell a length, not even 0 (RFC 9110 §8.6).
+        (ResponseFraming::None, _) if response.status == 204 => plain(Announced::Nothing),
             plain(response.content_length.map_or(Announced::Nothing, Announced::Length))
         }
         (ResponseFraming::Length(bytes), _) => plain(Announced::Length(bytes)),
