@@ -108,7 +108,8 @@ pub(super) async fn relay(
     }
     Ok(match keep {
         true => Next::Idle(rest.take()),
-        false if uploaded && rest.is_none() => Next::Close,
+        // Who was to go on may have sent more already, and a reset would overtake the response.
+        false if uploaded && rest.is_none() && !x.request.keep_alive => Next::Close,
         false => Next::Linger,
     })
 }
@@ -116,9 +117,9 @@ pub(super) async fn relay(
 fn shape(response: &ResponseHead, client: Version) -> Shape {
     let plain = |announced| Shape { announced, outgoing: Outgoing::Plain, until_close: false };
     match (response.framing, client) {
-        (ResponseFraming::None, _) => {
         // It can't have a body, so it must not tell a length, not even 0 (RFC 9110 §8.6).
         (ResponseFraming::None, _) if response.status == 204 => plain(Announced::Nothing),
+        (ResponseFraming::None, _) => {
             plain(response.content_length.map_or(Announced::Nothing, Announced::Length))
         }
         (ResponseFraming::Length(bytes), _) => plain(Announced::Length(bytes)),
