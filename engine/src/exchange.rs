@@ -25,7 +25,9 @@ use ringway_runtime::{Draft, Lease, Nanos, SendList, now};
 use crate::body::Incoming;
 use crate::downstream::{Downstream, Hop, plan_of};
 use crate::forwarded::Scheme;
-use crate::http1::{self, BodyFraming, ChunkLimits, HeadWriter, Method, Progress, Request, RequestHead, Version};
+use crate::http1::{
+    self, BodyFraming, ChunkLimits, HeadWriter, Method, Progress, Request, RequestHead, Version,
+};
 use crate::local_reply::{self, Answering, Format, LocalReply, Persistence, RouteReply};
 use crate::reason::Reason;
 use crate::snapshot::{ActionPlan, ErrorFormat, ListenerPlan, Origin};
