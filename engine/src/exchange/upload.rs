@@ -76,15 +76,6 @@ impl Upload {
 
     /// Moves what can be moved. Ready once the upload has ended or failed; `Err` is the client's fault.
     pub fn poll(&mut self, cx: &mut Context<'_>, from: &Stream, to: &Stream) -> Poll<Result<(), Stop>> {
-        let polled = self.poll_going(cx, from, to);
-        if let Poll::Ready(Err(_)) = polled {
-            // What comes after a fault is no body any more: the upstream must never see an end of it.
-            self.state = State::GivenUp;
-        }
-        polled
-    }
-
-    fn poll_going(&mut self, cx: &mut Context<'_>, from: &Stream, to: &Stream) -> Poll<Result<(), Stop>> {
         while self.state == State::Going {
             if to.unsent() > WINDOW {
                 match to.poll_flushed(cx) {
