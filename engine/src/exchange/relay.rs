@@ -194,8 +194,15 @@ impl Flow {
             && upload.is_going()
             && let Poll::Ready(Err(stop)) = upload.poll(cx, &x.connection.stream, lent.stream())
         {
-            // The response goes on without the rest of the request; the connection ends after it.
+            // The response goes on without the rest of the request, as long as the upstream has something to say; the
+            // connection ends after it.
             drop(stop);
+            upload.give_up();
+            down.set_deadline(Nanos::NEVER);
+            if self.blocked {
+                down.set_deadline(self.pace.due().min(self.deadline));
+            }
+            up.set_deadline(now().after(self.idle).min(self.deadline));
         }
         loop {
             if down.unsent() > WINDOW {
