@@ -144,10 +144,12 @@ impl Runtime {
         let deadline = Nanos::precise().after(RETURN_MAX);
         // At least once: the last closes may not have been handed over yet.
         driver::turn(core, Some(Nanos(0)))?;
-        while !core.conns.borrow().is_empty() && Nanos::precise() < deadline {
+        let in_flight = || !core.conns.borrow().is_empty() || !core.listeners.borrow().is_empty();
+        while in_flight() && Nanos::precise() < deadline {
             driver::turn(core, Some(Nanos::precise().after(Duration::from_millis(20))))?;
         }
-        Ok(())
+        // Once more for the closes that the last completions led to.
+        driver::turn(core, Some(Nanos(0)))
     }
 }
 
@@ -184,7 +186,9 @@ impl Core {
             }
             let buffers = self.regions[side].free() + self.driver.borrow().provided()[side];
             for _ in 0..buffers {
-                let Some(conn) = line.borrow_mut().pop_front() else { break };
+                // Those that went away in the line leave their turn to the next.
+                let next = || line.borrow_mut().pop_front();
+                let Some(conn) = std::iter::from_fn(next).find(|conn| !conn.dropped.get()) else { break };
                 let mut rx = conn.rx.borrow_mut();
                 rx.starved = false;
                 rx.wake();
