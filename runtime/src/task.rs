@@ -198,7 +198,8 @@ impl Remote {
         &self.event
     }
 
-    /// Moves what other threads woke to the ready queue.
+    /// Moves what other threads woke to the ready queue. The bell falls silent before the list is emptied: what is
+    /// added to an empty list after that rings anew.
     pub fn drain(&self, tasks: &mut Tasks) {
         self.event.drain();
         let mut woken = self.woken.lock().unwrap_or_else(|e| e.into_inner());

@@ -148,11 +148,13 @@ impl Runtime {
         let deadline = Nanos::precise().after(RETURN_MAX);
         // At least once: the last closes may not have been handed over yet.
         driver::turn(core, Nanos(0), Some(Nanos(0)))?;
-        while !core.conns.borrow().is_empty() && Nanos::precise() < deadline {
+        let in_flight = || !core.conns.borrow().is_empty() || !core.listeners.borrow().is_empty();
+        while in_flight() && Nanos::precise() < deadline {
             let now = Nanos::precise();
             driver::turn(core, now, Some(now.after(Duration::from_millis(20))))?;
         }
-        Ok(())
+        // Once more for the closes that the last completions led to.
+        driver::turn(core, Nanos(0), Some(Nanos(0)))
     }
 }
 
@@ -193,11 +195,10 @@ impl Core {
             }
             let buffers = self.regions[side].free() + self.driver.borrow().provided()[side];
             for _ in 0..buffers {
-                let Some(conn) = line.borrow_mut().pop_front() else { break };
+                // Those that went away in the line leave their turn to the next.
+                let next = || line.borrow_mut().pop_front();
+                let Some(conn) = std::iter::from_fn(next).find(|conn| !conn.dropped.get()) else { break };
                 conn.rx.borrow_mut().starved = false;
-                if conn.dropped.get() {
-                    continue;
-                }
                 // Whoever is not asking just now (a pooled connection, for one) goes on watching too.
                 let may_arm = {
                     let rx = conn.rx.borrow();
