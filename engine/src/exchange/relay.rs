@@ -189,10 +189,9 @@ impl Flow {
         let (down, up) = (&x.connection.stream, lent.stream());
         if let Some(upload) = upload
             && upload.is_going()
-            && let Poll::Ready(Err(stop)) = upload.poll(cx, &x.connection.stream, lent.stream())
         {
-            // The response goes on without the rest of the request; the connection ends after it.
-            drop(stop);
+            // Where it fails, the response goes on without the rest of the request; the connection ends after it.
+            let _ = upload.poll(cx, &x.connection.stream, lent.stream());
         }
         loop {
             if down.unsent() > WINDOW {
