@@ -22,6 +22,8 @@ use crate::wheel::{Owner, TimerId, Wheel};
 
 /// Send operations kept for reuse.
 const SPARE_OPS_MAX: usize = 512;
+/// Timers that may fire at once before the list of them grows.
+const FIRED_ROOM: usize = 64;
 /// How long a stopping loop waits for the kernel to return what is in flight.
 const RETURN_MAX: Duration = Duration::from_secs(2);
 
@@ -91,7 +93,7 @@ impl Runtime {
             spare_ops: RefCell::new(Vec::with_capacity(SPARE_OPS_MAX)),
             remote,
             gauges,
-            fired: RefCell::default(),
+            fired: RefCell::new(Vec::with_capacity(FIRED_ROOM)),
             by_polling,
         });
         Ok(Runtime { core, picked })
