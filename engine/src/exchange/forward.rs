@@ -83,8 +83,8 @@ pub(super) async fn forward(
         x.worker.stats.upstream_sent.add(head.len() as u64);
         let mut sent = Waiting::begin(x, &lent, service_plan, deadline);
         lent.stream().send(SendList::from(head));
-        let body = Incoming::of_request(x.request.framing, limits, if has_body { rest.take() } else { None });
         let mut upload = has_body.then(|| {
+            let body = Incoming::of_request(x.request.framing, limits, rest.take());
             let bounds =
                 Bounds { rate_min: plan.timeouts.rate_bytes_per_second_min, deadline, stall: sent.idle };
             Upload::new(body, outgoing, &x.connection.stream, lent.stream(), bounds)

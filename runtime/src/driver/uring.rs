@@ -14,13 +14,13 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use io_uring::types::{self, BufRingEntry, Fd};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use super::{Driver, kind};
 use crate::buffers::Region;
-use crate::clock::Nanos;
 use crate::conn::{Conn, QUEUE_MAX, retire};
 use crate::gauges::Gauges;
 use crate::listener::Listening;
@@ -87,7 +87,7 @@ impl Uring {
         self.push(opcode::RecvMulti::new(Fd(ours.as_raw_fd()), 0).build());
         let mut answers = Vec::new();
         for _ in 0..8 {
-            self.enter(Some(Nanos::precise().after(std::time::Duration::from_secs(1))))?;
+            self.enter(Some(Duration::from_secs(1)))?;
             answers.append(&mut self.completed);
             if answers.len() >= 2 {
                 break;
@@ -206,20 +206,16 @@ impl Uring {
         }
     }
 
-    /// One `io_uring_enter`: submits, waits until `until` for a completion, collects.
-    fn enter(&mut self, until: Option<Nanos>) -> io::Result<()> {
-        let wait = match until {
-            Some(until) => until.since(Nanos::precise()),
-            None => std::time::Duration::MAX,
-        };
-        let result = if wait.is_zero() {
-            self.submit_without_waiting()
-        } else if until.is_none() {
-            self.ring.submit_and_wait(1).map(drop)
-        } else {
-            let wait = types::Timespec::from(wait);
-            let args = types::SubmitArgs::new().timespec(&wait);
-            self.ring.submitter().submit_with_args(1, &args).map(drop)
+    /// One `io_uring_enter`: submits, waits for a completion (`None`: for ever), collects.
+    fn enter(&mut self, at_most: Option<Duration>) -> io::Result<()> {
+        let result = match at_most {
+            Some(Duration::ZERO) => self.submit_without_waiting(),
+            None => self.ring.submit_and_wait(1).map(drop),
+            Some(wait) => {
+                let wait = types::Timespec::from(wait);
+                let args = types::SubmitArgs::new().timespec(&wait);
+                self.ring.submitter().submit_with_args(1, &args).map(drop)
+            }
         };
         match result {
             Ok(()) => {}
@@ -256,13 +252,13 @@ impl Uring {
 }
 
 /// See [`super::turn`].
-pub(crate) fn turn(core: &Core, until: Option<Nanos>) -> io::Result<()> {
+pub(crate) fn turn(core: &Core, at_most: Option<Duration>) -> io::Result<()> {
     let mut completed = {
         let mut driver = core.driver.borrow_mut();
         let Driver::Uring(ring) = &mut *driver else { return Ok(()) };
         ring.groups[0].refill();
         ring.groups[1].refill();
-        ring.enter(until)?;
+        ring.enter(at_most)?;
         std::mem::take(&mut ring.completed)
     };
     core.turn_begins();
