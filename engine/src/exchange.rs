@@ -145,8 +145,8 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
     match &route.action {
         ActionPlan::Forward(to) => forward::forward(x, scratch, plan, route, to, matched, rest).await,
         ActionPlan::Respond(respond) => {
-            let body = respond.body.clone();
-            Ok(x.answer(plan, rest.take(), Reason::Responded, respond.status, &respond.lines, None, &body))
+            let body = &respond.body;
+            Ok(x.answer(plan, rest.take(), Reason::Responded, respond.status, &respond.lines, None, body))
         }
         ActionPlan::Redirect(redirect) => {
             let mut location = std::mem::take(&mut scratch.rewritten);

@@ -22,6 +22,8 @@ use crate::wheel::{Owner, TimerId, Wheel};
 
 /// Send operations kept for reuse.
 const SPARE_OPS_MAX: usize = 512;
+/// Timers that may fire at once before the list of them grows.
+const FIRED_ROOM: usize = 64;
 /// How often the gauges are told that take a look at the pools.
 const TELL_EVERY: Duration = Duration::from_millis(50);
 /// How long a stopping loop waits for the kernel to return what is in flight.
@@ -93,7 +95,7 @@ impl Runtime {
             spare_ops: RefCell::new(Vec::with_capacity(SPARE_OPS_MAX)),
             remote,
             gauges,
-            fired: RefCell::default(),
+            fired: RefCell::new(Vec::with_capacity(FIRED_ROOM)),
             by_polling,
             told: Cell::new(Nanos(0)),
         });

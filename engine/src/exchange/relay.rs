@@ -194,11 +194,10 @@ impl Flow {
         let (down, up) = (&x.connection.stream, lent.stream());
         if let Some(upload) = upload
             && upload.is_going()
-            && let Poll::Ready(Err(stop)) = upload.poll(cx, &x.connection.stream, lent.stream())
+            && let Poll::Ready(Err(_)) = upload.poll(cx, down, up)
         {
             // The response goes on without the rest of the request, as long as the upstream has something to say; the
             // connection ends after it.
-            drop(stop);
             upload.give_up();
             down.set_deadline(Nanos::NEVER);
             if self.blocked {
