@@ -118,7 +118,11 @@ impl Runtime {
                 break;
             }
             core.fire_due();
-            self.turn()?;
+            if let Err(error) = self.turn() {
+                let left = core.tasks.borrow_mut().take_all();
+                drop(left);
+                return Err(error);
+            }
         }
         self.wind_up()
     }
@@ -184,13 +188,15 @@ impl Core {
             if line.borrow().is_empty() {
                 continue;
             }
-            let buffers = self.regions[side].free() + self.driver.borrow().provided()[side];
-            for _ in 0..buffers {
-                // Those that went away in the line leave their turn to the next.
-                let next = || line.borrow_mut().pop_front();
-                let Some(conn) = std::iter::from_fn(next).find(|conn| !conn.dropped.get()) else { break };
+            let mut buffers = self.regions[side].free() + self.driver.borrow().provided()[side];
+            while buffers > 0 {
+                let Some(conn) = line.borrow_mut().pop_front() else { break };
                 let mut rx = conn.rx.borrow_mut();
                 rx.starved = false;
+                // Those that went away, or have no reader now, leave their turn to the next.
+                if !conn.dropped.get() && rx.is_waited_for() {
+                    buffers -= 1;
+                }
                 rx.wake();
             }
         }
@@ -247,6 +253,18 @@ impl Core {
 
     pub fn polls_itself(&self) -> bool {
         self.by_polling
+    }
+}
+
+impl Drop for Core {
+    /// What the kernel has not returned in time stays allocated for good: it may still be read or written.
+    #[expect(clippy::disallowed_methods, reason = "the kernel is the owner that cannot be named")]
+    fn drop(&mut self) {
+        let conns = self.conns.get_mut();
+        if !conns.is_empty() {
+            std::mem::forget(std::mem::take(conns));
+            self.regions.iter().for_each(|region| std::mem::forget(region.clone()));
+        }
     }
 }
 
