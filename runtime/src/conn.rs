@@ -123,6 +123,10 @@ impl Rx {
         }
     }
 
+    pub fn is_waited_for(&self) -> bool {
+        self.waker.is_some()
+    }
+
     fn wait(&mut self, cx: &Context<'_>) {
         match &self.waker {
             Some(waker) if waker.will_wake(cx.waker()) => {}
@@ -142,9 +146,22 @@ pub(crate) struct Tx {
     /// A connect is under way.
     pub connecting: bool,
     waker: Option<Waker>,
+    /// Who waits wants to be woken once no more than this is unsent.
+    low: usize,
 }
 
 impl Tx {
+    fn unsent(&self) -> usize {
+        self.op.as_ref().map_or(0, |op| op.list.len() - op.done + op.more.len())
+    }
+
+    /// After a part was sent.
+    pub fn wake_if_low(&mut self) {
+        if self.low > 0 && self.unsent() <= self.low {
+            self.wake();
+        }
+    }
+
     pub fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -412,13 +429,17 @@ impl Stream {
 
     /// Waits until no more than `bytes` are left to be taken by the kernel.
     pub async fn flushed_to(&self, bytes: usize) -> io::Result<()> {
-        poll_fn(|cx| if self.unsent() <= bytes { Poll::Ready(Ok(())) } else { self.poll_flushed(cx) }).await
+        poll_fn(|cx| self.poll_flushed_to(cx, bytes)).await
     }
 
     /// See [`Stream::flushed`].
     pub fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flushed_to(cx, 0)
+    }
+
+    fn poll_flushed_to(&self, cx: &mut Context<'_>, bytes: usize) -> Poll<io::Result<()>> {
         let mut tx = self.conn.tx.borrow_mut();
-        if tx.op.is_none() && tx.error == 0 {
+        if tx.error == 0 && tx.unsent() <= bytes {
             return Poll::Ready(Ok(()));
         }
         if self.conn.timed_out.get() {
@@ -428,6 +449,7 @@ impl Stream {
             return Poll::Ready(Err(io::Error::from_raw_os_error(tx.error)));
         }
         tx.waker = Some(cx.waker().clone());
+        tx.low = bytes;
         Poll::Pending
     }
 
@@ -438,8 +460,7 @@ impl Stream {
 
     /// Bytes not yet taken by the kernel.
     pub fn unsent(&self) -> usize {
-        let tx = self.conn.tx.borrow();
-        tx.op.as_ref().map_or(0, |op| op.list.len() - op.done + op.more.len())
+        self.conn.tx.borrow().unsent()
     }
 
     /// Sets the one deadline anew; [`Nanos::NEVER`] unsets it. Costs a store when it moves later.

@@ -79,7 +79,6 @@ pub fn adopt(fd: OwnedFd, options: &SocketOptions) -> io::Result<BoundSocket> {
     let bound = BoundSocket { socket: fd };
     let address = bound.local()?;
     let socket = socket2::SockRef::from(&bound.socket);
-    socket.set_nonblocking(false)?;
     configure(&socket, &address, options)?;
     Ok(bound)
 }

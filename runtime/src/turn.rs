@@ -124,7 +124,11 @@ impl Runtime {
                 break;
             }
             core.fire_due();
-            self.turn()?;
+            if let Err(error) = self.turn() {
+                let left = core.tasks.borrow_mut().take_all();
+                drop(left);
+                return Err(error);
+            }
         }
         self.wind_up()
     }
@@ -270,6 +274,18 @@ impl Core {
 
     pub fn polls_itself(&self) -> bool {
         self.by_polling
+    }
+}
+
+impl Drop for Core {
+    /// What the kernel has not returned in time stays allocated for good: it may still be read or written.
+    #[expect(clippy::disallowed_methods, reason = "the kernel is the owner that cannot be named")]
+    fn drop(&mut self) {
+        let conns = self.conns.get_mut();
+        if !conns.is_empty() {
+            std::mem::forget(std::mem::take(conns));
+            self.regions.iter().for_each(|region| std::mem::forget(region.clone()));
+        }
     }
 }
 

@@ -368,3 +368,32 @@ fn unix_listeners_and_streams_end_like_tcp_ones() {
         std::fs::remove_file(&path).unwrap();
     });
 }
+
+#[test]
+fn accepting_goes_on_once_descriptors_are_free_again() {
+    on_both(Options::default(), |runtime, gauges| {
+        let (address, listener) = listen();
+        runtime
+            .block_on(async move {
+                let listener = listener();
+                let clients: Vec<_> = (0..3).map(|_| TcpStream::connect(ip(&address)).unwrap()).collect();
+                let mut hoard = Vec::new();
+                while let Ok(file) = std::fs::File::open("/dev/null") {
+                    hoard.push(file);
+                }
+                for _ in 0..2 {
+                    let refused = listener.accept().await.err().expect("no descriptor is left");
+                    assert_eq!(refused.raw_os_error(), Some(24), "EMFILE");
+                    assert!(Stream::connect(&address, soon()).await.is_err());
+                }
+                assert!(gauges.fd_limit_hits.load(Relaxed) >= 2);
+                drop(hoard);
+                let mut taken = Vec::new();
+                while taken.len() < clients.len() {
+                    // What was refused before is told first.
+                    taken.extend(listener.accept().await);
+                }
+            })
+            .unwrap();
+    });
+}

@@ -238,7 +238,10 @@ fn write(core: &Core, conn: &Rc<Conn>) {
                 }
             }
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => return,
+                io::ErrorKind::WouldBlock => {
+                    tx.wake_if_low();
+                    return;
+                }
                 io::ErrorKind::Interrupted => continue,
                 _ => tx.error = error.raw_os_error().unwrap_or(libc::EIO),
             },

@@ -29,6 +29,8 @@ use crate::turn::Core;
 
 const ENTRIES: u32 = 1024;
 const COMPLETIONS: u32 = 8192;
+/// The buffer group of the self-test; the two pools are 0 and 1.
+const TRIAL: u16 = 2;
 
 /// Rungs of the ladder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,12 +81,17 @@ impl Uring {
         Ok(uring)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the kernel is the owner that cannot be named")]
     fn self_test(&mut self) -> io::Result<()> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         io::Write::write_all(&mut &theirs, b"ping")?;
         drop(theirs);
-        self.groups[0].refill();
-        self.push(opcode::RecvMulti::new(Fd(ours.as_raw_fd()), 0).build());
+        // Buffers of its own: what a failed test leaves with the kernel is never anybody's again.
+        let region = Region::pool(64, 4);
+        std::mem::forget(region.clone());
+        let mut group = Group::register(&self.ring, TRIAL, &region)?;
+        group.refill();
+        self.push(opcode::RecvMulti::new(Fd(ours.as_raw_fd()), TRIAL).build());
         let mut answers = Vec::new();
         for _ in 0..8 {
             self.enter(Some(Duration::from_secs(1)))?;
@@ -93,12 +100,7 @@ impl Uring {
                 break;
             }
         }
-        for (_, _, flags) in &answers {
-            if let Some(id) = cqueue::buffer_select(*flags) {
-                self.groups[0].took(id);
-                self.groups[0].region.put_back(id);
-            }
-        }
+        self.ring.submitter().unregister_buf_ring(TRIAL)?;
         match answers.iter().map(|a| a.1).collect::<Vec<_>>()[..] {
             [4, 0] => Ok(()),
             ref other => Err(io::Error::other(format!("its self-test came to {other:?}"))),
@@ -232,6 +234,8 @@ impl Uring {
     /// One `io_uring_enter`: submits, waits for a completion (`None`: for ever), collects.
     fn enter(&mut self, at_most: Option<Duration>) -> io::Result<()> {
         let result = match at_most {
+            // Collected already, when the submission queue was full: nothing new need come to end the wait.
+            _ if !self.completed.is_empty() => self.submit_without_waiting(),
             Some(Duration::ZERO) => self.submit_without_waiting(),
             None => self.ring.submit_and_wait(1).map(drop),
             Some(wait) => {
@@ -254,12 +258,12 @@ impl Uring {
     }
 
     fn submit_without_waiting(&mut self) -> io::Result<()> {
-        let pending = {
+        let (pending, overflown) = {
             let mut queue = self.ring.submission();
             queue.sync();
-            queue.len() as u32
+            (queue.len() as u32, queue.cq_overflow())
         };
-        if pending == 0 && !self.deferred {
+        if pending == 0 && !self.deferred && !overflown {
             return Ok(());
         }
         let get_events = 1; // IORING_ENTER_GETEVENTS: deferred completions run here
@@ -271,6 +275,13 @@ impl Uring {
         for entry in self.ring.completion() {
             self.completed.push((entry.user_data(), entry.result(), entry.flags()));
         }
+    }
+}
+
+impl Drop for Uring {
+    /// Closes may still wait to be handed over.
+    fn drop(&mut self) {
+        let _ = self.ring.submit();
     }
 }
 
@@ -370,7 +381,7 @@ fn received(core: &Core, conn: &Rc<Conn>, result: i32, flags: u32) {
             }
         }
         0 => rx.end = true,
-        _ if result == -libc::ENOBUFS => core.starve(conn, &mut rx),
+        _ if result == -libc::ENOBUFS && !conn.dropped.get() => core.starve(conn, &mut rx),
         _ if result == -libc::ECANCELED || result > 0 => {}
         _ => rx.error = -result,
     }
@@ -401,6 +412,7 @@ fn sent(core: &Core, conn: &Rc<Conn>, result: i32) {
     };
     tx.sent += result.max(0) as u64;
     if go_on && !conn.dropped.get() {
+        tx.wake_if_low();
         drop(tx);
         ring.send(conn);
         return;
