@@ -375,10 +375,11 @@ impl Stream {
     /// Starts to send; returns at once. Lists sent one after another arrive in order. An error shows in
     /// [`Stream::flushed`], and soon in [`Stream::recv`] too.
     pub fn send(&self, list: impl Into<SendList>) {
-        let list = list.into();
+        let mut list = list.into();
         if list.is_empty() {
             return;
         }
+        list.gather();
         let mut tx = self.conn.tx.borrow_mut();
         if tx.error != 0 {
             return;
