@@ -200,7 +200,10 @@ impl ResponseOut<'_> {
                 }
             }
         }
-        out.put(plan.lines());
+        // What a route adds belongs to the response, not to what is said before it.
+        if response.head.status >= 200 || self.connection == Connection::Upgrade {
+            out.put(plan.lines());
+        }
         out.end();
     }
 }

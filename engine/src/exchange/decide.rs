@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::{Exchange, Stop};
 use crate::forwarded::{self, Claims, TrustedHops, claim};
-use crate::http1::{BodyFraming, Known, Method, Request, TargetForm};
+use crate::http1::{BodyFraming, Known, Method, Refusal, Request, TargetForm};
 use crate::local_reply::LocalReply;
 use crate::path::{self, Canonical, PathOptions};
 use crate::reason::Reason;
@@ -36,6 +36,10 @@ pub(super) fn decide(
     let request = Request { bytes: &x.head, head: &x.request };
     match request.head.method {
         Method::Connect if !plan.allow_connect => return Err(Reason::ConnectNotAllowed.into()),
+        // It has no content (RFC 9110 §9.3.6): what is announced as such would go into the tunnel.
+        Method::Connect if !matches!(request.head.framing, BodyFraming::None | BodyFraming::Length(0)) => {
+            return Err(Refusal::FramingForbidden.into());
+        }
         Method::Trace if !plan.allow_trace => return Err(Reason::TraceNotAllowed.into()),
         Method::Trace if request.head.max_forwards == Some(0) => {
             return Ok(Decision::Answer(Reason::TraceAnswered));

@@ -347,11 +347,12 @@ fn pass_interim(x: &mut Exchange<'_>, response: &ResponseHead, bytes: &Lease) {
     if x.request.version == Version::Http10 || !wanted {
         return;
     }
+    let (current, unchanged) = (x.current.clone(), HeaderPlan::default());
     let out = ResponseOut {
         response: Response { bytes, head: response },
         announced: Announced::Nothing,
         connection: Connection::Implied,
-        plan: &HeaderPlan::default(),
+        plan: x.seen.route.map_or(&unchanged, |route| &current.snapshot.route(route).response_headers),
         date: b"",
     };
     let stream = &x.connection.stream;

@@ -67,7 +67,7 @@ refusals! {
     RepeatedTransferEncoding, 400, "repeated_transfer_encoding", "Transfer-Encoding is given more than once (RFC 9112 §6.1).";
     TransferEncodingOnHttp10, 400, "transfer_encoding_on_http10", "Transfer-Encoding is not part of HTTP/1.0 (RFC 9112 §6.1).";
     TransferCodingNotSupported, 501, "transfer_coding_not_supported", "No transfer coding but chunked is spoken here (RFC 9112 §6.1).";
-    FramingForbidden, 400, "framing_forbidden", "A response that cannot have a body announces one (RFC 9112 §6.1).";
+    FramingForbidden, 400, "framing_forbidden", "A message that cannot have a body announces one (RFC 9112 §6.1).";
     FramingLookalike, 400, "framing_lookalike", "A field name only looks like Content-Length or Transfer-Encoding (RFC 9112 §11.2).";
     BadConnection, 400, "bad_connection", "Connection is not a list of tokens, or too long a one (RFC 9110 §7.6.1).";
     BadMaxForwards, 400, "bad_max_forwards", "Max-Forwards is not one decimal number (RFC 9110 §7.6.2).";
