@@ -217,7 +217,6 @@ fn an_idle_gateway_uses_no_processor() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says why")]
 fn each_driver_can_be_forced_and_is_named() {
     for backend in ["epoll", "io_uring"] {
         let origin = Origin::start(parts::says("ok"));
