@@ -396,7 +396,9 @@ fn put_element_for(sink: &mut impl Sink, text: &[u8], kind: PeerKind) {
 /// worth a second look.
 #[inline]
 fn can_be_quoted(host: &[u8]) -> bool {
-    !host.is_empty() && memchr::memchr2(b'"', b'\\', host).is_none()
+    // Without an early end, so that it is done sixteen bytes at a time.
+    let unfit = host.iter().fold(false, |unfit, b| unfit | (*b == b'"') | (*b == b'\\'));
+    !host.is_empty() && !unfit
 }
 
 /// Whether a claimed `host` can be one: visible ASCII, a single one, nothing that would need quoting.

@@ -22,6 +22,8 @@ pub mod reason;
 pub mod request_id;
 pub mod routing;
 pub mod sink;
+#[cfg(test)]
+mod sizes;
 pub mod snapshot;
 mod tunnel;
 mod upstream;

@@ -79,6 +79,10 @@ pub(crate) struct Worker {
     resolved: RefCell<Arc<Resolved>>,
     listeners: RefCell<Vec<Rc<OpenListener>>>,
     connections: RefCell<Connections>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a scratch is large and goes to and fro for each exchange: a pointer moves"
+    )]
     scratch: RefCell<Vec<Box<Scratch>>>,
     /// Wall-clock seconds at the loop's time zero.
     epoch_s: Cell<u64>,

@@ -196,7 +196,7 @@ impl Lease {
     /// Appends `bytes` behind these in the same buffer if this is the only lease on it and they fit.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
         let sole = self.region.leases[self.id as usize].get() == 1;
-        if !sole || self.region.size - self.end < bytes.len() as u32 {
+        if !sole || ((self.region.size - self.end) as usize) < bytes.len() {
             return false;
         }
         let at = self.region.address(self.id);

@@ -1,7 +1,9 @@
 //! Time as the loop sees it: nanoseconds since the process first asked, read once a turn.
 
 use std::sync::OnceLock;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::sys::monotonic_ns;
 
 /// Monotonic nanoseconds since the process's first look at the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
@@ -13,13 +15,17 @@ impl Nanos {
 
     /// The precise time now; costs a clock read.
     pub fn precise() -> Nanos {
-        static START: OnceLock<Instant> = OnceLock::new();
-        Nanos(START.get_or_init(Instant::now).elapsed().as_nanos() as u64)
+        static START: OnceLock<u64> = OnceLock::new();
+        // One less, so that the first look is not zero, which stands for "long ago".
+        let start = *START.get_or_init(|| monotonic_ns() - 1);
+        Nanos(monotonic_ns() - start)
     }
 
     /// This much later, at most [`Nanos::NEVER`].
     pub fn after(self, d: Duration) -> Nanos {
-        Nanos(self.0.saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
+        Nanos(self.0.saturating_add(
+            d.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(d.subsec_nanos())),
+        ))
     }
 
     /// From `earlier` to this; zero if it is not earlier.

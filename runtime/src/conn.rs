@@ -3,7 +3,7 @@
 //! The state is the drivers' and the [`Stream`]'s in turn, on one thread. Receive: `idle -> armed -> (data: queued)`,
 //! paused when the queue is long, starved when no buffer was free. Send: at most one operation with the kernel; what is
 //! sent meanwhile joins behind it. A deadline that passes makes whoever waits return `TimedOut` and decide: a new
-//! deadline goes on waiting, dropping the stream shuts the socket down, so that the kernel gives its leases back.
+//! deadline goes on waiting, dropping the stream cancels what is in flight, so that the kernel gives its leases back.
 //!
 //! Invariant: a connection's place (and with it every buffer in flight) is kept until the kernel has returned every
 //! operation on it; only then is the descriptor closed.
@@ -385,10 +385,11 @@ impl Stream {
     /// Starts to send; returns at once. Lists sent one after another arrive in order. An error shows in
     /// [`Stream::flushed`], and soon in [`Stream::recv`] too.
     pub fn send(&self, list: impl Into<SendList>) {
-        let list = list.into();
+        let mut list = list.into();
         if list.is_empty() {
             return;
         }
+        list.gather();
         let mut tx = self.conn.tx.borrow_mut();
         if tx.error != 0 {
             return;
@@ -448,7 +449,7 @@ impl Stream {
         self.core.wheel.borrow_mut().set(self.conn.timer, deadline);
     }
 
-    /// Sends FIN after what was sent.
+    /// Sends FIN after what the kernel has taken; what is not [`flushed`](Stream::flushed) yet is cut off.
     pub fn shutdown_write(&self) {
         sys::shutdown(self.conn.fd, libc::SHUT_WR);
     }

@@ -14,6 +14,8 @@ mod activation;
 mod buffers;
 mod clock;
 mod conn;
+#[doc(hidden)]
+pub mod counting;
 mod driver;
 mod gauges;
 mod listener;

@@ -10,6 +10,9 @@ use crate::buffers::Lease;
 /// Runs a list holds without a heap allocation.
 const INLINE: usize = 4;
 
+/// Lists up to this size are gathered into one run where possible.
+const GATHER_MAX: usize = 4 << 10;
+
 /// One run of bytes.
 #[derive(Debug)]
 pub enum Segment {
@@ -102,6 +105,20 @@ impl SendList {
         self.bytes == 0
     }
 
+    /// Copies short runs behind the first where its buffer has room: one run is cheaper for the kernel to take than
+    /// several, by more than copying so little costs.
+    pub(crate) fn gather(&mut self) {
+        if self.bytes > GATHER_MAX {
+            return;
+        }
+        if let [Segment::Lease(first), rest @ ..] = &mut self.segments[..]
+            && !rest.is_empty()
+        {
+            let joined = rest.iter().take_while(|run| first.append(run.bytes())).count();
+            self.segments.drain(1..=joined);
+        }
+    }
+
     pub(crate) fn append(&mut self, mut more: SendList) {
         self.bytes += more.bytes;
         self.segments.append(&mut more.segments);
@@ -122,5 +139,32 @@ impl<S: Into<Segment>> From<S> for SendList {
         let mut list = SendList::new();
         list.push(segment);
         list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffers::Draft;
+
+    #[test]
+    fn short_lists_become_one_run_and_keep_their_order() {
+        let mut head = Draft::sized(64);
+        head.put(b"head;");
+        let mut list = SendList::from(head.into_lease());
+        list.push(Lease::copy_of(b"body;"));
+        list.push(&b"end"[..]);
+        list.gather();
+        assert_eq!(list.segments().len(), 1);
+        assert_eq!(list.segments()[0].bytes(), b"head;body;end");
+        assert_eq!(list.len(), 13);
+    }
+
+    #[test]
+    fn a_run_that_does_not_fit_stays_where_it_is() {
+        let mut list = SendList::from(Lease::copy_of(b"full"));
+        list.push(&b"more"[..]);
+        list.gather();
+        assert_eq!(list.segments().iter().map(|s| s.bytes().len()).collect::<Vec<_>>(), [4, 4]);
     }
 }

@@ -198,7 +198,8 @@ impl Remote {
         &self.event
     }
 
-    /// Moves what other threads woke to the ready queue.
+    /// Moves what other threads woke to the ready queue. The bell falls silent before the list is emptied: what is
+    /// added to an empty list after that rings anew.
     pub fn drain(&self, tasks: &mut Tasks) {
         self.event.drain();
         let mut woken = self.woken.lock().unwrap_or_else(|e| e.into_inner());
@@ -219,6 +220,7 @@ fn wake_remote(id: TaskId) {
 }
 
 thread_local! {
+    static NOW: Cell<Nanos> = const { Cell::new(Nanos(0)) };
     static CURRENT: Cell<Option<Rc<Core>>> = const { Cell::new(None) };
 }
 
@@ -264,15 +266,15 @@ pub fn spawn(future: impl Future<Output = ()> + 'static) {
     current().tasks.borrow_mut().add(Box::pin(future));
 }
 
-/// The time this turn of the loop began. Panics outside of an event loop.
+/// The time this turn of the loop began; zero on a thread without an event loop.
+#[inline]
 pub fn now() -> Nanos {
-    let mut now = Nanos(0);
-    let inside = with_core(|core| {
-        now = core.now.get();
-        true
-    });
-    assert!(inside, "called within an event loop");
-    now
+    NOW.get()
+}
+
+/// The loop's time moves on.
+pub(crate) fn set_now(now: Nanos) {
+    NOW.set(now);
 }
 
 /// Whether fewer than an eighth of a pool's buffers are free. What arrives is moved to memory of its own then; a
@@ -285,7 +287,7 @@ pub fn scarce() -> bool {
 pub fn sleep(duration: Duration) -> Sleep {
     let core = current();
     let timer = core.wheel.borrow_mut().add_sleep();
-    let deadline = core.now.get().after(duration);
+    let deadline = now().after(duration);
     Sleep { core, timer, deadline }
 }
 
@@ -300,7 +302,7 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.core.now.get() >= self.deadline {
+        if now() >= self.deadline {
             return Poll::Ready(());
         }
         self.core.wheel.borrow_mut().set(self.timer, self.deadline);

@@ -22,6 +22,10 @@ use crate::wheel::{Owner, TimerId, Wheel};
 
 /// Send operations kept for reuse.
 const SPARE_OPS_MAX: usize = 512;
+/// Timers that may fire at once before the list of them grows.
+const FIRED_ROOM: usize = 64;
+/// How often the gauges are told that take a look at the pools.
+const TELL_EVERY: Duration = Duration::from_millis(50);
 /// How long a stopping loop waits for the kernel to return what is in flight.
 const RETURN_MAX: Duration = Duration::from_secs(2);
 
@@ -50,7 +54,6 @@ pub struct Runtime {
 
 pub(crate) struct Core {
     pub worker: u16,
-    pub now: Cell<Nanos>,
     pub tasks: RefCell<Tasks>,
     pub wheel: RefCell<Wheel>,
     sleepers: RefCell<Vec<Option<Waker>>>,
@@ -66,6 +69,8 @@ pub(crate) struct Core {
     pub gauges: Arc<Gauges>,
     fired: RefCell<Vec<Owner>>,
     by_polling: bool,
+    /// When the gauges that cost a look were last told.
+    told: Cell<Nanos>,
 }
 
 impl Runtime {
@@ -79,7 +84,6 @@ impl Runtime {
         let by_polling = matches!(driver, Driver::Epoll(_));
         let core = Rc::new(Core {
             worker,
-            now: Cell::new(now),
             tasks: RefCell::default(),
             wheel: RefCell::new(Wheel::new(now)),
             sleepers: RefCell::default(),
@@ -91,8 +95,9 @@ impl Runtime {
             spare_ops: RefCell::new(Vec::with_capacity(SPARE_OPS_MAX)),
             remote,
             gauges,
-            fired: RefCell::default(),
+            fired: RefCell::new(Vec::with_capacity(FIRED_ROOM)),
             by_polling,
+            told: Cell::new(Nanos(0)),
         });
         Ok(Runtime { core, picked })
     }
@@ -106,6 +111,7 @@ impl Runtime {
     pub fn block_on(&self, main: impl Future<Output = ()> + 'static) -> io::Result<()> {
         let core = &self.core;
         let _entered = task::enter(core.clone());
+        task::set_now(Nanos::precise());
         let done = Rc::new(Cell::new(false));
         let flag = done.clone();
         core.tasks.borrow_mut().add(Box::pin(async move {
@@ -128,11 +134,11 @@ impl Runtime {
         core.feed_starved();
         let until = match core.tasks.borrow().any_ready() {
             true => Some(Nanos(0)),
-            false => core.wheel.borrow().next(),
+            false => core.wheel.borrow_mut().next(),
         };
         let ended = Nanos::precise();
         core.note_busy(ended);
-        driver::turn(core, until)
+        driver::turn(core, ended, until)
     }
 
     /// Drops what is left and waits until the kernel has returned every operation.
@@ -143,11 +149,14 @@ impl Runtime {
         core.starved.iter().for_each(|line| line.borrow_mut().clear());
         let deadline = Nanos::precise().after(RETURN_MAX);
         // At least once: the last closes may not have been handed over yet.
-        driver::turn(core, Some(Nanos(0)))?;
-        while !core.conns.borrow().is_empty() && Nanos::precise() < deadline {
-            driver::turn(core, Some(Nanos::precise().after(Duration::from_millis(20))))?;
+        driver::turn(core, Nanos(0), Some(Nanos(0)))?;
+        let in_flight = || !core.conns.borrow().is_empty() || !core.listeners.borrow().is_empty();
+        while in_flight() && Nanos::precise() < deadline {
+            let now = Nanos::precise();
+            driver::turn(core, now, Some(now.after(Duration::from_millis(20))))?;
         }
-        Ok(())
+        // Once more for the closes that the last completions led to.
+        driver::turn(core, Nanos(0), Some(Nanos(0)))
     }
 }
 
@@ -155,18 +164,22 @@ impl Core {
     /// The wait is over: reads the clock once for the whole turn.
     pub fn turn_begins(&self) {
         let now = Nanos::precise();
-        self.now.set(now);
+        task::set_now(now);
         Gauges::add(&self.gauges.turns, 1);
         Gauges::set(&self.gauges.last_turn_ns, now.0);
     }
 
     fn note_busy(&self, ended: Nanos) {
-        let busy = ended.since(self.now.get()).as_nanos() as u64;
+        let busy = ended.since(task::now()).as_nanos() as u64;
         let gauges = &self.gauges;
         Gauges::add(&gauges.busy_ns, busy);
         if busy > gauges.turn_max_ns.load(Relaxed) {
             Gauges::set(&gauges.turn_max_ns, busy);
         }
+        if ended.since(self.told.get()) < TELL_EVERY {
+            return;
+        }
+        self.told.set(ended);
         Gauges::set(&gauges.connections, self.conns.borrow().len() as u64);
         Gauges::set(&gauges.tasks, self.tasks.borrow().live() as u64);
         let taken = self.regions.iter().map(|r| r.count() - r.free()).sum::<usize>();
@@ -184,11 +197,10 @@ impl Core {
             }
             let buffers = self.regions[side].free() + self.driver.borrow().provided()[side];
             for _ in 0..buffers {
-                let Some(conn) = line.borrow_mut().pop_front() else { break };
+                // Those that went away in the line leave their turn to the next.
+                let next = || line.borrow_mut().pop_front();
+                let Some(conn) = std::iter::from_fn(next).find(|conn| !conn.dropped.get()) else { break };
                 conn.rx.borrow_mut().starved = false;
-                if conn.dropped.get() {
-                    continue;
-                }
                 // Whoever is not asking just now (a pooled connection, for one) goes on watching too.
                 let may_arm = {
                     let rx = conn.rx.borrow();
@@ -204,7 +216,7 @@ impl Core {
 
     fn fire_due(&self) {
         let mut fired = self.fired.borrow_mut();
-        self.wheel.borrow_mut().advance(self.now.get(), &mut fired);
+        self.wheel.borrow_mut().advance(task::now(), &mut fired);
         for owner in fired.drain(..) {
             match owner {
                 Owner::Conn(place) => {

@@ -27,6 +27,8 @@ pub(crate) struct Wheel {
     filled: Box<[u64; SLOTS / 64]>,
     /// The slot number reached so far (a tick, not reduced to the wheel).
     reached: u64,
+    /// No slot before this tick holds a timer.
+    first: u64,
 }
 
 struct Timer {
@@ -56,6 +58,7 @@ impl Wheel {
             heads: Box::new([NONE; SLOTS]),
             filled: Box::new([0; SLOTS / 64]),
             reached: now.0 >> SHIFT,
+            first: u64::MAX,
         }
     }
 
@@ -99,24 +102,33 @@ impl Wheel {
     }
 
     /// When the next slot that holds a timer ends, or `None` if none does.
-    pub fn next(&self) -> Option<Nanos> {
+    #[inline]
+    pub fn next(&mut self) -> Option<Nanos> {
+        if self.first == u64::MAX {
+            return None;
+        }
+        let slot = self.first as usize % SLOTS;
+        if self.first <= self.reached || self.filled[slot / 64] & (1 << (slot % 64)) == 0 {
+            self.first = self.find_first();
+        }
+        (self.first != u64::MAX).then(|| Nanos((self.first + 1) << SHIFT))
+    }
+
+    /// The first tick from the one after `reached` on whose slot holds a timer.
+    fn find_first(&self) -> u64 {
         let start = (self.reached + 1) as usize % SLOTS;
         let words = SLOTS / 64;
         let mut word = start / 64;
         let mut bits = self.filled[word] & (u64::MAX << (start % 64));
-        for step in 0..=words {
+        for _ in 0..=words {
             if bits != 0 {
                 let slot = word * 64 + bits.trailing_zeros() as usize;
-                let ahead = (slot + SLOTS - start) % SLOTS;
-                return Some(Nanos((self.reached + 1 + ahead as u64 + 1) << SHIFT));
-            }
-            if step == words {
-                break;
+                return self.reached + 1 + ((slot + SLOTS - start) % SLOTS) as u64;
             }
             word = (word + 1) % words;
             bits = self.filled[word];
         }
-        None
+        u64::MAX
     }
 
     /// Moves to `now`; pushes onto `fired` the owner of each timer whose deadline has passed, and unsets it.
@@ -157,6 +169,7 @@ impl Wheel {
         self.unlink(id);
         let wanted = tick_of(self.timers[id as usize].deadline);
         let tick = wanted.clamp(self.reached + 1, self.reached + SLOTS as u64 - 1);
+        self.first = self.first.min(tick);
         let slot = tick as usize % SLOTS;
         let head = self.heads[slot];
         let timer = &mut self.timers[id as usize];

@@ -9,7 +9,6 @@ const MANY: usize = 10_000;
 const BYTES_EACH_MAX: usize = 2048;
 
 #[test]
-#[expect(clippy::print_stderr, reason = "the number is the point")]
 fn ten_thousand_idle_connections_are_small_and_alive() {
     let limit = process::raise_descriptor_limit();
     if limit < MANY as u64 + 500 {

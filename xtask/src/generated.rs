@@ -32,12 +32,21 @@ pub fn bless() -> bool {
     all_written
 }
 
-/// Whether `docs/errors.md`, written by hand for its advice, has a row for every reason with its status.
+/// Whether `docs/errors.md`, written by hand for its advice, has a row for every reason with its status, and no other.
 fn errors_explained() -> bool {
     let explained = std::fs::read_to_string(root().join("docs/errors.md")).unwrap_or_default();
-    let mut complete = true;
+    let mut all_code = std::fs::read_to_string(root().join("engine/src/path.rs")).unwrap_or_default();
+    let path_reasons: Vec<String> = all_code.lines().filter_map(path_reason).map(str::to_owned).collect();
+    let without_row = |reason: &&String| !explained.contains(&format!("| `{reason}` | 400 |"));
+    let missing: Vec<&String> = path_reasons.iter().filter(without_row).collect();
+    println!(
+        "docs/errors.md: {} reasons of engine/src/path.rs, without a row: {missing:?}",
+        path_reasons.len()
+    );
+    let mut complete = !path_reasons.is_empty() && missing.is_empty();
     for file in ["engine/src/reason.rs", "engine/src/http1/refusal.rs"] {
         let code = std::fs::read_to_string(root().join(file)).unwrap_or_default();
+        all_code.push_str(&code);
         let reasons: Vec<(&str, &str)> = code.lines().filter_map(reason_and_status).collect();
         let unexplained =
             |(reason, status): &&(&str, &str)| !explained.contains(&format!("| `{reason}` | {status} |"));
@@ -48,7 +57,16 @@ fn errors_explained() -> bool {
         );
         complete &= !reasons.is_empty() && missing.is_empty();
     }
-    complete
+    let named = explained.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let unknown: Vec<&str> = named.filter(|reason| !all_code.contains(&format!("\"{reason}\""))).collect();
+    println!("docs/errors.md: rows of reasons that don't exist: {unknown:?}");
+    complete && unknown.is_empty()
+}
+
+/// Of a line `PathRefusal::Name => "reason",`
+fn path_reason(line: &str) -> Option<&str> {
+    let reason = line.trim().strip_prefix("PathRefusal::")?.split_once(" => \"")?.1.strip_suffix("\",")?;
+    reason.bytes().all(|b| b.is_ascii_lowercase() || b == b'_').then_some(reason)
 }
 
 /// Of a line `Name, 503, "reason", "What it means.";`
@@ -62,12 +80,14 @@ fn reason_and_status(line: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::reason_and_status;
+    use super::{path_reason, reason_and_status};
 
     #[test]
     fn a_reason_is_read_from_its_row_and_from_nothing_else() {
         let row = r#"    NoEndpoint, 503, "no_endpoint", "None, at all.";"#;
         assert_eq!(reason_and_status(row), Some(("no_endpoint", "503")));
         assert_eq!(reason_and_status("    let a = (1, 2, 3, 4);"), None);
+        assert_eq!(path_reason(r#"  PathRefusal::EncodedNul => "encoded_nul","#), Some("encoded_nul"));
+        assert_eq!(path_reason(r#"  PathRefusal::EncodedNul => "The path holds it.","#), None);
     }
 }

@@ -17,6 +17,9 @@ use crate::worker::{Apply, Order, Resolved, Worker};
 /// Orders that may wait for a worker.
 const ORDERS_MAX: usize = 64;
 
+/// A worker that runs: its number, its core and its driver; or why it does not.
+type Born = Result<(usize, Option<usize>, String), String>;
+
 /// What a worker's thread is given.
 struct Birth {
     number: usize,
@@ -27,7 +30,7 @@ struct Birth {
     first: Apply,
     log: Option<AccessLog>,
     resolved: Arc<Resolved>,
-    born: mpsc::Sender<Result<(usize, Option<usize>, String), String>>,
+    born: mpsc::Sender<Born>,
 }
 
 /// See [`Engine::start`].
@@ -77,10 +80,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
 }
 
 /// Waits until each worker runs; the first failure, if there is one.
-fn await_births(
-    births: &mpsc::Receiver<Result<(usize, Option<usize>, String), String>>,
-    posts: &mut [WorkerPost],
-) -> Option<String> {
+fn await_births(births: &mpsc::Receiver<Born>, posts: &mut [WorkerPost]) -> Option<String> {
     let mut failure = None;
     for _ in 0..posts.len() {
         match births.recv() {

@@ -110,7 +110,8 @@ pub(super) async fn relay(
     }
     Ok(match keep {
         true => Next::Idle(rest.take()),
-        false if uploaded && rest.is_none() => Next::Close,
+        // Who was to go on may have sent more already, and a reset would overtake the response.
+        false if uploaded && rest.is_none() && !x.request.keep_alive => Next::Close,
         false => Next::Linger,
     })
 }
@@ -118,6 +119,8 @@ pub(super) async fn relay(
 fn shape(response: &ResponseHead, client: Version) -> Shape {
     let plain = |announced| Shape { announced, outgoing: Outgoing::Plain, until_close: false };
     match (response.framing, client) {
+        // It can't have a body, so it must not tell a length, not even 0 (RFC 9110 §8.6).
+        (ResponseFraming::None, _) if response.status == 204 => plain(Announced::Nothing),
         (ResponseFraming::None, _) => {
             plain(response.content_length.map_or(Announced::Nothing, Announced::Length))
         }
@@ -191,10 +194,16 @@ impl Flow {
         let (down, up) = (&x.connection.stream, lent.stream());
         if let Some(upload) = upload
             && upload.is_going()
-            && let Poll::Ready(Err(stop)) = upload.poll(cx, &x.connection.stream, lent.stream())
+            && let Poll::Ready(Err(_)) = upload.poll(cx, down, up)
         {
-            // The response goes on without the rest of the request; the connection ends after it.
-            drop(stop);
+            // The response goes on without the rest of the request, as long as the upstream has something to say; the
+            // connection ends after it.
+            upload.give_up();
+            down.set_deadline(Nanos::NEVER);
+            if self.blocked {
+                down.set_deadline(self.pace.due().min(self.deadline));
+            }
+            up.set_deadline(now().after(self.idle).min(self.deadline));
         }
         loop {
             let unsent = down.unsent();

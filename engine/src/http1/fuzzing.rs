@@ -198,7 +198,6 @@ mod tests {
     const MUTATIONS: usize = 4000;
 
     /// Runs a target over its corpus and over mutations of it, the same ones each time.
-    #[expect(clippy::print_stderr, reason = "shown where the test fails: the last line is the input")]
     fn run(target: &str, body: fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
         let mut paths: Vec<_> = std::fs::read_dir(&folder)

@@ -7,9 +7,9 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::{Driver, kind};
-use crate::clock::Nanos;
 use crate::conn::{Conn, retire};
 use crate::listener::Listening;
 use crate::sys::{self, EventFd, check};
@@ -101,11 +101,11 @@ impl Epoll {
 }
 
 /// See [`super::turn`].
-pub(crate) fn turn(core: &Core, until: Option<Nanos>) -> io::Result<()> {
+pub(crate) fn turn(core: &Core, at_most: Option<Duration>) -> io::Result<()> {
     let mut events = {
         let mut driver = core.driver.borrow_mut();
         let Driver::Epoll(epoll) = &mut *driver else { return Ok(()) };
-        wait(epoll, until)?;
+        wait(epoll, at_most)?;
         std::mem::take(&mut epoll.events)
     };
     core.turn_begins();
@@ -120,11 +120,9 @@ pub(crate) fn turn(core: &Core, until: Option<Nanos>) -> io::Result<()> {
     Ok(())
 }
 
-fn wait(epoll: &mut Epoll, until: Option<Nanos>) -> io::Result<()> {
-    let timeout = match until {
-        Some(until) => {
-            until.since(Nanos::precise()).as_nanos().div_ceil(1_000_000).min(60_000) as libc::c_int
-        }
+fn wait(epoll: &mut Epoll, at_most: Option<Duration>) -> io::Result<()> {
+    let timeout = match at_most {
+        Some(wait) => wait.as_nanos().div_ceil(1_000_000).min(60_000) as libc::c_int,
         None => -1,
     };
     let room = epoll.events.spare_capacity_mut();

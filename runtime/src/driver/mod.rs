@@ -132,11 +132,12 @@ pub(crate) fn pause_accept(core: &Core, listening: &Rc<Listening>) {
     }
 }
 
-/// Hands what was asked for to the kernel, waits until something happened or `until` (zero: does not wait), and
-/// brings what happened to connections and listeners.
-pub(crate) fn turn(core: &Core, until: Option<Nanos>) -> io::Result<()> {
+/// Hands what was asked for to the kernel, waits until something happened or from `now` to `until` (where that is not
+/// later: does not wait), and brings what happened to connections and listeners.
+pub(crate) fn turn(core: &Core, now: Nanos, until: Option<Nanos>) -> io::Result<()> {
+    let wait = until.map(|until| until.since(now));
     let uring = matches!(&*core.driver.borrow(), Driver::Uring(_));
-    if uring { uring::turn(core, until) } else { epoll::turn(core, until) }
+    if uring { uring::turn(core, wait) } else { epoll::turn(core, wait) }
 }
 
 /// Operation kinds in the upper half of an operation's number; the place is in the lower.
@@ -147,5 +148,7 @@ pub(crate) mod kind {
     pub const CONNECT: u64 = 3 << 32;
     pub const ACCEPT: u64 = 4 << 32;
     pub const BELL: u64 = 5 << 32;
+    pub const CANCEL: u64 = 6 << 32;
+    pub const CANCEL_ACCEPT: u64 = 7 << 32;
     pub const OF: u64 = !0 << 32;
 }

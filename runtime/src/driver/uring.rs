@@ -14,17 +14,17 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use io_uring::types::{self, BufRingEntry, Fd};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use super::{Driver, kind};
 use crate::buffers::Region;
-use crate::clock::Nanos;
 use crate::conn::{Conn, retire};
 use crate::gauges::Gauges;
 use crate::listener::Listening;
-use crate::sys::{self, EventFd};
+use crate::sys::EventFd;
 use crate::turn::Core;
 
 const ENTRIES: u32 = 1024;
@@ -87,7 +87,7 @@ impl Uring {
         self.push(opcode::RecvMulti::new(Fd(ours.as_raw_fd()), 0).build());
         let mut answers = Vec::new();
         for _ in 0..8 {
-            self.enter(Some(Nanos::precise().after(std::time::Duration::from_secs(1))))?;
+            self.enter(Some(Duration::from_secs(1)))?;
             answers.append(&mut self.completed);
             if answers.len() >= 2 {
                 break;
@@ -132,12 +132,29 @@ impl Uring {
 
     fn pause(&mut self, conn: &Conn) {
         conn.rx.borrow_mut().pausing = true;
-        self.cancel(kind::RECV | u64::from(conn.place.get()));
+        self.cancel(kind::RECV, kind::CANCEL, conn.place.get());
     }
 
-    fn cancel(&mut self, number: u64) {
-        let cancel = opcode::AsyncCancel::new(number).build().user_data(kind::IGNORED);
+    fn cancel(&mut self, what: u64, as_what: u64, place: u32) {
+        let place = u64::from(place);
+        let cancel = opcode::AsyncCancel::new(what | place).build().user_data(as_what | place);
         self.push(cancel.flags(squeue::Flags::SKIP_SUCCESS));
+    }
+
+    /// A cancel found nothing. Mostly the operation had just ended; but one that the kernel is about to try again is
+    /// out of its sight for a moment, and would otherwise go on.
+    fn cancel_again(&mut self, conn: &Conn) {
+        let (rx, tx) = (conn.rx.borrow(), conn.tx.borrow());
+        let place = conn.place.get();
+        if rx.armed && rx.pausing {
+            self.cancel(kind::RECV, kind::CANCEL, place);
+        }
+        if conn.dropped.get() && tx.op.is_some() {
+            self.cancel(kind::SEND, kind::CANCEL, place);
+        }
+        if conn.dropped.get() && tx.connecting {
+            self.cancel(kind::CONNECT, kind::CANCEL, place);
+        }
     }
 
     pub fn send(&mut self, conn: &Conn) {
@@ -168,11 +185,12 @@ impl Uring {
             let tx = conn.tx.borrow();
             (tx.op.is_some(), tx.connecting)
         };
+        // No shutdown(2): it would send a FIN before a close that is meant as a reset.
         if sending {
-            sys::shutdown(conn.fd, libc::SHUT_RDWR);
+            self.cancel(kind::SEND, kind::CANCEL, conn.place.get());
         }
         if connecting {
-            self.cancel(kind::CONNECT | u64::from(conn.place.get()));
+            self.cancel(kind::CONNECT, kind::CANCEL, conn.place.get());
         }
         let rx = conn.rx.borrow();
         let cancel = rx.armed && !rx.pausing;
@@ -196,6 +214,7 @@ impl Uring {
 
     pub fn arm_accept(&mut self, listening: &Listening) {
         listening.armed.set(true);
+        listening.stopping.set(false);
         let (fd, flags, nowhere) = (Fd(listening.fd()), libc::SOCK_CLOEXEC, std::ptr::null_mut());
         let accept = match listening.singly.get() {
             true => opcode::Accept::new(fd, nowhere, std::ptr::null_mut()).flags(flags).build(),
@@ -205,25 +224,21 @@ impl Uring {
     }
 
     pub fn pause_accept(&mut self, listening: &Listening) {
-        if listening.armed.get() {
-            self.cancel(kind::ACCEPT | u64::from(listening.place));
+        if listening.armed.get() && !listening.stopping.replace(true) {
+            self.cancel(kind::ACCEPT, kind::CANCEL_ACCEPT, listening.place);
         }
     }
 
-    /// One `io_uring_enter`: submits, waits until `until` for a completion, collects.
-    fn enter(&mut self, until: Option<Nanos>) -> io::Result<()> {
-        let wait = match until {
-            Some(until) => until.since(Nanos::precise()),
-            None => std::time::Duration::MAX,
-        };
-        let result = if wait.is_zero() {
-            self.submit_without_waiting()
-        } else if until.is_none() {
-            self.ring.submit_and_wait(1).map(drop)
-        } else {
-            let wait = types::Timespec::from(wait);
-            let args = types::SubmitArgs::new().timespec(&wait);
-            self.ring.submitter().submit_with_args(1, &args).map(drop)
+    /// One `io_uring_enter`: submits, waits for a completion (`None`: for ever), collects.
+    fn enter(&mut self, at_most: Option<Duration>) -> io::Result<()> {
+        let result = match at_most {
+            Some(Duration::ZERO) => self.submit_without_waiting(),
+            None => self.ring.submit_and_wait(1).map(drop),
+            Some(wait) => {
+                let wait = types::Timespec::from(wait);
+                let args = types::SubmitArgs::new().timespec(&wait);
+                self.ring.submitter().submit_with_args(1, &args).map(drop)
+            }
         };
         match result {
             Ok(()) => {}
@@ -260,13 +275,13 @@ impl Uring {
 }
 
 /// See [`super::turn`].
-pub(crate) fn turn(core: &Core, until: Option<Nanos>) -> io::Result<()> {
+pub(crate) fn turn(core: &Core, at_most: Option<Duration>) -> io::Result<()> {
     let mut completed = {
         let mut driver = core.driver.borrow_mut();
         let Driver::Uring(ring) = &mut *driver else { return Ok(()) };
         ring.groups[0].refill();
         ring.groups[1].refill();
-        ring.enter(until)?;
+        ring.enter(at_most)?;
         std::mem::take(&mut ring.completed)
     };
     core.turn_begins();
@@ -306,12 +321,25 @@ fn complete(core: &Core, number: u64, result: i32, flags: u32) {
                 connected(core, &conn, result);
             }
         }
+        kind::CANCEL if result == -libc::ENOENT => {
+            if let (Some(conn), Driver::Uring(ring)) = (conn(), &mut *core.driver.borrow_mut()) {
+                ring.cancel_again(&conn);
+            }
+        }
         kind::ACCEPT => {
             let listening = core.listeners.borrow().get(place).cloned();
-            match listening {
-                Some(listening) => listening.accepted(core, result, cqueue::more(flags)),
-                None if result >= 0 => drop(sys::own(result)),
-                None => {}
+            if let Some(listening) = listening {
+                listening.accepted(core, result, cqueue::more(flags));
+                listening.retire(core);
+            }
+        }
+        kind::CANCEL_ACCEPT if result == -libc::ENOENT => {
+            let listening = core.listeners.borrow().get(place).cloned();
+            if let (Some(listening), Driver::Uring(ring)) = (listening, &mut *core.driver.borrow_mut())
+                && listening.armed.get()
+                && listening.stopping.replace(false)
+            {
+                ring.pause_accept(&listening);
             }
         }
         kind::BELL => {
