@@ -141,7 +141,7 @@ enum Event {
 /// place that another worker took waits here for the next.
 pub(crate) async fn run(worker: Rc<Worker>, open: Rc<OpenListener>, listener: Listener) {
     let files = Files::new();
-    let mut files_near = false;
+    let mut files_near = files.are_few();
     let mut waiting = None;
     while !open.is_closing() {
         let (connections_max, per_second) = open.limits.get();
@@ -193,6 +193,9 @@ const SINGLY_BELOW: u32 = 1024;
 /// allowed, at most this many.
 const FILES_KEPT_MAX: u64 = 1024;
 
+/// Connections that may come at once.
+const BACKLOG_USUAL: u64 = 4096;
+
 /// How many descriptors there are. New ones get the lowest number that is free, so numbers tell how many are left.
 struct Files {
     limit: u64,
@@ -207,7 +210,16 @@ impl Files {
 
     /// So many are in use that the next few matter.
     fn is_near(&self, stream: &Stream) -> bool {
-        stream.as_fd().as_raw_fd() as u64 >= self.limit / 2
+        stream.as_fd().as_raw_fd() as u64 >= self.near_from()
+    }
+
+    /// A full backlog could take them all.
+    fn are_few(&self) -> bool {
+        self.near_from() == 0
+    }
+
+    fn near_from(&self) -> u64 {
+        self.limit.saturating_sub(self.kept + BACKLOG_USUAL)
     }
 
     /// Only those that are kept for others are free.

@@ -126,6 +126,8 @@ pub(crate) async fn run(worker: &Rc<Worker>, connection: &Downstream, hop: &Hop,
         Ok(next) => next,
         Err(stop) => exchange.stop(stop, rest),
     };
+    // Before its head is taken back: the log shows it.
+    exchange.observe();
     scratch.request = std::mem::take(&mut exchange.request);
     worker.give_scratch(scratch);
     next

@@ -6,6 +6,8 @@ pub const CONFIG_GENERATION: &str = "ringway_config_generation";
 pub const CONFIG_RELOAD_FAILURES: &str = "ringway_config_reload_failures_total";
 /// Requests answered, by route, service and status class.
 pub const REQUESTS: &str = "ringway_http_requests_total";
+/// Times the limit of open files was met.
+pub const FD_LIMIT_HITS: &str = "ringway_fd_limit_hits_total";
 /// Local replies, by reason.
 pub const LOCAL_REPLIES: &str = "ringway_local_replies_total";
 /// Downstream connections open now.

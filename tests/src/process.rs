@@ -24,9 +24,11 @@ pub fn cpu_time(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// File descriptors it has open.
-pub fn descriptors(pid: u32) -> usize {
-    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+/// File descriptors it has open that are numbered below `limit`; others it was born with.
+pub fn descriptors(pid: u32, limit: u32) -> usize {
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return 0 };
+    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    numbers.filter(|number| *number < limit).count()
 }
 
 /// Raises this process's soft limit of file descriptors to the hard one and returns it.

@@ -74,6 +74,7 @@ fn log_lines_are_json_and_hide_credentials() {
     client.response().expect(200);
     let read = || std::fs::read_to_string(&log).unwrap_or_default();
     until_true("two lines in the log", || read().lines().count() >= 2);
+    assert!(read().contains("\"method\":\"GET\",\"target\":\"/b?"), "{}", read());
     for line in read().lines() {
         let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
         assert!(value["status"].is_u64(), "{line}");

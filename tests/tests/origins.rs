@@ -202,6 +202,24 @@ fn an_endpoint_that_refuses_is_passed_over() {
 }
 
 #[test]
+fn an_endpoint_that_refuses_is_not_asked_each_time_and_comes_back() {
+    let good = Origin::start(parts::says("good"));
+    let port = ringway_tests::ports::free();
+    let dead = format!("127.0.0.1:{port}");
+    let plain = PLAIN.replace("[ \"{{origin}}\" ]", "[ \"{{origin}}\", \"{{dead}}\" ], balance: round_robin");
+    let text = format!("runtime: {{ workers: 1, backend: {{{{backend}}}}, pin: false }}{plain}");
+    let gateway = Gateway::start_with(&text, &[("origin", &good.endpoint()), ("dead", &dead)]);
+    let mut client = gateway.connect();
+    let failed = (0..100).filter(|_| client.get("/").status != 200).count();
+    let tried = gateway.metrics().sum("ringway_upstream_connect_failures_total", &[("service", "app")]);
+    assert!((1.0..=4.0).contains(&tried), "asked {tried} times of 100 ({failed} failed)");
+    let back = Origin::start_at(format!("127.0.0.1:{port}").parse().unwrap(), parts::says("back"));
+    let came = || (0..2).any(|_| client.get("/").text() == "back").then_some(());
+    ringway_tests::wait::until("it to be asked again", Duration::from_secs(35), came);
+    assert!(back.accepted() >= 1);
+}
+
+#[test]
 fn connections_to_an_origin_are_reused() {
     let origin = Origin::start(parts::says("ok"));
     let gateway = Gateway::in_front_of(&origin);

@@ -231,3 +231,97 @@ fn a_file_still_being_written_is_waited_for() {
     until_true("the whole file to run", || gateway.get("/-/probe").expect(200).text() == "whole");
     assert_eq!(gateway.metrics().sum(names::CONFIG_RELOAD_FAILURES, &[]), 0.0, "{}", gateway.stderr());
 }
+
+#[test]
+fn a_response_under_way_when_the_drain_time_is_up_is_cut_and_looks_cut() {
+    let origin =
+        Origin::start(parts::sends_and_stalls(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"));
+    let text = format!("drain_timeout: 500ms\n{PLAIN}");
+    let mut gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
+    let mut client = gateway.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(origin.wait(Duration::from_secs(5), |state| !state.seen.is_empty()));
+    let started = std::time::Instant::now();
+    gateway.signal("TERM");
+    let response = client.response();
+    assert!(response.is_cut(), "{response:?}");
+    gateway.wait_for_exit(Duration::from_secs(3));
+    assert!(started.elapsed() >= Duration::from_millis(450), "it did not wait");
+}
+
+#[test]
+fn a_listener_that_is_removed_ends_its_connections_after_their_exchange_and_no_others() {
+    let origin = Origin::start(parts::takes(Duration::from_millis(600), "late"));
+    let extra = "  - { name: extra, address: \"127.0.0.1:{{extra}}\", routes: all }\nservices:";
+    let text = PLAIN.replace("services:", extra);
+    let mut gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
+    let mut kept = gateway.connect();
+    kept.get("/-/probe").expect(200);
+    let mut idle = Client::connect(gateway.address("extra"));
+    idle.get("/-/probe").expect(200);
+    let mut busy = Client::connect(gateway.address("extra"));
+    busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(origin.wait(Duration::from_secs(5), |state| !state.seen.is_empty()));
+    gateway.reload(PLAIN);
+    let response = busy.response().expect(200);
+    assert_eq!(response.text(), "late");
+    assert!(response.head.lists("connection", "close"), "{:?}", response.head);
+    busy.expect_closed();
+    idle.expect_closed();
+    kept.get("/-/probe").expect(200);
+}
+
+#[test]
+fn a_unix_listener_comes_goes_and_comes_back() {
+    let origin = Origin::start(parts::says("ok"));
+    let extra = "  - { name: local, address: \"unix:{{dir}}/local.sock\", routes: all }\nservices:";
+    let text = PLAIN.replace("services:", extra);
+    let mut gateway = Gateway::in_front_of(&origin);
+    let path = gateway.dir().join("local.sock");
+    for _ in 0..3 {
+        gateway.reload(&text);
+        let mut client = Client::connect_unix(&path);
+        client.get("/").expect(200);
+        gateway.reload(PLAIN);
+        client.expect_closed();
+        until_true("the socket to be closed", || std::os::unix::net::UnixStream::connect(&path).is_err());
+    }
+}
+
+#[test]
+fn reloads_under_load_make_no_new_connections_to_an_origin() {
+    let origin = Origin::start(parts::says("ok"));
+    let single = |seconds: usize| {
+        let plain = PLAIN.replace("to: app", &format!("to: app, timeout: {seconds}s"));
+        format!("runtime: {{ workers: 1, backend: {{{{backend}}}}, pin: false }}{plain}")
+    };
+    let mut gateway = Gateway::start_with(&single(10), &[("origin", &origin.endpoint())]);
+    let load = Load::start(gateway.address("web"), &[Mode::KeepAlive, Mode::KeepAlive]);
+    until_true("load to flow", || load.done() >= 100);
+    for number in 0..10 {
+        gateway.reload(&single(20 + number));
+        let before = load.done();
+        until_true("load to go on", || load.done() >= before + 20);
+    }
+    let (done, failures) = load.stop();
+    assert!(failures.is_empty(), "{} of {done} failed: {failures:#?}", failures.len());
+    assert!(origin.accepted() <= 2, "{} connections for two clients", origin.accepted());
+}
+
+#[test]
+fn a_name_moves_to_its_new_port_by_a_reload() {
+    let (old, new) = (Origin::start(parts::says("old")), Origin::start(parts::says("new")));
+    let named = |origin: &Origin| format!("dns:localhost:{}", origin.address().port());
+    let mut gateway = Gateway::start_with(PLAIN, &[("origin", &named(&old))]);
+    until_true("the name to be resolved", || gateway.get("/").status == 200);
+    let load = Load::start(gateway.address("web"), &[Mode::KeepAlive, Mode::Fresh]);
+    until_true("load to flow", || load.done() >= 20);
+    gateway.set("origin", &named(&new));
+    gateway.reload(PLAIN);
+    until_true("the new origin to answer", || gateway.get("/").text() == "new");
+    let (done, failures) = load.stop();
+    // The name is known already, so no request falls between the two. It may stand for ::1 too, where nobody listens:
+    // each worker learns that from a refusal.
+    let others = failures.iter().filter(|why| !why.contains("upstream_connect_refused")).count();
+    assert!(others == 0 && failures.len() <= 8, "{} of {done} failed: {failures:#?}", failures.len());
+}

@@ -34,6 +34,8 @@ pub(super) struct Seen {
     pub bytes_out: u64,
     pub upstream_head_us: Option<u64>,
     pub retries: u32,
+    /// It was told.
+    observed: bool,
 }
 
 impl Seen {
@@ -55,6 +57,7 @@ impl Seen {
             bytes_out: 0,
             upstream_head_us: None,
             retries: 0,
+            observed: false,
         }
     }
 
@@ -66,6 +69,17 @@ impl Seen {
 
 impl Drop for Exchange<'_> {
     fn drop(&mut self) {
+        self.observe();
+    }
+}
+
+impl Exchange<'_> {
+    /// Tells what was seen, once: at the exchange's end, or from its drop where it has none.
+    #[inline]
+    pub(super) fn observe(&mut self) {
+        if std::mem::replace(&mut self.seen.observed, true) {
+            return;
+        }
         if self.seen.status == 0 {
             // The task itself was dropped: the time to drain had run out.
             self.seen.status = Reason::DrainCut.status();
@@ -88,9 +102,7 @@ impl Drop for Exchange<'_> {
             self.log(duration_us);
         }
     }
-}
 
-impl Exchange<'_> {
     #[cold]
     fn log(&self, duration_us: u64) {
         let (seen, request) = (&self.seen, self.request());
