@@ -94,6 +94,8 @@ pub(crate) async fn run(worker: &Rc<Worker>, connection: &Downstream, hop: &Hop,
         Ok(next) => next,
         Err(stop) => exchange.stop(stop, rest),
     };
+    // Before the request's head is given back: the log tells of it.
+    exchange.observe();
     scratch.request = std::mem::take(&mut exchange.request);
     worker.give_scratch(scratch);
     next

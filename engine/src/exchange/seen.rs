@@ -34,6 +34,8 @@ pub(super) struct Seen {
     pub bytes_out: u64,
     pub upstream_head_us: Option<u64>,
     pub retries: u32,
+    /// It was observed.
+    told: bool,
 }
 
 impl Seen {
@@ -55,6 +57,7 @@ impl Seen {
             bytes_out: 0,
             upstream_head_us: None,
             retries: 0,
+            told: false,
         }
     }
 
@@ -66,6 +69,16 @@ impl Seen {
 
 impl Drop for Exchange<'_> {
     fn drop(&mut self) {
+        if !self.seen.told {
+            self.observe();
+        }
+    }
+}
+
+impl Exchange<'_> {
+    /// Counts and logs the exchange, which has ended.
+    pub(super) fn observe(&mut self) {
+        self.seen.told = true;
         if self.seen.status == 0 {
             // The task itself was dropped: the time to drain had run out.
             self.seen.status = Reason::DrainCut.status();
@@ -88,9 +101,7 @@ impl Drop for Exchange<'_> {
             self.log(duration_us);
         }
     }
-}
 
-impl Exchange<'_> {
     #[cold]
     fn log(&self, duration_us: u64) {
         let (seen, request) = (&self.seen, self.request());
