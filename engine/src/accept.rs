@@ -1,13 +1,14 @@
 //! A listener of one worker: accepts within its limits, and closes after its backlog is served.
 
 use std::cell::{Cell, RefCell};
+use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use ringway_runtime::{Listener, Stream, now, sleep, spawn};
+use ringway_runtime::{Listener, Stream, fd_limit, now, sleep, spawn};
 
 use crate::balance::Address;
 use crate::downstream;
@@ -27,19 +28,38 @@ pub(crate) struct SharedListener {
 }
 
 impl SharedListener {
-    /// Whether one more connection fits a limit now: of how many are open, and of how many come a second (GCRA with a
-    /// burst of a tenth of a second's worth). Each worker may exceed it by what it has just accepted.
-    fn has_room(&self, connections_max: u32, per_second: Option<u32>, now_ns: u64) -> bool {
-        self.open.load(Relaxed) < connections_max
-            && per_second.is_none_or(|rate| self.next_due_ns.load(Relaxed) < now_ns + burst_ns(rate))
+    /// How many more connections fit the limits now: of how many are open, and of how many come a second (GCRA with a
+    /// burst of a tenth of a second's worth).
+    fn room(&self, connections_max: u32, per_second: Option<u32>, now_ns: u64) -> u32 {
+        let due = |rate| self.next_due_ns.load(Relaxed) < now_ns + burst_ns(rate);
+        match per_second {
+            Some(rate) if !due(rate) => 0,
+            rate => connections_max.saturating_sub(self.open.load(Relaxed)).min(if rate.is_some() {
+                1
+            } else {
+                u32::MAX
+            }),
+        }
     }
 
-    fn enter(&self, per_second: Option<u32>, now_ns: u64) {
-        self.open.fetch_add(1, Relaxed);
-        if let Some(rate) = per_second {
-            let next = |due: u64| Some(due.max(now_ns) + each_ns(rate));
-            let _ = self.next_due_ns.fetch_update(Relaxed, Relaxed, next);
+    /// Takes a place within the limits, if there still is one: other workers take them too.
+    fn try_enter(&self, connections_max: u32, per_second: Option<u32>, now_ns: u64) -> bool {
+        let one_more = |open: u32| (open < connections_max).then_some(open + 1);
+        if self.open.fetch_update(Relaxed, Relaxed, one_more).is_err() {
+            return false;
         }
+        let Some(rate) = per_second else { return true };
+        let next = |due: u64| (due < now_ns + burst_ns(rate)).then(|| due.max(now_ns) + each_ns(rate));
+        let on_time = self.next_due_ns.fetch_update(Relaxed, Relaxed, next).is_ok();
+        if !on_time {
+            self.leave();
+        }
+        on_time
+    }
+
+    /// Takes a place whatever the limits: its client has been told that the connection stands.
+    fn enter(&self) {
+        self.open.fetch_add(1, Relaxed);
     }
 
     fn leave(&self) {
@@ -117,29 +137,85 @@ enum Event {
     Closing,
 }
 
-/// Accepts until the listener is closed.
+/// Accepts until the listener is closed. Near a limit connections are taken one by one, and one that has come for a
+/// place that another worker took waits here for the next.
 pub(crate) async fn run(worker: Rc<Worker>, open: Rc<OpenListener>, listener: Listener) {
+    let files = Files::new();
+    let mut files_near = false;
+    let mut waiting = None;
     while !open.is_closing() {
         let (connections_max, per_second) = open.limits.get();
-        if !open.shared.has_room(connections_max, per_second, now().0) {
+        let room = open.shared.room(connections_max, per_second, now().0);
+        if room == 0 {
             listener.pause();
             sleep(REST).await;
             continue;
         }
-        match next(&open, &listener).await {
-            Event::Closing => break,
-            Event::Accepted(Ok(stream)) => admit(&worker, &open, stream),
-            Event::Accepted(Err(error)) => {
-                if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) {
-                    worker.stats.fd_limit_hits.increment();
+        listener.accept_singly(files_near || room < SINGLY_BELOW);
+        let stream = match waiting.take() {
+            Some(stream) => stream,
+            None => match next(&open, &listener).await {
+                Event::Closing => break,
+                Event::Accepted(Ok(stream)) => stream,
+                Event::Accepted(Err(error)) => {
+                    if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) {
+                        worker.stats.fd_limit_hits.increment();
+                    }
+                    listener.pause();
+                    sleep(REST).await;
+                    continue;
                 }
-                listener.pause();
+            },
+        };
+        files_near = files.is_near(&stream);
+        if files_near && files.is_short(&stream) {
+            worker.stats.fd_limit_hits.increment();
+            listener.pause();
+            while files.is_short(&stream) && !open.is_closing() {
                 sleep(REST).await;
             }
         }
+        let (connections_max, per_second) = open.limits.get();
+        match open.shared.try_enter(connections_max, per_second, now().0) {
+            true => admit(&worker, &open, stream),
+            false => waiting = Some(stream),
+        }
     }
-    for stream in listener.close().await {
+    for stream in waiting.into_iter().chain(listener.close().await) {
+        open.shared.enter();
         admit(&worker, &open, stream);
+    }
+}
+
+/// With less room than this connections are accepted one by one.
+const SINGLY_BELOW: u32 = 1024;
+/// Descriptors that clients leave for everything else (upstreams, names, files, the admin API): an eighth of those
+/// allowed, at most this many.
+const FILES_KEPT_MAX: u64 = 1024;
+
+/// How many descriptors there are. New ones get the lowest number that is free, so numbers tell how many are left.
+struct Files {
+    limit: u64,
+    kept: u64,
+}
+
+impl Files {
+    fn new() -> Files {
+        let limit = fd_limit().unwrap_or(u64::MAX);
+        Files { limit, kept: (limit / 8).min(FILES_KEPT_MAX) }
+    }
+
+    /// So many are in use that the next few matter.
+    fn is_near(&self, stream: &Stream) -> bool {
+        stream.as_fd().as_raw_fd() as u64 >= self.limit / 2
+    }
+
+    /// Only those that are kept for others are free.
+    fn is_short(&self, stream: &Stream) -> bool {
+        match stream.as_fd().try_clone_to_owned() {
+            Ok(lowest) => lowest.as_raw_fd() as u64 >= self.limit - self.kept,
+            Err(_) => true,
+        }
     }
 }
 
@@ -158,7 +234,6 @@ async fn next(open: &OpenListener, listener: &Listener) -> Event {
 }
 
 fn admit(worker: &Rc<Worker>, open: &Rc<OpenListener>, stream: Stream) {
-    open.shared.enter(open.limits.get().1, now().0);
     let counters = open.counters.borrow().clone();
     counters.accepted.increment();
     counters.active.up();

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! proxy protocol -> idle <-> exchange -> idle ...
+//!                               |-> draining -> idle         (answered without its body, which is thrown away)
 //!                               |-> lingering -> closed      (refused: what still comes is thrown away for a while)
 //!                               |-> tunnel -> closed         (switched protocols)
 //! ```
@@ -9,6 +10,7 @@
 //! Invariant: while idle the connection holds no buffer, and its task holds no exchange.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use std::time::Duration;
 use ringway_runtime::{Address, Lease, Nanos, Stream, now};
 
 use crate::accept::OpenListener;
+use crate::body::Incoming;
+use crate::exchange::pace::finish_sending;
 use crate::exchange::{self, Next};
 use crate::forwarded::{HopLines, PeerText, Scheme};
 use crate::proxy_protocol::{self, Progress};
@@ -25,7 +29,7 @@ use crate::worker::{Current, Worker};
 
 /// What is thrown away of a refused request at most, before the connection is cut.
 const LINGER_BYTES_MAX: usize = 1 << 20;
-/// How long a connection may take over its PROXY protocol header.
+/// How long a connection may take over its PROXY protocol header at most; less where the listener wants heads sooner.
 const PROXY_HEADER_MAX: Duration = Duration::from_secs(5);
 
 /// A client's connection, shared by its task and the worker's list.
@@ -104,7 +108,7 @@ async fn run(worker: &Rc<Worker>, connection: &Downstream) {
             Some(lease) => lease,
             None => match idle(worker, connection).await {
                 Some(lease) => lease,
-                None => return,
+                None => return finish(worker, connection).await,
             },
         };
         match worker.slots.run(|| exchange::run(worker, connection, &hop, first)).await {
@@ -113,6 +117,10 @@ async fn run(worker: &Rc<Worker>, connection: &Downstream) {
                 let _ = connection.stream.flushed().await;
                 return;
             }
+            Next::Drain(body) => match worker.slots.run(|| drain(worker, connection, body)).await {
+                Some(bytes) => rest = bytes,
+                None => return linger(worker, connection).await,
+            },
             Next::Linger => return linger(worker, connection).await,
             Next::Tunnel(tunnel) => {
                 return worker.slots.run(|| tunnel::run(worker, connection, *tunnel)).await;
@@ -137,6 +145,19 @@ async fn idle(worker: &Worker, connection: &Downstream) -> Option<Lease> {
     received.ok().filter(|lease| !lease.is_end())
 }
 
+/// A client that has finished sending still gets what is on its way to it, as long as it takes it.
+async fn finish(worker: &Worker, connection: &Downstream) {
+    if connection.stream.unsent() == 0 {
+        return;
+    }
+    let current = worker.current();
+    let plan = plan_of(&current, connection);
+    let (rate_min, idle_ms) = (plan.timeouts.rate_bytes_per_second_min, plan.timeouts.idle_ms);
+    drop(current);
+    let deadline = now().after(Duration::from_millis(idle_ms));
+    let _ = finish_sending(connection, rate_min, deadline, 0).await;
+}
+
 /// The plan of the listener a connection came by. One that was closed meanwhile keeps its last place, and its
 /// connections the plan there: they end with their current exchange.
 pub(crate) fn plan_of<'a>(current: &'a Current, connection: &Downstream) -> &'a ListenerPlan {
@@ -153,8 +174,9 @@ async fn after_proxy_protocol(worker: &Worker, connection: &Downstream) -> Optio
         return Some(None);
     }
     let trusted = connection.peer.get().is_none_or(|peer| plan.expects_proxy_protocol(peer));
+    let within = Duration::from_millis(plan.timeouts.head_ms).min(PROXY_HEADER_MAX);
     drop(current);
-    connection.stream.set_deadline(now().after(PROXY_HEADER_MAX));
+    connection.stream.set_deadline(now().after(within));
     let mut bytes: Option<Lease> = None;
     loop {
         let more = connection.stream.recv().await.ok().filter(|lease| !lease.is_end())?;
@@ -164,6 +186,8 @@ async fn after_proxy_protocol(worker: &Worker, connection: &Downstream) -> Optio
         };
         let progress = match proxy_protocol::parse(&lease) {
             Ok(progress) if trusted => progress,
+            // `P` may be the beginning of POST.
+            Ok(Progress::Partial) if lease.len() < proxy_protocol::V1_PREFIX.len() => Progress::Partial,
             // Someone who may not speak for others: what is no PROXY header is served as it is.
             Err(proxy_protocol::ProxyRefusal::NotProxyProtocol) if !trusted => return Some(Some(lease)),
             _ => {
@@ -180,6 +204,18 @@ async fn after_proxy_protocol(worker: &Worker, connection: &Downstream) -> Optio
                 lease.advance(consumed);
                 return Some((!lease.is_empty()).then_some(lease));
             }
+        }
+    }
+}
+
+/// Reads the rest of a body that nobody wants. `None`: it broke a rule or took too long; else what came after it.
+async fn drain(worker: &Worker, connection: &Downstream, mut body: Box<Incoming>) -> Option<Option<Lease>> {
+    let timeouts = plan_of(&worker.current(), connection).timeouts;
+    connection.stream.set_deadline(now().after(Duration::from_millis(timeouts.linger_ms)));
+    loop {
+        let data = poll_fn(|cx| body.poll_next(cx, &connection.stream)).await.ok()?;
+        if data.is_none() {
+            return Some(body.rest());
         }
     }
 }

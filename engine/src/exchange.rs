@@ -22,8 +22,12 @@ use std::time::Duration;
 
 use ringway_runtime::{Draft, Lease, Nanos, SendList, now};
 
+use crate::body::Incoming;
 use crate::downstream::{Downstream, Hop, plan_of};
-use crate::http1::{self, BodyFraming, HeadWriter, Method, Progress, Request, RequestHead, Version};
+use crate::forwarded::Scheme;
+use crate::http1::{
+    self, BodyFraming, ChunkLimits, HeadWriter, Method, Progress, Request, RequestHead, Version,
+};
 use crate::local_reply::{self, Answering, Format, LocalReply, Persistence, RouteReply};
 use crate::reason::Reason;
 use crate::snapshot::{ActionPlan, ErrorFormat, ListenerPlan, Origin};
@@ -38,10 +42,35 @@ pub(crate) enum Next {
     Idle(Option<Lease>),
     /// Ends.
     Close,
+    /// Waits for the next request once the rest of this one's body, which nobody wants, has been thrown away.
+    Drain(Box<Incoming>),
     /// Ends, after what still comes of this request has been thrown away for a while.
     Linger,
     /// Carries another protocol.
     Tunnel(Box<Tunnel>),
+}
+
+/// What is read at most of a body that nobody wants, so that its connection can be kept.
+const DRAIN_BYTES_MAX: u64 = 64 << 10;
+
+/// What follows the head of a request that is answered here.
+enum Unread {
+    /// No body, or one that has arrived whole; and what came after it.
+    Ended(Option<Lease>),
+    /// A body small enough to be read and thrown away.
+    Body(Box<Incoming>),
+    /// What cannot be awaited.
+    Lost,
+}
+
+impl Unread {
+    fn next(self, keep: bool) -> Next {
+        match self {
+            Unread::Ended(rest) if keep => Next::Idle(rest),
+            Unread::Body(body) if keep => Next::Drain(body),
+            _ => Next::Linger,
+        }
+    }
 }
 
 /// Why the line was left early.
@@ -73,6 +102,8 @@ pub(crate) struct Exchange<'a> {
     /// The head's bytes.
     head: Lease,
     request: RequestHead,
+    /// An upload took some of the body: what is left of it is known to nobody else.
+    body_taken: bool,
     seen: Seen,
 }
 
@@ -86,6 +117,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, connection: &Downstream, hop: &Hop,
         current: worker.current(),
         head: first,
         request: std::mem::take(&mut scratch.request),
+        body_taken: false,
         seen: Seen::begun(now()),
     };
     worker.stats.exchanges_started.increment();
@@ -123,7 +155,9 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
             location.clear();
             let request = x.request();
             let path = decide::path_of(&request, scratch);
-            let origin = Origin { https: false, authority: request.authority() };
+            let claims = decide::claims(&request, x.connection.peer.get(), plan);
+            let https = claims.and_then(|claims| claims.scheme()) == Some(Scheme::Https);
+            let origin = Origin { https, authority: request.authority() };
             redirect.location(origin, matched, path, request.query().unwrap_or_default(), &mut location);
             let lines: &[u8] = b"content-length: 0\r\n";
             let next =
@@ -161,6 +195,11 @@ impl Exchange<'_> {
                 }
                 Progress::Partial => {
                     stream.set_deadline(deadline);
+                    if self.head.is_pooled() {
+                        // Half a head may be all that comes: it waits in memory of its own.
+                        let before = std::mem::replace(&mut self.head, Lease::copy_of(b""));
+                        self.head = before.joined(b"");
+                    }
                     match stream.recv().await {
                         Ok(lease) if !lease.is_end() => {
                             let before = std::mem::replace(&mut self.head, Lease::copy_of(b""));
@@ -196,16 +235,23 @@ impl Exchange<'_> {
         }
     }
 
-    /// What follows a request whose body nobody read: the bytes of the next one, if the body is known to have ended
-    /// within what has arrived.
-    fn after_body(&self, rest: Option<Lease>) -> Result<Option<Lease>, ()> {
+    /// What follows the head of a request that is answered here, of which `rest` has arrived.
+    fn unread(&self, rest: Option<Lease>) -> Unread {
         match (self.request.framing, rest) {
-            (BodyFraming::None | BodyFraming::Length(0), rest) => Ok(rest),
+            _ if !self.seen.parsed => Unread::Lost,
+            (BodyFraming::None | BodyFraming::Length(0), rest) => Unread::Ended(rest),
+            _ if self.body_taken => Unread::Lost,
             (BodyFraming::Length(bytes), Some(mut rest)) if bytes <= rest.len() as u64 => {
                 rest.advance(bytes as usize);
-                Ok((!rest.is_empty()).then_some(rest))
+                Unread::Ended((!rest.is_empty()).then_some(rest))
             }
-            _ => Err(()),
+            // Whether the body still comes is for the client to choose (RFC 9110 §10.1.1).
+            _ if self.request.expect_continue => Unread::Lost,
+            (BodyFraming::Length(bytes), _) if bytes > DRAIN_BYTES_MAX => Unread::Lost,
+            (framing, rest) => {
+                let limits = ChunkLimits { body_bytes_max: DRAIN_BYTES_MAX, ..ChunkLimits::default() };
+                Unread::Body(Box::new(Incoming::of_request(framing, limits, rest)))
+            }
         }
     }
 
@@ -232,8 +278,8 @@ impl Exchange<'_> {
             ErrorFormat::Problem => Format::Problem,
             ErrorFormat::Text => Format::Text,
         };
-        let after = if self.seen.parsed { self.after_body(rest) } else { Err(()) };
-        let keep = self.seen.parsed && self.may_keep() && after.is_ok();
+        let unread = self.unread(rest);
+        let keep = self.seen.parsed && self.may_keep() && !matches!(unread, Unread::Lost);
         reply.closes |= !keep;
         let allow = std::mem::take(&mut self.seen.allow);
         self.send_answer(
@@ -246,10 +292,7 @@ impl Exchange<'_> {
         self.worker.stats.local_replies.count(reply.reason, reply.status);
         self.seen.status = reply.status;
         self.seen.reason = reply.reason;
-        match after {
-            Ok(rest) if !reply.closes => Next::Idle(rest),
-            _ => Next::Linger,
-        }
+        unread.next(!reply.closes)
     }
 
     /// Sends what a route answers by itself.
@@ -265,21 +308,20 @@ impl Exchange<'_> {
         body: &[u8],
     ) -> Next {
         let _ = plan;
-        let after = self.after_body(rest);
-        let keep = self.may_keep() && after.is_ok();
-        let extra =
-            self.seen.route.map(|route| self.current.clone().snapshot.route(route).response_headers.clone());
-        let extra_lines = extra.as_ref().map_or(&b""[..], |plan| plan.lines());
-        let content_type = lines_value(lines, b"content-type: ");
+        let unread = self.unread(rest);
+        let keep = self.may_keep() && !matches!(unread, Unread::Lost);
+        let current = self.current.clone();
+        let extra = self.seen.route.map(|route| &current.snapshot.route(route).response_headers);
+        let extra_lines = extra.map_or(&b""[..], |plan| plan.lines());
+        let drops = |name| extra.is_some_and(|plan| plan.drops(name));
+        let content_type = if drops(b"content-type") { b"" } else { lines_value(lines, b"content-type: ") };
+        let location = location.filter(|_| !drops(b"location"));
         let answer = RouteReply { status, content_type, location, fields: extra_lines, body };
         self.send_answer(|out, answering| local_reply::render_route(out, &answer, answering), keep);
         self.worker.stats.local_replies.count(reason.name(), status);
         self.seen.status = status;
         self.seen.reason = reason.name();
-        match after {
-            Ok(rest) if keep => Next::Idle(rest),
-            _ => Next::Linger,
-        }
+        unread.next(keep)
     }
 
     /// OPTIONS and TRACE that were for this hop (RFC 9110 §7.6.2).
@@ -301,12 +343,20 @@ impl Exchange<'_> {
         next
     }
 
+    /// Whether the answer has no body. Of a head that was refused, only its beginning is known.
+    fn is_head(&self) -> bool {
+        match self.seen.parsed {
+            true => self.request.method == Method::Head,
+            false => self.head.strip_prefix(b"\r\n").unwrap_or(&self.head).starts_with(b"HEAD "),
+        }
+    }
+
     /// Renders an answer into a draft and sends it.
     fn send_answer(&mut self, render: impl Fn(&mut HeadWriter<'_>, &Answering<'_>), keep: bool) {
         let seconds = self.worker.unix_seconds();
         let mut date = self.worker.date.borrow_mut();
         let answering = Answering {
-            head_only: self.seen.parsed && self.request.method == Method::Head,
+            head_only: self.is_head(),
             persistence: self.persistence(keep),
             request_id: &self.seen.request_id,
             date: date.get(seconds),
@@ -315,6 +365,8 @@ impl Exchange<'_> {
         let stream = &self.connection.stream;
         let lease = drafted(stream.draft(), |out| render(out, &answering));
         self.seen.sent(lease.len() as u64);
+        let head = memchr::memmem::find(&lease, b"\r\n\r\n").map_or(lease.len(), |at| at + 4);
+        self.seen.body_out = (lease.len() - head) as u64;
         stream.send(SendList::from(lease));
     }
 }

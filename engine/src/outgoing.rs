@@ -47,13 +47,14 @@ impl RequestOut<'_, '_> {
         out.put(self.host);
         out.put(b"\r\n");
         let trusted = self.claims.is_some();
+        let counted = request.head.max_forwards.is_some();
         let (bytes, plan) = (request.bytes, self.plan);
         let fields = request.head.fields.as_slice();
         if plan.is_empty() {
-            out.fields(bytes, fields, |field| passes_upstream(field, bytes, trusted));
+            out.fields(bytes, fields, |field| passes_upstream(field, bytes, trusted, counted));
         } else {
             out.fields(bytes, fields, |field| {
-                passes_upstream(field, bytes, trusted) && !plan.drops(field.name().of(bytes))
+                passes_upstream(field, bytes, trusted, counted) && !plan.drops(field.name().of(bytes))
             });
         }
         if let Some(hops) = request.head.max_forwards {
@@ -63,8 +64,12 @@ impl RequestOut<'_, '_> {
             Version::Http11 => Received::Http11,
             Version::Http10 => Received::Http10,
         };
-        forwarded::put_fields(out, self.hop, request.authority(), received, self.claims);
-        request_id::put_field(out, self.request_id);
+        if plan.drops_ours() {
+            self.put_what_is_left_of_ours(out, received);
+        } else {
+            forwarded::put_fields(out, self.hop, request.authority(), received, self.claims);
+            request_id::put_field(out, self.request_id);
+        }
         match request.head.framing {
             BodyFraming::None => {}
             BodyFraming::Length(bytes) => out.field_u64(b"Content-Length", bytes),
@@ -84,10 +89,24 @@ impl RequestOut<'_, '_> {
         out.put(plan.lines());
         out.end();
     }
+
+    /// The route removes or sets some of the fields that are made here.
+    #[cold]
+    fn put_what_is_left_of_ours(&self, out: &mut HeadWriter<'_>, received: Received) {
+        let mut ours = Vec::new();
+        forwarded::put_fields(&mut ours, self.hop, self.request.authority(), received, self.claims);
+        request_id::put_field(&mut ours, self.request_id);
+        for line in ours.split_inclusive(|byte| *byte == b'\n') {
+            let name_len = line.iter().position(|byte| *byte == b':').unwrap_or_default();
+            if !self.plan.drops(&line[..name_len]) {
+                out.put(line);
+            }
+        }
+    }
 }
 
 #[inline]
-fn passes_upstream(field: &Field, bytes: &[u8], trusted: bool) -> bool {
+fn passes_upstream(field: &Field, bytes: &[u8], trusted: bool, counted: bool) -> bool {
     if field.dropped() {
         return false;
     }
@@ -95,12 +114,13 @@ fn passes_upstream(field: &Field, bytes: &[u8], trusted: bool) -> bool {
         Known::Host
         | Known::ContentLength
         | Known::TransferEncoding
-        | Known::MaxForwards
         | Known::XForwardedFor
         | Known::XForwardedProto
         | Known::XForwardedHost
         | Known::Forwarded
         | Known::XRequestId => false,
+        // Of methods that don't count hops it is a field like any other (RFC 9110 §7.6.2).
+        Known::MaxForwards => !counted,
         // The names told apart by `claim` and not by the codec are these four lengths.
         Known::Other => match field.name().len {
             9 | 16 | 18 => trusted || claim(field.name().of(bytes)) != Some(Claim::Other),
@@ -161,7 +181,7 @@ impl ResponseOut<'_> {
                 passes_downstream(field) && !plan.drops(field.name().of(bytes))
             });
         }
-        if response.head.status >= 200 && response.known(Known::Date).is_none() {
+        if response.head.status >= 200 && response.known(Known::Date).is_none() && !plan.drops(b"date") {
             out.field(b"Date", self.date);
         }
         match self.announced {

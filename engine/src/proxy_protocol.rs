@@ -81,7 +81,8 @@ pub const V2_LENGTH_MAX: usize = 2048;
 /// After this many bytes the answer is never [`Progress::Partial`].
 pub const HEADER_BYTES_MAX: usize = V2_FIXED + V2_LENGTH_MAX;
 
-const V1_PREFIX: &[u8] = b"PROXY ";
+/// How version 1 begins.
+pub const V1_PREFIX: &[u8] = b"PROXY ";
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const V2_FIXED: usize = 16;
 const TLV_CRC32C: u8 = 0x03;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ringway_runtime::{Lease, Stream, now};
+use ringway_runtime::{Lease, Stream, now, scarce};
 
 use crate::downstream::Downstream;
 use crate::upstream::Lent;
@@ -16,6 +16,8 @@ use crate::worker::Worker;
 
 /// Bytes that may wait for a slow side before the other is no longer read.
 const WINDOW: usize = 128 << 10;
+/// The same where buffers are scarce.
+const WINDOW_SCARCE: usize = 32 << 10;
 
 /// What is left of an exchange that switched protocols.
 pub(crate) struct Tunnel {
@@ -91,7 +93,8 @@ impl<'a> Way<'a> {
                 _ => Moved::Ended,
             };
         }
-        if self.to.unsent() > WINDOW {
+        let unsent = self.to.unsent();
+        if unsent > WINDOW_SCARCE && (unsent > WINDOW || scarce()) {
             match self.to.poll_flushed(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Moved::Broken,

@@ -5,7 +5,9 @@
 //! (a head that spans buffers, a body moved off a scarce pool) is a region of one buffer, freed with its last lease.
 //!
 //! Invariant: bytes of a buffer are written only while no lease on it exists (by the kernel, or by a [`Draft`]),
-//! or beyond the end of the only lease ([`Lease::append`]).
+//! or beyond the end of the only lease ([`Lease::append`]). A lease on a pool's buffer is made only while buffers are
+//! not scarce ([`Region::is_scarce`]), so an eighth of each pool is always on its way round: nobody's half-received
+//! head, stalled upload or unread response can hold it back.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
@@ -19,6 +21,8 @@ pub(crate) struct Region {
     size: u32,
     leases: Box<[Cell<u16>]>,
     free: RefCell<Vec<u16>>,
+    /// With fewer free ones buffers are scarce.
+    reserve: usize,
     /// Not a pool: freed with its last lease.
     own: bool,
 }
@@ -30,12 +34,26 @@ impl Region {
     pub fn pool(size: u32, count: u16) -> Rc<Region> {
         let base = reserve(size as usize * count as usize, PAGE);
         let free = (0..count).rev().collect();
-        Rc::new(Region { base, size, leases: zeroed(count), free: RefCell::new(free), own: false })
+        Rc::new(Region {
+            base,
+            size,
+            leases: zeroed(count),
+            free: RefCell::new(free),
+            reserve: count as usize / 8,
+            own: false,
+        })
     }
 
     fn own(size: u32) -> Rc<Region> {
         let base = reserve(size as usize, 8);
-        Rc::new(Region { base, size, leases: zeroed(1), free: RefCell::new(Vec::new()), own: true })
+        Rc::new(Region {
+            base,
+            size,
+            leases: zeroed(1),
+            free: RefCell::new(Vec::new()),
+            reserve: 0,
+            own: true,
+        })
     }
 
     pub fn size(&self) -> u32 {
@@ -48,6 +66,13 @@ impl Region {
 
     pub fn count(&self) -> usize {
         self.leases.len()
+    }
+
+    /// Few are free. What arrives now is copied into memory of its own, so that the reserve goes round and round
+    /// however many bytes wait for someone slow.
+    #[inline]
+    pub fn is_scarce(&self) -> bool {
+        self.free.borrow().len() < self.reserve
     }
 
     /// Takes a free buffer for the kernel or a draft to write.
@@ -171,7 +196,7 @@ impl Lease {
     /// Appends `bytes` behind these in the same buffer if this is the only lease on it and they fit.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
         let sole = self.region.leases[self.id as usize].get() == 1;
-        if !sole || self.region.size - self.end < bytes.len() as u32 {
+        if !sole || ((self.region.size - self.end) as usize) < bytes.len() {
             return false;
         }
         let at = self.region.address(self.id);
@@ -216,6 +241,9 @@ impl std::fmt::Debug for Lease {
     }
 }
 
+/// Room of a draft that no pool's buffer is left for; most heads fit.
+const SPARE_DRAFT: usize = 4096;
+
 /// A buffer being written by this worker: heads it makes itself.
 pub struct Draft {
     region: Rc<Region>,
@@ -224,11 +252,12 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// A draft in a pool's buffer, or in memory of its own where the pool has none left.
+    /// A draft in a pool's buffer, or in memory of its own where few are left.
     pub(crate) fn from_pool(region: &Rc<Region>) -> Draft {
-        match region.take() {
+        let id = if region.is_scarce() { None } else { region.take() };
+        match id {
             Some(id) => Draft { region: region.clone(), id, len: 0 },
-            None => Draft::sized(region.size as usize),
+            None => Draft::sized(SPARE_DRAFT.min(region.size as usize)),
         }
     }
 

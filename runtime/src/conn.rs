@@ -3,7 +3,7 @@
 //! The state is the drivers' and the [`Stream`]'s in turn, on one thread. Receive: `idle -> armed -> (data: queued)`,
 //! paused when the queue is long, starved when no buffer was free. Send: at most one operation with the kernel; what is
 //! sent meanwhile joins behind it. A deadline that passes makes whoever waits return `TimedOut` and decide: a new
-//! deadline goes on waiting, dropping the stream shuts the socket down, so that the kernel gives its leases back.
+//! deadline goes on waiting, dropping the stream cancels what is in flight, so that the kernel gives its leases back.
 //!
 //! Invariant: a connection's place (and with it every buffer in flight) is kept until the kernel has returned every
 //! operation on it; only then is the descriptor closed.
@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::buffers::{Draft, Lease};
+use crate::buffers::{Draft, Lease, Region};
 use crate::clock::Nanos;
 use crate::driver;
 use crate::segment::SendList;
@@ -29,6 +29,8 @@ use crate::wheel::TimerId;
 
 /// Leases that wait on a connection before its receive is paused.
 pub(crate) const QUEUE_MAX: usize = 16;
+/// The same where buffers are scarce.
+const QUEUE_SCARCE_MAX: usize = 2;
 /// Vectors in one send.
 pub(crate) const IOV_MAX: usize = 16;
 
@@ -85,10 +87,18 @@ impl Rx {
         usize::from(self.first.is_some()) + self.rest.len()
     }
 
-    /// Takes what arrived; small pieces join the one before them, so that a trickle pins one buffer.
-    pub fn deliver(&mut self, lease: Lease) {
+    /// As much waits as may; less where buffers are scarce.
+    #[inline]
+    pub fn is_full(&self, region: &Region) -> bool {
+        let queued = self.queued();
+        queued >= QUEUE_SCARCE_MAX && (queued >= QUEUE_MAX || region.is_scarce())
+    }
+
+    /// Takes what arrived; small pieces join the one before them, so that a trickle pins one buffer. Where buffers
+    /// are scarce it waits in memory of its own.
+    pub fn deliver(&mut self, lease: Lease, region: &Region) {
         if self.first.is_none() {
-            self.first = Some(lease);
+            self.first = Some(if region.is_scarce() { Lease::copy_of(&lease) } else { lease });
             return;
         }
         let last = self.rest.back_mut().or(self.first.as_mut());
@@ -98,7 +108,7 @@ impl Rx {
         {
             return;
         }
-        self.rest.push_back(lease);
+        self.rest.push_back(if region.is_scarce() { Lease::copy_of(&lease) } else { lease });
     }
 
     fn take(&mut self) -> Option<Lease> {
@@ -343,7 +353,7 @@ impl Stream {
     /// Asks the driver to deliver what arrives. Whether something may have been delivered at once.
     fn arm(&self) -> bool {
         let rx = self.conn.rx.borrow();
-        if rx.armed || rx.starved || rx.end || rx.error != 0 || rx.queued() >= QUEUE_MAX {
+        if rx.armed || rx.starved || rx.end || rx.error != 0 || rx.is_full(self.core.region(self.conn.side)) {
             return false;
         }
         drop(rx);
@@ -439,7 +449,7 @@ impl Stream {
         self.core.wheel.borrow_mut().set(self.conn.timer, deadline);
     }
 
-    /// Sends FIN after what was sent.
+    /// Sends FIN after what the kernel has taken; what is not [`flushed`](Stream::flushed) yet is cut off.
     pub fn shutdown_write(&self) {
         sys::shutdown(self.conn.fd, libc::SHUT_WR);
     }

@@ -35,7 +35,7 @@ pub use conn::{Address, Stream};
 pub use driver::{Choice, Picked};
 pub use gauges::Gauges;
 pub use listener::{BoundSocket, Listener, SocketOptions, adopt, bind, bound_address};
-pub use net::raise_fd_limit;
+pub use net::{fd_limit, raise_fd_limit};
 pub use segment::{Few, Segment, SendList};
 pub use slots::Slots;
 pub use task::{Sleep, now, scarce, sleep, spawn};

@@ -2,6 +2,9 @@
 //!
 //! Accepting stays armed while there is room; [`Listener::pause`] leaves new connections in the backlog. Closing
 //! first serves what the kernel has accepted already ([`Listener::close`]).
+//!
+//! Invariant: a listener's place and its socket are kept until the kernel has ended the accept, so that what it still
+//! accepts never comes to a listener that took the place, nor an accept to a socket that took the number.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -140,8 +143,14 @@ pub(crate) struct Listening {
     socket: OwnedFd,
     pub place: u32,
     pub armed: Cell<bool>,
+    /// io_uring: the accept was asked to end and has not confirmed it.
+    pub stopping: Cell<bool>,
+    /// The listener was dropped.
+    dropped: Cell<bool>,
     /// epoll: registered already.
     pub known: Cell<bool>,
+    /// Accept one, then wait to be asked again.
+    pub singly: Cell<bool>,
     queue: RefCell<VecDeque<io::Result<OwnedFd>>>,
     waker: Cell<Option<Waker>>,
 }
@@ -158,7 +167,7 @@ impl Listening {
         }
         match result {
             0.. => self.queue.borrow_mut().push_back(Ok(sys::own(result))),
-            _ if result == -libc::ECANCELED => {}
+            _ if matches!(-result, libc::ECANCELED | libc::ECONNABORTED | libc::EINTR) => {}
             _ => self.refused(core, -result),
         }
         self.wake();
@@ -166,7 +175,8 @@ impl Listening {
 
     /// epoll: the backlog has something.
     pub fn accept_some(&self, core: &Core) {
-        for _ in 0..ACCEPTS_MAX {
+        let max = if self.singly.get() { 1 } else { ACCEPTS_MAX };
+        for _ in 0..max {
             match sys::accept(self.fd(), true) {
                 Ok(fd) => self.queue.borrow_mut().push_back(Ok(fd)),
                 Err(error) => match error.raw_os_error() {
@@ -180,6 +190,13 @@ impl Listening {
             }
         }
         self.wake();
+    }
+
+    /// Frees the place, and with it the socket, of a dropped listener whose accept has ended.
+    pub fn retire(&self, core: &Core) {
+        if self.dropped.get() && !self.armed.get() {
+            core.listeners.borrow_mut().remove(self.place);
+        }
     }
 
     fn refused(&self, core: &Core, code: i32) {
@@ -217,7 +234,10 @@ impl Listener {
             socket: bound.socket,
             place,
             armed: Cell::new(false),
+            stopping: Cell::new(false),
+            dropped: Cell::new(false),
             known: Cell::new(false),
+            singly: Cell::new(false),
             queue: RefCell::default(),
             waker: Cell::new(None),
         });
@@ -237,9 +257,20 @@ impl Listener {
         }
         if !self.listening.armed.get() {
             driver::arm_accept(&self.core, &self.listening);
+            if let Some(Err(error)) = self.listening.queue.borrow_mut().pop_front() {
+                return Poll::Ready(Err(error));
+            }
         }
         self.listening.waker.set(Some(cx.waker().clone()));
         Poll::Pending
+    }
+
+    /// Takes connections one by one from now on, or as they come. Near a limit none is taken from the backlog then
+    /// that can't be served.
+    pub fn accept_singly(&self, singly: bool) {
+        if self.listening.singly.replace(singly) != singly && singly {
+            self.pause();
+        }
     }
 
     /// Leaves new connections in the backlog until [`Listener::accept`] is asked again.
@@ -260,9 +291,15 @@ impl Listener {
         .await;
         let _ = socket2::SockRef::from(&self.listening.socket).set_nonblocking(true);
         let nonblocking = matches!(&*self.core.driver.borrow(), driver::Driver::Epoll(_));
-        while let Ok(fd) = sys::accept(self.listening.fd(), nonblocking) {
-            self.listening.queue.borrow_mut().push_back(Ok(fd));
+        loop {
+            match sys::accept(self.listening.fd(), nonblocking) {
+                Ok(fd) => self.listening.queue.borrow_mut().push_back(Ok(fd)),
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::ECONNABORTED)) => {}
+                Err(_) => break,
+            }
         }
+        // Other handles of a shared socket have the same flag, and theirs wait in the kernel.
+        let _ = socket2::SockRef::from(&self.listening.socket).set_nonblocking(nonblocking);
         let queue = std::mem::take(&mut *self.listening.queue.borrow_mut());
         queue
             .into_iter()
@@ -274,8 +311,9 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        self.listening.dropped.set(true);
         driver::pause_accept(&self.core, &self.listening);
-        self.core.listeners.borrow_mut().remove(self.listening.place);
+        self.listening.retire(&self.core);
     }
 }
 

@@ -102,4 +102,43 @@ mod tests {
             posting.join().unwrap();
         }
     }
+
+    #[test]
+    fn a_wake_that_meets_the_loop_draining_its_bell_is_not_lost() {
+        for choice in [Choice::Auto, Choice::Epoll] {
+            let options = Options { choice, ..Options::default() };
+            let runtime = Runtime::new(&options, Arc::new(Gauges::default())).unwrap();
+            let (mut posting, mut asked_and_answered) = (Vec::new(), Vec::new());
+            for _ in 0..3 {
+                let (there, asked) = mailbox(1);
+                let (back, answers) = std::sync::mpsc::channel();
+                asked_and_answered.push((asked, back));
+                // Each letter is answered before the next, so one lost wake stops its thread.
+                posting.push(std::thread::spawn(move || {
+                    for n in 0..10_000u32 {
+                        assert_eq!(there.send(n), Ok(()));
+                        assert_eq!(answers.recv_timeout(std::time::Duration::from_secs(5)), Ok(n));
+                    }
+                }));
+            }
+            runtime
+                .block_on(async move {
+                    let (done, ended) = mailbox(3);
+                    for (asked, back) in asked_and_answered {
+                        let done = done.clone();
+                        crate::spawn(async move {
+                            for _ in 0..10_000 {
+                                let _ = back.send(asked.recv().await);
+                            }
+                            let _ = done.send(());
+                        });
+                    }
+                    for _ in 0..3 {
+                        ended.recv().await;
+                    }
+                })
+                .unwrap();
+            posting.into_iter().for_each(|thread| thread.join().unwrap());
+        }
+    }
 }

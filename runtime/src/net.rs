@@ -28,6 +28,14 @@ fn socket_type() -> Type {
     if crate::task::current().polls_itself() { kind.nonblocking() } else { kind }
 }
 
+/// The limit on open descriptors: none is numbered as high.
+pub fn fd_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid for writing.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    Ok(limit.rlim_cur)
+}
+
 /// Raises the soft limit on open descriptors to the hard one. Returns the soft limit before and after.
 pub fn raise_fd_limit() -> io::Result<(u64, u64)> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

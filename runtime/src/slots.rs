@@ -15,13 +15,14 @@ const KEPT_MAX: usize = 256;
 
 /// Slots for futures of one type (others work, but are allocated each time).
 pub struct Slots {
-    layout: Cell<Layout>,
+    /// The layout of every slot kept; that of the first future run.
+    layout: Cell<Option<Layout>>,
     free: RefCell<Vec<NonNull<u8>>>,
 }
 
 impl Default for Slots {
     fn default() -> Slots {
-        Slots { layout: Cell::new(Layout::new::<()>()), free: RefCell::new(Vec::with_capacity(KEPT_MAX)) }
+        Slots { layout: Cell::new(None), free: RefCell::new(Vec::with_capacity(KEPT_MAX)) }
     }
 }
 
@@ -29,7 +30,7 @@ impl Slots {
     /// Runs the future that `make` returns in a slot. The future is built in place.
     #[inline]
     pub fn run<F: Future>(&self, make: impl FnOnce() -> F) -> Running<'_, F> {
-        let place = self.take(Layout::new::<F>()).cast::<F>();
+        let place = self.take(slot_of::<F>()).cast::<F>();
         // SAFETY: the place has F's layout and belongs to nobody else.
         unsafe { place.as_ptr().write(make()) };
         Running { place, slots: self }
@@ -37,28 +38,27 @@ impl Slots {
 
     #[inline]
     fn take(&self, wanted: Layout) -> NonNull<u8> {
-        if self.layout.get() == wanted
-            && let Some(place) = self.free.borrow_mut().pop()
-        {
-            return place;
+        match self.layout.get() {
+            Some(layout) if layout == wanted => {
+                if let Some(place) = self.free.borrow_mut().pop() {
+                    return place;
+                }
+            }
+            Some(_) => {}
+            None => self.layout.set(Some(wanted)),
         }
-        if self.layout.get().size() == 0 {
-            self.layout.set(wanted);
-        }
-        let layout = Layout::from_size_align(wanted.size().max(1), wanted.align()).unwrap_or(wanted);
-        // SAFETY: the size is not zero.
-        let place = unsafe { alloc(layout) };
-        NonNull::new(place).unwrap_or_else(|| handle_alloc_error(layout))
+        // SAFETY: the size is not zero (`slot_of`).
+        let place = unsafe { alloc(wanted) };
+        NonNull::new(place).unwrap_or_else(|| handle_alloc_error(wanted))
     }
 
     #[inline]
     fn give_back(&self, place: NonNull<u8>, layout: Layout) {
         let mut free = self.free.borrow_mut();
-        if layout == self.layout.get() && free.len() < KEPT_MAX {
+        if self.layout.get() == Some(layout) && free.len() < KEPT_MAX {
             free.push(place);
             return;
         }
-        let layout = Layout::from_size_align(layout.size().max(1), layout.align()).unwrap_or(layout);
         // SAFETY: the place was made by `take` with this layout.
         unsafe { dealloc(place.as_ptr(), layout) };
     }
@@ -66,13 +66,22 @@ impl Slots {
 
 impl Drop for Slots {
     fn drop(&mut self) {
-        let layout = self.layout.get();
+        let Some(layout) = self.layout.get() else { return };
         for place in self.free.borrow_mut().drain(..) {
             // SAFETY: only places of this layout are kept, each made by `take`; none is in use, since a running
             // future borrows the slots.
             unsafe { dealloc(place.as_ptr(), layout) };
         }
     }
+}
+
+/// The layout of a slot for `F`; never of size zero, which the allocator does not take.
+const fn slot_of<F>() -> Layout {
+    if size_of::<F>() == 0 {
+        // SAFETY: an alignment is a power of two, and as a size it does not overflow when rounded up to itself.
+        return unsafe { Layout::from_size_align_unchecked(align_of::<F>(), align_of::<F>()) };
+    }
+    Layout::new::<F>()
 }
 
 /// A future in its slot.
@@ -98,7 +107,7 @@ impl<F: Future> Drop for Running<'_, F> {
     fn drop(&mut self) {
         // SAFETY: the place holds a live F, dropped once, here.
         unsafe { std::ptr::drop_in_place(self.place.as_ptr()) };
-        self.slots.give_back(self.place.cast(), Layout::new::<F>());
+        self.slots.give_back(self.place.cast(), slot_of::<F>());
     }
 }
 
@@ -118,5 +127,32 @@ mod tests {
             assert_eq!(Pin::new(&mut running).poll(&mut cx), Poll::Ready(i));
         }
         assert!(places.iter().all(|p| *p == places[0]));
+    }
+
+    #[test]
+    fn a_slot_of_a_future_without_size_is_never_given_to_a_larger_one() {
+        let slots = Slots::default();
+        drop(slots.run(std::future::pending::<()>));
+        let large = [7u8; 4096];
+        for _ in 0..3 {
+            let mut running = slots.run(|| async move {
+                std::future::ready(()).await;
+                large
+            });
+            let mut cx = Context::from_waker(Waker::noop());
+            assert_eq!(Pin::new(&mut running).poll(&mut cx), Poll::Ready(large));
+        }
+    }
+
+    #[test]
+    fn a_maker_that_panics_leaves_the_slots_usable() {
+        let slots = Slots::default();
+        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            drop(slots.run(|| -> std::future::Ready<()> { panic!("no future") }));
+        }));
+        assert!(made.is_err());
+        let mut running = slots.run(|| std::future::ready(()));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!(Pin::new(&mut running).poll(&mut cx), Poll::Ready(()));
     }
 }

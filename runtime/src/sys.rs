@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Turns -1 into the error it stands for.
 pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -20,7 +19,6 @@ pub(crate) fn monotonic_ns() -> u64 {
 /// An eventfd: a loop's doorbell.
 pub(crate) struct EventFd {
     fd: OwnedFd,
-    rung: AtomicBool,
 }
 
 impl EventFd {
@@ -28,20 +26,16 @@ impl EventFd {
         // SAFETY: no pointers.
         let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
         // SAFETY: a fresh descriptor that nobody else owns.
-        Ok(EventFd { fd: unsafe { OwnedFd::from_raw_fd(fd) }, rung: AtomicBool::new(false) })
+        Ok(EventFd { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
     }
 
     pub fn ring(&self) {
-        if self.rung.swap(true, Ordering::AcqRel) {
-            return;
-        }
         let one = 1u64.to_ne_bytes();
         // SAFETY: `one` is eight readable bytes. A full counter (EAGAIN) means that the bell rings already.
         unsafe { libc::write(self.fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 
     pub fn drain(&self) {
-        self.rung.store(false, Ordering::Release);
         let mut count = [0u8; 8];
         // SAFETY: `count` is eight writable bytes.
         unsafe { libc::read(self.fd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };

@@ -198,7 +198,8 @@ impl Remote {
         &self.event
     }
 
-    /// Moves what other threads woke to the ready queue.
+    /// Moves what other threads woke to the ready queue. The bell falls silent before the list is emptied: what is
+    /// added to an empty list after that rings anew.
     pub fn drain(&self, tasks: &mut Tasks) {
         self.event.drain();
         let mut woken = self.woken.lock().unwrap_or_else(|e| e.into_inner());
@@ -276,8 +277,8 @@ pub(crate) fn set_now(now: Nanos) {
     NOW.set(now);
 }
 
-/// Whether fewer than an eighth of the response buffers are free: bytes that may have to wait for a slow peer
-/// should then be moved to memory of their own ([`crate::Lease::copy_of`]).
+/// Whether fewer than an eighth of a pool's buffers are free. What arrives is moved to memory of its own then; a
+/// connection should not have much of it waiting.
 pub fn scarce() -> bool {
     with_core(|core| core.scarce())
 }

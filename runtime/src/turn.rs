@@ -150,11 +150,13 @@ impl Runtime {
         let deadline = Nanos::precise().after(RETURN_MAX);
         // At least once: the last closes may not have been handed over yet.
         driver::turn(core, Nanos(0), Some(Nanos(0)))?;
-        while !core.conns.borrow().is_empty() && Nanos::precise() < deadline {
+        let in_flight = || !core.conns.borrow().is_empty() || !core.listeners.borrow().is_empty();
+        while in_flight() && Nanos::precise() < deadline {
             let now = Nanos::precise();
             driver::turn(core, now, Some(now.after(Duration::from_millis(20))))?;
         }
-        Ok(())
+        // Once more for the closes that the last completions led to.
+        driver::turn(core, Nanos(0), Some(Nanos(0)))
     }
 }
 
@@ -195,10 +197,19 @@ impl Core {
             }
             let buffers = self.regions[side].free() + self.driver.borrow().provided()[side];
             for _ in 0..buffers {
-                let Some(conn) = line.borrow_mut().pop_front() else { break };
-                let mut rx = conn.rx.borrow_mut();
-                rx.starved = false;
-                rx.wake();
+                // Those that went away in the line leave their turn to the next.
+                let next = || line.borrow_mut().pop_front();
+                let Some(conn) = std::iter::from_fn(next).find(|conn| !conn.dropped.get()) else { break };
+                conn.rx.borrow_mut().starved = false;
+                // Whoever is not asking just now (a pooled connection, for one) goes on watching too.
+                let may_arm = {
+                    let rx = conn.rx.borrow();
+                    !rx.armed && !rx.end && rx.error == 0
+                };
+                if may_arm {
+                    driver::arm(self, &conn);
+                }
+                conn.rx.borrow_mut().wake();
             }
         }
     }
@@ -247,9 +258,14 @@ impl Core {
         Draft::from_pool(&self.regions[Side::Upstream as usize])
     }
 
+    /// The pool that connections of this side receive into.
+    #[inline]
+    pub fn region(&self, side: Side) -> &Region {
+        &self.regions[side as usize]
+    }
+
     pub fn scarce(&self) -> bool {
-        let region = &self.regions[Side::Upstream as usize];
-        region.free() < region.count() / 8
+        self.regions.iter().any(|region| region.is_scarce())
     }
 
     pub fn polls_itself(&self) -> bool {

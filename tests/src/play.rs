@@ -9,8 +9,11 @@ use crate::client::{Client, Response, To};
 use crate::escape::{matches, text, visible};
 use crate::gateway::{Gateway, fill_in};
 use crate::origins::parts::{self, Answer};
-use crate::origins::{Origin, Seen};
+use crate::origins::{Origin, Seen, State};
 use crate::wire::Broken;
+
+/// How long is waited for a part of a request that the origin may see or not.
+const LATE: Duration = Duration::from_millis(60);
 
 /// Fields the proxy adds to each request; compared only where a case names them.
 const ADDED: [&str; 6] =
@@ -117,6 +120,11 @@ impl Stage {
             if !self.origin.wait(bound, |state| state.ended.contains(&on)) {
                 return Err("the connection to the origin was kept".into());
             }
+        }
+        if case.besides == Besides::Parts {
+            // What the origin sees late of this case would be counted for the next.
+            let ended = |seen: &Seen, state: &State| state.ended.contains(&seen.connection);
+            self.origin.wait(LATE, |state| state.seen.iter().any(|seen| ended(seen, state)));
         }
         if case.besides == Besides::Anything {
             return Ok(());

@@ -249,6 +249,84 @@ routes:
 }
 
 #[test]
+fn a_bad_chunk_after_the_response_began_never_ends_well_upstream() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let tell = std::sync::Mutex::new(tell);
+    let origin = Origin::start(move |connection: &mut ringway_tests::origins::Connection| {
+        connection.request_head()?;
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")?;
+        let mut body = Vec::new();
+        while let Ok(bytes) = connection.read_some() {
+            body.extend(bytes);
+            if body.ends_with(b"abc\r\n") {
+                let _ = connection.send("hell");
+            }
+        }
+        let _ = tell.lock().unwrap().send(body);
+        Ok(())
+    });
+    let gateway = Gateway::in_front_of(&origin);
+    let mut client = gateway.connect();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    assert!(origin.wait(Duration::from_secs(5), |state| !state.seen.is_empty()));
+    for piece in ["zz\r\n", "3\r\ndef\r\n", "0\r\n\r\n"] {
+        std::thread::sleep(Duration::from_millis(60));
+        let _ = client.try_send(piece);
+    }
+    client.reset();
+    let body = told.recv_timeout(Duration::from_secs(5)).unwrap();
+    let body = String::from_utf8_lossy(&body).into_owned();
+    assert!(!body.contains("def") && !body.ends_with("0\r\n\r\n"), "{body:?}");
+}
+
+#[test]
+fn a_stranger_may_cut_its_request_anywhere_where_proxy_protocol_is_spoken() {
+    let origin = Origin::start(parts::echoes);
+    let text = PLAIN.replace("routes: all }", "routes: all, proxy_protocol: [ 10.0.0.0/8 ] }");
+    let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
+    for cut in 1..8 {
+        let mut client = gateway.connect();
+        let request = b"PROPFIND / HTTP/1.1\r\nHost: a\r\n\r\n";
+        client.send(&request[..cut]);
+        std::thread::sleep(Duration::from_millis(30));
+        client.send(&request[cut..]);
+        client.response().expect(200);
+    }
+    // But not to speak it.
+    let mut client = gateway.connect();
+    client.send("PROX");
+    std::thread::sleep(Duration::from_millis(30));
+    client.send("Y TCP4 9.9.9.9 8.8.8.8 1234 80\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n").expect_closed();
+}
+
+#[test]
+fn a_body_nobody_wants_is_drained_however_late_it_comes() {
+    let gateway = Gateway::start(
+        r#"
+listeners:
+  - { name: web, address: "127.0.0.1:{{web}}", routes: all }
+routes:
+  - { path: /no, respond: { status: 403, body: "no" } }
+"#,
+    );
+    for (framing, pieces) in [
+        ("Content-Length: 10", ["GET /", " HTT"].as_slice()),
+        ("Transfer-Encoding: chunked", &["3\r\nGE", "T\r\n0\r\nX-A: 1\r\n\r"]),
+    ] {
+        let mut client = gateway.connect();
+        client.send(format!("POST /no HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n"));
+        client.response().expect(403);
+        for piece in pieces {
+            client.send(piece);
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        let end = if framing.starts_with('C') { "P" } else { "\n" };
+        client.send(format!("{end}GET /-/probe HTTP/1.1\r\nHost: a\r\n\r\n"));
+        client.response().expect(200);
+    }
+}
+
+#[test]
 fn expect_continue_is_answered_when_the_origin_does_not_care() {
     let origin = Origin::start(parts::says_continue);
     let gateway = Gateway::in_front_of(&origin);

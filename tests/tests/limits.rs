@@ -133,6 +133,67 @@ fn buffers_are_bounded_however_many_stalled_uploads_there_are() {
 }
 
 #[test]
+fn buffers_are_bounded_however_many_do_not_read() {
+    let origin = Origin::start(parts::says_bytes(3_000_000));
+    let quick = Origin::start(parts::says("ok"));
+    let text = r#"
+runtime: { workers: 1, backend: {{backend}}, pin: false, buffers: { size: 16KiB, count: 64 } }
+listeners:
+  - { name: web, address: "127.0.0.1:{{web}}", routes: all }
+services:
+  large: { endpoints: [ "{{origin}}" ] }
+  quick: { endpoints: [ "{{quick}}" ] }
+routes:
+  - { name: large, path: /large, to: large }
+  - { name: quick, path: /**, to: quick }
+"#;
+    let gateway = Gateway::start_with(text, &[("origin", &origin.endpoint()), ("quick", &quick.endpoint())]);
+    let address = gateway.address("web");
+    let mut readers: Vec<Client> = (0..60).map(|_| Client::connect_with_small_window(address)).collect();
+    for client in &mut readers {
+        client.send("GET /large HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    }
+    assert!(origin.wait(Duration::from_secs(10), |state| state.seen.len() == 60));
+    for _ in 0..20 {
+        gateway.get("/").expect(200);
+    }
+    let resident = process::resident(gateway.pid());
+    assert!(resident < 64 << 20, "{resident} bytes for sixty that don't read");
+    for mut client in readers.drain(..3) {
+        assert_eq!(client.response().expect(200).body.len(), 3_000_000);
+    }
+}
+
+#[test]
+fn buffers_are_bounded_however_many_requests_wait_behind_a_stalled_one() {
+    let origin = Origin::start(parts::stalls);
+    let quick = Origin::start(parts::says("ok"));
+    let text = r#"
+runtime: { workers: 1, backend: {{backend}}, pin: false, buffers: { size: 16KiB, count: 64 } }
+listeners:
+  - { name: web, address: "127.0.0.1:{{web}}", routes: all }
+services:
+  stalled: { endpoints: [ "{{origin}}" ] }
+  quick: { endpoints: [ "{{quick}}" ] }
+routes:
+  - { name: stalled, path: /stalled, to: stalled }
+  - { name: quick, path: /**, to: quick }
+"#;
+    let gateway = Gateway::start_with(text, &[("origin", &origin.endpoint()), ("quick", &quick.endpoint())]);
+    let more = "GET /next HTTP/1.1\r\nHost: a.example\r\n\r\n".repeat(2000);
+    let mut clients: Vec<Client> = (0..60).map(|_| gateway.connect()).collect();
+    for client in &mut clients {
+        client.send("GET /stalled HTTP/1.1\r\nHost: a.example\r\n\r\n").send(&more);
+    }
+    assert!(origin.wait(Duration::from_secs(10), |state| state.seen.len() == 60));
+    for _ in 0..20 {
+        gateway.get("/").expect(200);
+    }
+    let resident = process::resident(gateway.pid());
+    assert!(resident < 64 << 20, "{resident} bytes for sixty that wait");
+}
+
+#[test]
 fn beyond_the_connection_rate_new_ones_wait_and_are_all_served() {
     let origin = Origin::start(parts::says("ok"));
     let text = PLAIN.replace("routes: all }", "routes: all, limits: { connection_rate: 50/s } }");

@@ -25,6 +25,9 @@ use crate::tunnel::Tunnel;
 use crate::upstream::{Lent, Wish};
 use crate::worker::Scratch;
 
+/// Interim responses to one request. They go to the client without waiting for it to take them.
+const INTERIMS_MAX: u32 = 64;
+
 /// A response's head: its bytes, and how many they are; more may follow.
 pub(super) struct Answer {
     pub bytes: Lease,
@@ -83,6 +86,7 @@ pub(super) async fn forward(
         x.worker.stats.upstream_sent.add(head.len() as u64);
         let mut sent = Waiting::begin(x, &lent, service_plan, deadline);
         lent.stream().send(SendList::from(head));
+        x.body_taken = has_body;
         let mut upload = has_body.then(|| {
             let body = Incoming::of_request(x.request.framing, limits, rest.take());
             let bounds =
@@ -219,6 +223,8 @@ struct Waiting {
     idle: Duration,
     /// Something of the response has come.
     begun: bool,
+    /// Heads of 1xx so far.
+    interims: u32,
 }
 
 impl Waiting {
@@ -228,6 +234,7 @@ impl Waiting {
             head_within: Duration::from_millis(service.response_head_ms),
             idle: Duration::from_millis(service.idle_ms),
             begun: false,
+            interims: 0,
         };
         lent.stream().set_deadline(now().after(waiting.head_within).min(deadline));
         waiting
@@ -255,7 +262,11 @@ impl Waiting {
                     Ok(Progress::Complete(len)) if response.status >= 200 || response.status == 101 => {
                         return Ok(Answer { bytes: lease, len });
                     }
+                    Ok(Progress::Complete(_)) if self.interims == INTERIMS_MAX => {
+                        return Err(Stop::from(Reason::UpstreamBadResponse).into());
+                    }
                     Ok(Progress::Complete(len)) => {
+                        self.interims += 1;
                         pass_interim(x, response, &lease);
                         lease.advance(len);
                         if lease.is_empty() {
@@ -365,7 +376,7 @@ async fn answered_by(
     let head_after = lent.answered(now());
     x.seen.upstream_head_us = Some(head_after.as_micros() as u64);
     if scratch.response.status == 101 {
-        return switch(x, scratch, plan, route, lent, answer, rest.take());
+        return switch(x, scratch, plan, route, lent, answer, rest);
     }
     relay::relay(x, scratch, plan, route, lent, upload, answer, rest, deadline).await
 }
@@ -378,7 +389,7 @@ fn switch(
     route: &RoutePlan,
     lent: Lent,
     answer: Answer,
-    rest: Option<Lease>,
+    rest: &mut Option<Lease>,
 ) -> Result<Next, Stop> {
     let response = Response { bytes: &answer.bytes, head: &scratch.response };
     let asked = upgrade(&x.request(), plan);
@@ -386,6 +397,7 @@ fn switch(
     let agreed =
         matches!((asked, switched), (Some(asked), Some(switched)) if asked.eq_ignore_ascii_case(switched));
     if !agreed {
+        // `rest` stays: it begins the next request, and what follows it must not be read without it.
         return Err(Reason::UpstreamBadUpgrade.into());
     }
     let out = ResponseOut {
@@ -403,7 +415,7 @@ fn switch(
     let early = (answer.bytes.len() > answer.len).then(|| answer.bytes.slice(answer.len..answer.bytes.len()));
     Ok(Next::Tunnel(Box::new(Tunnel {
         upstream: lent,
-        to_upstream: rest,
+        to_upstream: rest.take(),
         to_downstream: early,
         idle: Duration::from_millis(plan.timeouts.tunnel_idle_ms),
     })))

@@ -17,12 +17,14 @@ pub(crate) struct Pace {
     rate_min: u32,
     since: Nanos,
     before: u64,
+    /// How much of the window had passed when it was paused.
+    passed: Duration,
 }
 
 impl Pace {
     /// From `now` on, `total` bytes having moved so far.
     pub fn new(rate_min: u32, now: Nanos, total: u64) -> Pace {
-        Pace { rate_min, since: now, before: total }
+        Pace { rate_min, since: now, before: total, passed: Duration::ZERO }
     }
 
     /// When it is to be looked at.
@@ -33,6 +35,17 @@ impl Pace {
     /// Begins anew: the time before was not the client's.
     pub fn restart(&mut self, now: Nanos, total: u64) {
         *self = Pace::new(self.rate_min, now, total);
+    }
+
+    /// From now on the wait is not the client's.
+    pub fn pause(&mut self, now: Nanos) {
+        self.passed = now.since(self.since).min(WINDOW);
+    }
+
+    /// It is the client's again: the window goes on where it was paused, so that taking a little now and then does
+    /// not begin it anew.
+    pub fn resume(&mut self, now: Nanos) {
+        self.since = Nanos(now.0.saturating_sub(self.passed.as_nanos() as u64));
     }
 
     /// Whether too little has moved by `now`. If not, the next window begins once this one has passed.
@@ -87,6 +100,15 @@ mod tests {
         assert!(!pace.is_too_slow(Nanos(4 * SECOND), 0), "not before five seconds have passed");
         assert!(!pace.is_too_slow(Nanos(5 * SECOND), 500));
         assert!(pace.is_too_slow(Nanos(10 * SECOND), 999));
+    }
+
+    #[test]
+    fn a_window_goes_on_after_a_pause() {
+        let mut pace = Pace::new(100, Nanos(0), 0);
+        pace.pause(Nanos(3 * SECOND));
+        pace.resume(Nanos(20 * SECOND));
+        assert!(!pace.is_too_slow(Nanos(21 * SECOND), 10));
+        assert!(pace.is_too_slow(Nanos(22 * SECOND), 10));
     }
 
     #[test]

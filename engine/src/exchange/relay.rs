@@ -23,6 +23,8 @@ use crate::worker::Scratch;
 
 /// Bytes that may wait for a slow client.
 const WINDOW: usize = 256 << 10;
+/// The same where buffers are scarce.
+const WINDOW_SCARCE: usize = 32 << 10;
 /// Bytes gathered into one send.
 const BATCH: usize = 256 << 10;
 /// What may still be on its way to the client when the next request is read.
@@ -69,7 +71,7 @@ pub(super) async fn relay(
             x.current.snapshot.service(x.seen.service.unwrap_or(crate::snapshot::ServiceId(0))).idle_ms,
         ),
         deadline,
-        pace: Pace::new(plan.timeouts.rate_bytes_per_second_min, now(), 0),
+        pace: Pace::new(plan.timeouts.rate_bytes_per_second_min, now(), x.connection.stream.sent()),
         blocked: false,
         done: false,
         sent: 0,
@@ -108,7 +110,8 @@ pub(super) async fn relay(
     }
     Ok(match keep {
         true => Next::Idle(rest.take()),
-        false if uploaded && rest.is_none() => Next::Close,
+        // Who was to go on may have sent more already, and a reset would overtake the response.
+        false if uploaded && rest.is_none() && !x.request.keep_alive => Next::Close,
         false => Next::Linger,
     })
 }
@@ -116,6 +119,8 @@ pub(super) async fn relay(
 fn shape(response: &ResponseHead, client: Version) -> Shape {
     let plain = |announced| Shape { announced, outgoing: Outgoing::Plain, until_close: false };
     match (response.framing, client) {
+        // It can't have a body, so it must not tell a length, not even 0 (RFC 9110 §8.6).
+        (ResponseFraming::None, _) if response.status == 204 => plain(Announced::Nothing),
         (ResponseFraming::None, _) => {
             plain(response.content_length.map_or(Announced::Nothing, Announced::Length))
         }
@@ -189,12 +194,20 @@ impl Flow {
         let (down, up) = (&x.connection.stream, lent.stream());
         if let Some(upload) = upload
             && upload.is_going()
+            && let Poll::Ready(Err(_)) = upload.poll(cx, down, up)
         {
-            // Where it fails, the response goes on without the rest of the request; the connection ends after it.
-            let _ = upload.poll(cx, &x.connection.stream, lent.stream());
+            // The response goes on without the rest of the request, as long as the upstream has something to say; the
+            // connection ends after it.
+            upload.give_up();
+            down.set_deadline(Nanos::NEVER);
+            if self.blocked {
+                down.set_deadline(self.pace.due().min(self.deadline));
+            }
+            up.set_deadline(now().after(self.idle).min(self.deadline));
         }
         loop {
-            if down.unsent() > WINDOW {
+            let unsent = down.unsent();
+            if unsent > WINDOW_SCARCE && (unsent > WINDOW || scarce()) {
                 match down.poll_flushed(cx) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::TimedOut => {
@@ -243,8 +256,6 @@ impl Flow {
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Ok(Some(data))) => {
-                    // Where buffers are scarce, what may wait for the client waits in memory of its own.
-                    let data = if scarce() && data.is_pooled() { Lease::copy_of(&data) } else { data };
                     self.outgoing.push(&mut self.list, data);
                 }
             }
@@ -264,7 +275,7 @@ impl Flow {
     fn block(&mut self, x: &Exchange<'_>, lent: &Lent) {
         if !self.blocked {
             self.blocked = true;
-            self.pace.restart(now(), x.connection.stream.sent());
+            self.pace.resume(now());
             x.connection.stream.set_deadline(self.pace.due().min(self.deadline));
             lent.stream().set_deadline(Nanos::NEVER);
         }
@@ -273,6 +284,7 @@ impl Flow {
     fn unblock(&mut self, x: &Exchange<'_>, lent: &Lent) {
         if self.blocked {
             self.blocked = false;
+            self.pace.pause(now());
             x.connection.stream.set_deadline(Nanos::NEVER);
             lent.stream().set_deadline(now().after(self.idle).min(self.deadline));
         }

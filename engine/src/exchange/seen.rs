@@ -128,6 +128,7 @@ impl Exchange<'_> {
             request_id: &seen.request_id,
             bytes_in: seen.head_in + seen.body_in,
             bytes_out: seen.bytes_out,
+            body_out: seen.body_out,
             duration_us,
             upstream_head_us: seen.upstream_head_us,
             retries: seen.retries,

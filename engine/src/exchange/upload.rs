@@ -34,7 +34,7 @@ enum State {
     Going,
     /// All of it was handed over.
     Done,
-    /// The upstream takes no more.
+    /// The upstream takes no more, or the client sends no more.
     GivenUp,
 }
 
@@ -62,6 +62,11 @@ impl Upload {
     /// Still going.
     pub fn is_going(&self) -> bool {
         self.state == State::Going
+    }
+
+    /// The rest of it is not waited for.
+    pub fn give_up(&mut self) {
+        self.state = State::GivenUp;
     }
 
     /// Bytes of the body received.

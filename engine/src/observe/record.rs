@@ -44,6 +44,8 @@ pub struct Record<'a> {
     pub bytes_in: u64,
     /// Of the response, its head included.
     pub bytes_out: u64,
+    /// Of the response's body alone.
+    pub body_out: u64,
     /// First byte of the request to the last of the response.
     pub duration_us: u64,
     /// Request sent to response head read.
@@ -225,7 +227,7 @@ fn put_common_line(line: &mut Vec<u8>, time: &[u8], record: &Record<'_>) {
     line.put(b"\" ");
     put_decimal(line, u64::from(record.status));
     line.put(b" ");
-    put_decimal(line, record.bytes_out);
+    put_decimal(line, record.body_out);
     line.put(b" \"");
     let mut referer = Field::new(line, LineFormat::Common);
     put_uri(&mut referer, if record.referer.is_empty() { b"-" } else { record.referer });

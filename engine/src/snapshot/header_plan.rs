@@ -10,8 +10,14 @@ pub struct HeaderPlan {
     dropped: Box<[Box<[u8]>]>,
     /// A bit for each length among `dropped`, 63 for all above: most names are told apart by it.
     lengths: u64,
+    /// Some of `dropped` are [`OURS`].
+    drops_ours: bool,
     lines: Box<[u8]>,
 }
+
+/// Fields made for every upstream request.
+const OURS: [&[u8]; 6] =
+    [b"via", b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id"];
 
 impl HeaderPlan {
     /// `remove` and `set` name what is dropped; `set` and `add` become lines, in this order. Of two sets of one
@@ -34,7 +40,8 @@ impl HeaderPlan {
             lines.extend([name, ": ", value, "\r\n"]);
         }
         let lengths = dropped.iter().fold(0, |bits, name| bits | length_bit(name));
-        HeaderPlan { dropped: dropped.into(), lengths, lines: lines.into_bytes().into() }
+        let drops_ours = dropped.iter().any(|name| OURS.contains(&&**name));
+        HeaderPlan { dropped: dropped.into(), lengths, drops_ours, lines: lines.into_bytes().into() }
     }
 
     /// Nothing to do.
@@ -47,6 +54,12 @@ impl HeaderPlan {
     #[inline]
     pub fn drops(&self, name: &[u8]) -> bool {
         self.lengths & length_bit(name) != 0 && self.dropped.iter().any(|d| d.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether it leaves out a field that is made anew for every upstream request.
+    #[inline]
+    pub fn drops_ours(&self) -> bool {
+        self.drops_ours
     }
 
     /// What is appended: `name: value\r\n`, as often as needed.

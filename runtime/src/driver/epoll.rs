@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Driver, kind};
-use crate::conn::{Conn, QUEUE_MAX, retire};
+use crate::conn::{Conn, retire};
 use crate::listener::Listening;
 use crate::sys::{self, EventFd, check};
 use crate::turn::Core;
@@ -187,7 +187,7 @@ fn read(core: &Core, conn: &Rc<Conn>) {
         if !rx.armed {
             return;
         }
-        if rx.queued() >= QUEUE_MAX {
+        if rx.is_full(region) {
             rx.armed = false;
             return;
         }
@@ -199,7 +199,7 @@ fn read(core: &Core, conn: &Rc<Conn>) {
         let result = sys::recv_into(conn.fd, region.address(id), region.size() as usize);
         match result {
             Ok(n) if n > 0 => {
-                rx.deliver(region.lease(id, n as u32));
+                rx.deliver(region.lease(id, n as u32), region);
                 if n < region.size() as usize && !rx.hung_up {
                     conn.readable.set(false);
                     return;

@@ -148,5 +148,7 @@ pub(crate) mod kind {
     pub const CONNECT: u64 = 3 << 32;
     pub const ACCEPT: u64 = 4 << 32;
     pub const BELL: u64 = 5 << 32;
+    pub const CANCEL: u64 = 6 << 32;
+    pub const CANCEL_ACCEPT: u64 = 7 << 32;
     pub const OF: u64 = !0 << 32;
 }

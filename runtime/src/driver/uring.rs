@@ -21,10 +21,10 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use super::{Driver, kind};
 use crate::buffers::Region;
-use crate::conn::{Conn, QUEUE_MAX, retire};
+use crate::conn::{Conn, retire};
 use crate::gauges::Gauges;
 use crate::listener::Listening;
-use crate::sys::{self, EventFd};
+use crate::sys::EventFd;
 use crate::turn::Core;
 
 const ENTRIES: u32 = 1024;
@@ -132,12 +132,29 @@ impl Uring {
 
     fn pause(&mut self, conn: &Conn) {
         conn.rx.borrow_mut().pausing = true;
-        self.cancel(kind::RECV | u64::from(conn.place.get()));
+        self.cancel(kind::RECV, kind::CANCEL, conn.place.get());
     }
 
-    fn cancel(&mut self, number: u64) {
-        let cancel = opcode::AsyncCancel::new(number).build().user_data(kind::IGNORED);
+    fn cancel(&mut self, what: u64, as_what: u64, place: u32) {
+        let place = u64::from(place);
+        let cancel = opcode::AsyncCancel::new(what | place).build().user_data(as_what | place);
         self.push(cancel.flags(squeue::Flags::SKIP_SUCCESS));
+    }
+
+    /// A cancel found nothing. Mostly the operation had just ended; but one that the kernel is about to try again is
+    /// out of its sight for a moment, and would otherwise go on.
+    fn cancel_again(&mut self, conn: &Conn) {
+        let (rx, tx) = (conn.rx.borrow(), conn.tx.borrow());
+        let place = conn.place.get();
+        if rx.armed && rx.pausing {
+            self.cancel(kind::RECV, kind::CANCEL, place);
+        }
+        if conn.dropped.get() && tx.op.is_some() {
+            self.cancel(kind::SEND, kind::CANCEL, place);
+        }
+        if conn.dropped.get() && tx.connecting {
+            self.cancel(kind::CONNECT, kind::CANCEL, place);
+        }
     }
 
     pub fn send(&mut self, conn: &Conn) {
@@ -168,11 +185,12 @@ impl Uring {
             let tx = conn.tx.borrow();
             (tx.op.is_some(), tx.connecting)
         };
+        // No shutdown(2): it would send a FIN before a close that is meant as a reset.
         if sending {
-            sys::shutdown(conn.fd, libc::SHUT_RDWR);
+            self.cancel(kind::SEND, kind::CANCEL, conn.place.get());
         }
         if connecting {
-            self.cancel(kind::CONNECT | u64::from(conn.place.get()));
+            self.cancel(kind::CONNECT, kind::CANCEL, conn.place.get());
         }
         let rx = conn.rx.borrow();
         let cancel = rx.armed && !rx.pausing;
@@ -196,13 +214,18 @@ impl Uring {
 
     pub fn arm_accept(&mut self, listening: &Listening) {
         listening.armed.set(true);
-        let accept = opcode::AcceptMulti::new(Fd(listening.fd())).flags(libc::SOCK_CLOEXEC);
-        self.push(accept.build().user_data(kind::ACCEPT | u64::from(listening.place)));
+        listening.stopping.set(false);
+        let (fd, flags, nowhere) = (Fd(listening.fd()), libc::SOCK_CLOEXEC, std::ptr::null_mut());
+        let accept = match listening.singly.get() {
+            true => opcode::Accept::new(fd, nowhere, std::ptr::null_mut()).flags(flags).build(),
+            false => opcode::AcceptMulti::new(fd).flags(flags).build(),
+        };
+        self.push(accept.user_data(kind::ACCEPT | u64::from(listening.place)));
     }
 
     pub fn pause_accept(&mut self, listening: &Listening) {
-        if listening.armed.get() {
-            self.cancel(kind::ACCEPT | u64::from(listening.place));
+        if listening.armed.get() && !listening.stopping.replace(true) {
+            self.cancel(kind::ACCEPT, kind::CANCEL_ACCEPT, listening.place);
         }
     }
 
@@ -298,12 +321,25 @@ fn complete(core: &Core, number: u64, result: i32, flags: u32) {
                 connected(core, &conn, result);
             }
         }
+        kind::CANCEL if result == -libc::ENOENT => {
+            if let (Some(conn), Driver::Uring(ring)) = (conn(), &mut *core.driver.borrow_mut()) {
+                ring.cancel_again(&conn);
+            }
+        }
         kind::ACCEPT => {
             let listening = core.listeners.borrow().get(place).cloned();
-            match listening {
-                Some(listening) => listening.accepted(core, result, cqueue::more(flags)),
-                None if result >= 0 => drop(sys::own(result)),
-                None => {}
+            if let Some(listening) = listening {
+                listening.accepted(core, result, cqueue::more(flags));
+                listening.retire(core);
+            }
+        }
+        kind::CANCEL_ACCEPT if result == -libc::ENOENT => {
+            let listening = core.listeners.borrow().get(place).cloned();
+            if let (Some(listening), Driver::Uring(ring)) = (listening, &mut *core.driver.borrow_mut())
+                && listening.armed.get()
+                && listening.stopping.replace(false)
+            {
+                ring.pause_accept(&listening);
             }
         }
         kind::BELL => {
@@ -330,7 +366,7 @@ fn received(core: &Core, conn: &Rc<Conn>, result: i32, flags: u32) {
     match result {
         1.. if !conn.dropped.get() => {
             if let Some(lease) = lease {
-                rx.deliver(lease);
+                rx.deliver(lease, &group.region);
             }
         }
         0 => rx.end = true,
@@ -344,7 +380,7 @@ fn received(core: &Core, conn: &Rc<Conn>, result: i32, flags: u32) {
         rx.pausing = false;
     }
     rx.wake();
-    let full = rx.armed && !rx.pausing && rx.queued() >= QUEUE_MAX;
+    let full = rx.armed && !rx.pausing && rx.is_full(&group.region);
     drop(rx);
     if full {
         ring.pause(conn);

@@ -20,6 +20,7 @@ fn record<'a>() -> Record<'a> {
         request_id: b"0123",
         bytes_in: 120,
         bytes_out: 1234,
+        body_out: 1024,
         duration_us: 1_042,
         upstream_head_us: Some(999),
         retries: 0,
@@ -62,7 +63,7 @@ fn a_common_line_says_what_everyone_parses_and_the_reason() {
         written(LineFormat::Common, &refused),
         concat!(
             r#"203.0.113.7 - - [14/Nov/2023:22:13:20 +0000] "GET /v1/orders/7?page=2&token=[redacted] HTTP/1.1" "#,
-            r#"503 1234 "https://[redacted]@example.com/?key=[redacted]" "a\"b" no_endpoint 0123 1.042"#,
+            r#"503 1024 "https://[redacted]@example.com/?key=[redacted]" "a\"b" no_endpoint 0123 1.042"#,
             "\n"
         )
     );
