@@ -123,10 +123,6 @@ impl Rx {
         }
     }
 
-    pub fn is_waited_for(&self) -> bool {
-        self.waker.is_some()
-    }
-
     fn wait(&mut self, cx: &Context<'_>) {
         match &self.waker {
             Some(waker) if waker.will_wake(cx.waker()) => {}
