@@ -23,10 +23,13 @@ use crate::exchange::pace::finish_sending;
 use crate::exchange::{self, Next};
 use crate::forwarded::{HopLines, PeerText, Scheme};
 use crate::proxy_protocol::{self, Progress};
+use crate::reason::Reason;
 use crate::snapshot::ListenerPlan;
 use crate::tunnel;
 use crate::worker::{Current, Worker};
 
+/// What may still be on its way to the client when its next request is read.
+const UNSENT_MAX: usize = 32 << 10;
 /// What is thrown away of a refused request at most, before the connection is cut.
 const LINGER_BYTES_MAX: usize = 1 << 20;
 /// How long a connection may take over its PROXY protocol header at most; less where the listener wants heads sooner.
@@ -114,6 +117,9 @@ async fn run(worker: &Rc<Worker>, connection: &Downstream) {
         match worker.slots.run(|| exchange::run(worker, connection, &hop, first)).await {
             Next::Idle(bytes) => rest = bytes,
             Next::Close => {
+                // Whoever does not read must not keep the connection open by that.
+                let linger_ms = plan_of(&worker.current(), connection).timeouts.linger_ms;
+                connection.stream.set_deadline(now().after(Duration::from_millis(linger_ms)));
                 let _ = connection.stream.flushed().await;
                 return;
             }
@@ -126,7 +132,18 @@ async fn run(worker: &Rc<Worker>, connection: &Downstream) {
                 return worker.slots.run(|| tunnel::run(worker, connection, *tunnel)).await;
             }
         }
+        if connection.stream.unsent() > UNSENT_MAX && taken(worker, connection).await.is_err() {
+            connection.stream.reset_on_close();
+            return;
+        }
     }
+}
+
+/// Waits until the client has taken enough of its answers to be given more.
+#[cold]
+async fn taken(worker: &Worker, connection: &Downstream) -> Result<(), Reason> {
+    let rate_min = plan_of(&worker.current(), connection).timeouts.rate_bytes_per_second_min;
+    finish_sending(connection, rate_min, Nanos::NEVER, UNSENT_MAX).await
 }
 
 /// Waits for the first bytes of a request. `None`: the client has gone, or has waited too long; nothing is said.
