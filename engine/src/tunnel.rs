@@ -34,9 +34,11 @@ pub(crate) async fn run(worker: &Rc<Worker>, connection: &Downstream, tunnel: Tu
     let _open = Open(worker);
     let (down, up) = (&connection.stream, tunnel.upstream.stream());
     let mut ways = [Way::new(down, up, tunnel.to_upstream), Way::new(up, down, tunnel.to_downstream)];
-    up.set_deadline(ringway_runtime::Nanos::NEVER);
     loop {
-        down.set_deadline(now().after(tunnel.idle));
+        // Both, since each way waits for one side only, and one of them may have ended already.
+        let deadline = now().after(tunnel.idle);
+        down.set_deadline(deadline);
+        up.set_deadline(deadline);
         // Each turn that moved something begins the idle time anew.
         let ended = poll_fn(|cx| {
             let moved = [ways[0].poll(cx), ways[1].poll(cx)];
