@@ -14,7 +14,7 @@ use crate::balance::Address;
 use crate::downstream;
 use crate::observe::ListenerCounters;
 use crate::snapshot::ListenerPlan;
-use crate::worker::Worker;
+use crate::worker::{Current, Worker};
 
 /// How long accepting rests when a limit is reached. Any worker may make room, so it is looked at again rather than told.
 const REST: Duration = Duration::from_millis(25);
@@ -79,12 +79,14 @@ fn burst_ns(per_second: u32) -> u64 {
 pub(crate) struct OpenListener {
     pub name: Arc<str>,
     pub address: Address,
-    /// Its place in the current snapshot.
+    /// Its place in the current snapshot, or in the last one it was in.
     pub place: Cell<usize>,
     pub counters: RefCell<Arc<ListenerCounters>>,
     shared: Arc<SharedListener>,
     limits: Cell<(u32, Option<u32>)>,
     closing: Cell<bool>,
+    /// Once it is no longer configured: what it was last configured by. Its connections end by that.
+    last: RefCell<Option<Rc<Current>>>,
     waker: Cell<Option<Waker>>,
 }
 
@@ -103,6 +105,7 @@ impl OpenListener {
             shared,
             limits: Cell::default(),
             closing: Cell::new(false),
+            last: RefCell::default(),
             waker: Cell::new(None),
         };
         open.adjust(plan);
@@ -122,6 +125,19 @@ impl OpenListener {
         }
     }
 
+    /// As [`OpenListener::close`], since it is no longer configured; `last` is the snapshot that `place` is of.
+    pub fn retire(&self, last: Rc<Current>) {
+        self.last.replace(Some(last));
+        self.close();
+    }
+
+    /// What it was last configured by, once it is retired.
+    #[inline]
+    pub fn last(&self) -> Option<Rc<Current>> {
+        if self.is_closing() { self.last.borrow().clone() } else { None }
+    }
+
+    #[inline]
     pub fn is_closing(&self) -> bool {
         self.closing.get()
     }

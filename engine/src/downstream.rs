@@ -118,7 +118,7 @@ async fn run(worker: &Rc<Worker>, connection: &Downstream) {
             Next::Idle(bytes) => rest = bytes,
             Next::Close => {
                 // Whoever does not read must not keep the connection open by that.
-                let linger_ms = plan_of(&worker.current(), connection).timeouts.linger_ms;
+                let linger_ms = plan_of(&worker.current_of(&connection.open), connection).timeouts.linger_ms;
                 connection.stream.set_deadline(now().after(Duration::from_millis(linger_ms)));
                 let _ = connection.stream.flushed().await;
                 return;
@@ -142,13 +142,13 @@ async fn run(worker: &Rc<Worker>, connection: &Downstream) {
 /// Waits until the client has taken enough of its answers to be given more.
 #[cold]
 async fn taken(worker: &Worker, connection: &Downstream) -> Result<(), Reason> {
-    let rate_min = plan_of(&worker.current(), connection).timeouts.rate_bytes_per_second_min;
+    let rate_min = plan_of(&worker.current_of(&connection.open), connection).timeouts.rate_bytes_per_second_min;
     finish_sending(connection, rate_min, Nanos::NEVER, UNSENT_MAX).await
 }
 
 /// Waits for the first bytes of a request. `None`: the client has gone, or has waited too long; nothing is said.
 async fn idle(worker: &Worker, connection: &Downstream) -> Option<Lease> {
-    let timeouts = plan_of(&worker.current(), connection).timeouts;
+    let timeouts = plan_of(&worker.current_of(&connection.open), connection).timeouts;
     let now = now();
     connection.idle_since.set(now);
     worker.stats.connections_idle.up();
@@ -167,7 +167,7 @@ async fn finish(worker: &Worker, connection: &Downstream) {
     if connection.stream.unsent() == 0 {
         return;
     }
-    let current = worker.current();
+    let current = worker.current_of(&connection.open);
     let plan = plan_of(&current, connection);
     let (rate_min, idle_ms) = (plan.timeouts.rate_bytes_per_second_min, plan.timeouts.idle_ms);
     drop(current);
@@ -175,17 +175,16 @@ async fn finish(worker: &Worker, connection: &Downstream) {
     let _ = finish_sending(connection, rate_min, deadline, 0).await;
 }
 
-/// The plan of the listener a connection came by. One that was closed meanwhile keeps its last place, and its
-/// connections the plan there: they end with their current exchange.
-pub(crate) fn plan_of<'a>(current: &'a Current, connection: &Downstream) -> &'a ListenerPlan {
-    let listeners = &current.snapshot.listeners;
-    &listeners[connection.open.place.get().min(listeners.len() - 1)]
+/// The plan of the listener a connection came by, in what [`Worker::current_of`] has just returned. Not for anything
+/// older: places change with the snapshot.
+fn plan_of<'a>(current: &'a Current, connection: &Downstream) -> &'a ListenerPlan {
+    &current.snapshot.listeners[connection.open.place.get()]
 }
 
 /// Reads the PROXY protocol header where the listener wants one from this peer. `None`: the connection is refused.
 /// Otherwise the bytes that came after the header, if any.
 async fn after_proxy_protocol(worker: &Worker, connection: &Downstream) -> Option<Option<Lease>> {
-    let current = worker.current();
+    let current = worker.current_of(&connection.open);
     let plan = plan_of(&current, connection);
     if plan.proxy_protocol.is_empty() {
         return Some(None);
@@ -227,7 +226,7 @@ async fn after_proxy_protocol(worker: &Worker, connection: &Downstream) -> Optio
 
 /// Reads the rest of a body that nobody wants. `None`: it broke a rule or took too long; else what came after it.
 async fn drain(worker: &Worker, connection: &Downstream, mut body: Box<Incoming>) -> Option<Option<Lease>> {
-    let timeouts = plan_of(&worker.current(), connection).timeouts;
+    let timeouts = plan_of(&worker.current_of(&connection.open), connection).timeouts;
     connection.stream.set_deadline(now().after(Duration::from_millis(timeouts.linger_ms)));
     loop {
         let data = poll_fn(|cx| body.poll_next(cx, &connection.stream)).await.ok()?;
@@ -240,7 +239,7 @@ async fn drain(worker: &Worker, connection: &Downstream, mut body: Box<Incoming>
 /// After a refusal: sends FIN, then reads and throws away what still comes, within bounds, so that the client reads
 /// the answer rather than a reset (RFC 9112 §9.6).
 async fn linger(worker: &Worker, connection: &Downstream) {
-    let timeouts = plan_of(&worker.current(), connection).timeouts;
+    let timeouts = plan_of(&worker.current_of(&connection.open), connection).timeouts;
     let stream = &connection.stream;
     stream.set_deadline(now().after(Duration::from_millis(timeouts.linger_ms)));
     if stream.flushed().await.is_err() {

@@ -23,7 +23,7 @@ use std::time::Duration;
 use ringway_runtime::{Draft, Lease, Nanos, SendList, now};
 
 use crate::body::Incoming;
-use crate::downstream::{Downstream, Hop, plan_of};
+use crate::downstream::{Downstream, Hop};
 use crate::forwarded::Scheme;
 use crate::http1::{
     self, BodyFraming, ChunkLimits, HeadWriter, Method, Progress, Request, RequestHead, Version,
@@ -99,6 +99,8 @@ pub(crate) struct Exchange<'a> {
     connection: &'a Downstream,
     hop: &'a Hop,
     current: Rc<Current>,
+    /// Of the connection's listener in `current`; a reload changes both elsewhere.
+    place: usize,
     /// The head's bytes.
     head: Lease,
     request: RequestHead,
@@ -114,7 +116,8 @@ pub(crate) async fn run(worker: &Rc<Worker>, connection: &Downstream, hop: &Hop,
         worker,
         connection,
         hop,
-        current: worker.current(),
+        current: worker.current_of(&connection.open),
+        place: connection.open.place.get(),
         head: first,
         request: std::mem::take(&mut scratch.request),
         body_taken: false,
@@ -137,7 +140,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, connection: &Downstream, hop: &Hop,
 async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lease>) -> Result<Next, Stop> {
     *rest = x.read_head().await?;
     let current = x.current.clone();
-    let plan = plan_of(&current, x.connection);
+    let plan = &current.snapshot.listeners[x.place];
     let decision = decide::decide(x, plan, scratch)?;
     let matched = match decision {
         Decision::Route(matched) => matched,
@@ -173,9 +176,13 @@ impl Exchange<'_> {
         Request { bytes: &self.head, head: &self.request }
     }
 
+    fn plan(&self) -> &ListenerPlan {
+        &self.current.snapshot.listeners[self.place]
+    }
+
     /// Reads until the head is whole. Returns what came after it.
     async fn read_head(&mut self) -> Result<Option<Lease>, Stop> {
-        let plan = plan_of(&self.current, self.connection);
+        let plan = self.plan();
         let limits = http1::Limits {
             head_bytes_max: plan.limits.head_bytes_max,
             fields_max: plan.limits.headers_max,
@@ -219,7 +226,7 @@ impl Exchange<'_> {
     fn may_keep(&self) -> bool {
         let requests = self.connection.requests.get() + 1;
         self.connection.requests.set(requests);
-        let plan = plan_of(&self.current, self.connection);
+        let plan = self.plan();
         self.request.keep_alive
             && self.request.upgrade.is_none()
             && requests < plan.limits.requests_max
@@ -273,7 +280,7 @@ impl Exchange<'_> {
 
     /// Sends a local reply.
     fn reply(&mut self, mut reply: LocalReply, rest: Option<Lease>) -> Next {
-        let plan = plan_of(&self.current, self.connection);
+        let plan = self.plan();
         let format = match plan.errors {
             ErrorFormat::Problem => Format::Problem,
             ErrorFormat::Text => Format::Text,

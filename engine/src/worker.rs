@@ -179,6 +179,13 @@ impl Worker {
         self.current.borrow().clone()
     }
 
+    /// What a connection's listener is configured by. Its place is one in this snapshot and no other: whoever keeps the
+    /// one keeps the other.
+    #[inline]
+    pub fn current_of(&self, open: &OpenListener) -> Rc<Current> {
+        open.last().unwrap_or_else(|| self.current())
+    }
+
     /// Seconds since 1970, from the loop's clock.
     #[inline]
     pub fn unix_seconds(&self) -> u64 {
@@ -214,7 +221,7 @@ impl Worker {
             route_counters,
         }));
         self.reconcile_services();
-        self.swap_listeners(&snapshot, &counted, sockets, &shared);
+        self.swap_listeners(&old, &snapshot, &counted, sockets, &shared);
         // The old snapshot may be large: whoever holds its last reference frees it, and that is not a worker, since
         // the engine keeps it until every worker has answered.
         drop(old);
@@ -251,6 +258,7 @@ impl Worker {
 
     fn swap_listeners(
         self: &Rc<Worker>,
+        old: &Rc<Current>,
         snapshot: &Arc<Snapshot>,
         counted: &Counted,
         sockets: Vec<(usize, BoundSocket)>,
@@ -277,7 +285,7 @@ impl Worker {
                     true
                 }
                 None => {
-                    open.close();
+                    open.retire(old.clone());
                     false
                 }
             }

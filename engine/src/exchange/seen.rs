@@ -4,7 +4,6 @@ use ringway_runtime::{Nanos, now};
 use smallvec::SmallVec;
 
 use super::Exchange;
-use crate::downstream::plan_of;
 use crate::forwarded::PeerText;
 use crate::http1::{Known, Version};
 use crate::observe::Record;
@@ -110,7 +109,7 @@ impl Exchange<'_> {
         let client = seen.client.map(|ip| PeerText::new(Some(ip)));
         let record = Record {
             at_us: self.worker.unix_micros(seen.started),
-            listener: &plan_of(&self.current, self.connection).name,
+            listener: &self.plan().name,
             client: client.as_ref().unwrap_or(&self.hop.text).as_bytes(),
             peer: self.hop.text.as_bytes(),
             method: if seen.parsed { request.method() } else { b"" },
