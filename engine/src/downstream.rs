@@ -142,7 +142,8 @@ async fn run(worker: &Rc<Worker>, connection: &Downstream) {
 /// Waits until the client has taken enough of its answers to be given more.
 #[cold]
 async fn taken(worker: &Worker, connection: &Downstream) -> Result<(), Reason> {
-    let rate_min = plan_of(&worker.current_of(&connection.open), connection).timeouts.rate_bytes_per_second_min;
+    let rate_min =
+        plan_of(&worker.current_of(&connection.open), connection).timeouts.rate_bytes_per_second_min;
     finish_sending(connection, rate_min, Nanos::NEVER, UNSENT_MAX).await
 }
 

@@ -171,6 +171,10 @@ pub(crate) struct SendOp {
     pub more: SendList,
     /// Bytes of `list` that are sent.
     pub done: usize,
+    /// Runs of `list` that are sent whole, and bytes of the next one. Kept so that a list of very many runs, sent
+    /// [`IOV_MAX`] at a time, is gone through once.
+    sent_runs: usize,
+    skip: usize,
     pub iov: [libc::iovec; IOV_MAX],
     pub message: libc::msghdr,
 }
@@ -184,6 +188,8 @@ impl SendOp {
             list: SendList::new(),
             more: SendList::new(),
             done: 0,
+            sent_runs: 0,
+            skip: 0,
             iov: [empty; IOV_MAX],
             message,
         })
@@ -191,15 +197,10 @@ impl SendOp {
 
     /// Points the vectors at what is left of the list; returns how many are used.
     pub fn prepare(&mut self) -> usize {
-        let mut skip = self.done;
+        let mut skip = self.skip;
         let mut used = 0;
-        for segment in self.list.segments() {
-            let bytes = segment.bytes();
-            if skip >= bytes.len() {
-                skip -= bytes.len();
-                continue;
-            }
-            let left = &bytes[skip..];
+        for segment in &self.list.segments()[self.sent_runs..] {
+            let left = &segment.bytes()[skip..];
             skip = 0;
             self.iov[used] = libc::iovec { iov_base: left.as_ptr().cast_mut().cast(), iov_len: left.len() };
             used += 1;
@@ -216,12 +217,33 @@ impl SendOp {
     pub fn advance(&mut self, n: usize) -> bool {
         self.done += n;
         if self.done < self.list.len() {
+            self.skip += n;
+            for segment in &self.list.segments()[self.sent_runs..] {
+                let len = segment.bytes().len();
+                if self.skip < len {
+                    break;
+                }
+                self.skip -= len;
+                self.sent_runs += 1;
+            }
             return true;
         }
-        self.list.clear();
-        self.done = 0;
+        self.begin_list();
         std::mem::swap(&mut self.list, &mut self.more);
         !self.list.is_empty()
+    }
+
+    /// Ready for another list.
+    pub fn begin_list(&mut self) {
+        self.list.clear();
+        self.done = 0;
+        self.sent_runs = 0;
+        self.skip = 0;
+    }
+
+    /// Runs not yet sent whole.
+    fn runs_left(&self) -> usize {
+        self.list.segments().len() - self.sent_runs + self.more.segments().len()
     }
 }
 
@@ -459,6 +481,16 @@ impl Stream {
         self.conn.tx.borrow().unsent()
     }
 
+    /// Whether more than `bytes` bytes or `runs` runs are not yet taken by the kernel. Runs cost memory too, and may be
+    /// of one byte each.
+    #[inline]
+    pub fn is_behind(&self, bytes: usize, runs: usize) -> bool {
+        let tx = self.conn.tx.borrow();
+        tx.op
+            .as_ref()
+            .is_some_and(|op| op.list.len() - op.done + op.more.len() > bytes || op.runs_left() > runs)
+    }
+
     /// Sets the one deadline anew; [`Nanos::NEVER`] unsets it. Costs a store when it moves later.
     #[inline]
     pub fn set_deadline(&self, deadline: Nanos) {
@@ -519,5 +551,43 @@ impl Drop for Stream {
         }
         self.conn.tx.borrow_mut().waker = None;
         driver::close(&self.core, &self.conn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_many_runs_is_sent_whole_whatever_the_kernel_takes_at_a_time() {
+        for step in [1, 2, 3, 7, 30, 64, 1000] {
+            let mut op = SendOp::new();
+            let mut expected = Vec::new();
+            for number in 0..200u8 {
+                let run = vec![number; 1 + usize::from(number % 4)];
+                expected.extend_from_slice(&run);
+                op.list.push(Lease::copy_of(&run));
+            }
+            op.more.push(&b"more"[..]);
+            expected.extend_from_slice(b"more");
+            let mut sent = Vec::new();
+            loop {
+                let used = op.prepare();
+                let mut vectors = Vec::new();
+                for run in &op.iov[..used] {
+                    // SAFETY: `prepare` points at runs of the list, which is not touched meanwhile.
+                    vectors.extend_from_slice(unsafe {
+                        std::slice::from_raw_parts(run.iov_base.cast::<u8>(), run.iov_len)
+                    });
+                }
+                let taken = vectors.len().min(step);
+                sent.extend_from_slice(&vectors[..taken]);
+                if !op.advance(taken) {
+                    break;
+                }
+            }
+            assert_eq!(sent, expected, "{step} at a time");
+            assert_eq!(op.runs_left(), 0);
+        }
     }
 }

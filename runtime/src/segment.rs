@@ -100,6 +100,11 @@ impl SendList {
         self.bytes
     }
 
+    /// How many runs.
+    pub fn runs(&self) -> usize {
+        self.segments.len()
+    }
+
     /// Nothing to send.
     pub fn is_empty(&self) -> bool {
         self.bytes == 0

@@ -249,9 +249,8 @@ impl Core {
     }
 
     pub fn recycle(&self, mut op: Box<SendOp>) {
-        op.list.clear();
+        op.begin_list();
         op.more.clear();
-        op.done = 0;
         let mut spare = self.spare_ops.borrow_mut();
         if spare.len() < SPARE_OPS_MAX {
             spare.push(op);

@@ -11,7 +11,7 @@ use ringway_runtime::{Lease, Nanos, SendList, now, scarce};
 
 use super::forward::Answer;
 use super::pace::{Pace, finish_sending};
-use super::upload::Upload;
+use super::upload::{RUNS_MAX, Upload};
 use super::{Exchange, Next, Stop, drafted};
 use crate::body::{Broken, Incoming, Outgoing};
 use crate::http1::{Response, ResponseFraming, ResponseHead, Version};
@@ -206,8 +206,7 @@ impl Flow {
             up.set_deadline(now().after(self.idle).min(self.deadline));
         }
         loop {
-            let unsent = down.unsent();
-            if unsent > WINDOW_SCARCE && (unsent > WINDOW || scarce()) {
+            if down.is_behind(WINDOW, RUNS_MAX) || down.unsent() > WINDOW_SCARCE && scarce() {
                 match down.poll_flushed(cx) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::TimedOut => {
@@ -246,7 +245,7 @@ impl Flow {
 
     /// Takes what has arrived, up to a batch. Ready when a batch is full, the body is done or broken.
     fn gather(&mut self, cx: &mut Context<'_>, lent: &Lent) -> Poll<Result<(), Broken>> {
-        while self.list.len() < BATCH {
+        while self.list.len() < BATCH && self.list.runs() < RUNS_MAX {
             match self.body.poll_next(cx, lent.stream()) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),

@@ -16,6 +16,8 @@ use crate::reason::Reason;
 
 /// Bytes that may wait for the upstream.
 pub(super) const WINDOW: usize = 64 << 10;
+/// Runs of bytes that may: chunks can be of one byte.
+pub(super) const RUNS_MAX: usize = 1024;
 
 /// A body under way.
 pub(super) struct Upload {
@@ -82,7 +84,7 @@ impl Upload {
     /// Moves what can be moved. Ready once the upload has ended or failed; `Err` is the client's fault.
     pub fn poll(&mut self, cx: &mut Context<'_>, from: &Stream, to: &Stream) -> Poll<Result<(), Stop>> {
         while self.state == State::Going {
-            if to.unsent() > WINDOW {
+            if to.is_behind(WINDOW, RUNS_MAX) {
                 match to.poll_flushed(cx) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::TimedOut => {
@@ -131,7 +133,7 @@ impl Upload {
         if now() >= self.deadline {
             return Some(Reason::ExchangeTimeout.into());
         }
-        if to.unsent() > WINDOW {
+        if to.is_behind(WINDOW, RUNS_MAX) {
             return Some(self.stalled());
         }
         to.set_deadline(now().after(self.stall).min(self.deadline));
