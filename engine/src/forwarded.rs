@@ -70,7 +70,7 @@ pub enum Claim {
     Forwarded,
     /// X-Request-Id
     RequestId,
-    /// X-Forwarded-Port, -Server and -Prefix, X-Real-IP: never made here; from a trusted hop they pass as any other
+    /// X-Forwarded-Port, -Server, -Prefix, -Scheme and -Ssl, X-Real-IP: never made here; from a trusted hop they pass as any other
     /// field, from others they are dropped.
     Other,
 }
@@ -88,6 +88,8 @@ pub fn claim(name: &[u8]) -> Option<Claim> {
         (16, b't') => (b"x-forwarded-port", Claim::Other),
         (18, b'r') => (b"x-forwarded-server", Claim::Other),
         (18, b'x') => (b"x-forwarded-prefix", Claim::Other),
+        (18, b'e') => (b"x-forwarded-scheme", Claim::Other),
+        (15, b'l') => (b"x-forwarded-ssl", Claim::Other),
         (9, b'p') => (b"x-real-ip", Claim::Other),
         _ => return None,
     };

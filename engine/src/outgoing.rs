@@ -121,9 +121,9 @@ fn passes_upstream(field: &Field, bytes: &[u8], trusted: bool, counted: bool) ->
         | Known::XRequestId => false,
         // Of methods that don't count hops it is a field like any other (RFC 9110 §7.6.2).
         Known::MaxForwards => !counted,
-        // The names told apart by `claim` and not by the codec are these four lengths.
+        // The names told apart by `claim` and not by the codec have these lengths.
         Known::Other => match field.name().len {
-            9 | 16 | 18 => trusted || claim(field.name().of(bytes)) != Some(Claim::Other),
+            9 | 15 | 16 | 18 => trusted || claim(field.name().of(bytes)) != Some(Claim::Other),
             _ => true,
         },
         _ => true,
