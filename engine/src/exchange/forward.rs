@@ -117,7 +117,15 @@ pub(super) async fn forward(
                     *rest = upload.rest();
                 }
                 drop(upload);
-                lent.outcome = crate::balance::Outcome::Failed;
+                // What a client did says nothing about the endpoint.
+                let of_client = match &failed {
+                    Failed::Stale => false,
+                    Failed::Stopped(Stop::Cut(_)) => true,
+                    Failed::Stopped(Stop::Reply(reply)) => reply.status < 500,
+                };
+                if !of_client {
+                    lent.outcome = crate::balance::Outcome::Failed;
+                }
                 if !whole {
                     lent.stream().reset_on_close();
                 }
