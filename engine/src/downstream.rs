@@ -30,6 +30,8 @@ use crate::worker::{Current, Worker};
 
 /// What may still be on its way to the client when its next request is read.
 const UNSENT_MAX: usize = 32 << 10;
+/// Exchanges of one connection before others have their turn, however many wait.
+const TURN: u32 = 64;
 /// What is thrown away of a refused request at most, before the connection is cut.
 const LINGER_BYTES_MAX: usize = 1 << 20;
 /// How long a connection may take over its PROXY protocol header at most; less where the listener wants heads sooner.
@@ -132,11 +134,27 @@ async fn run(worker: &Rc<Worker>, connection: &Downstream) {
                 return worker.slots.run(|| tunnel::run(worker, connection, *tunnel)).await;
             }
         }
+        if connection.requests.get().is_multiple_of(TURN) {
+            others_first().await;
+        }
         if connection.stream.unsent() > UNSENT_MAX && taken(worker, connection).await.is_err() {
             connection.stream.reset_on_close();
             return;
         }
     }
+}
+
+/// Lets the worker's other tasks run: a client that pipelines without pause would never give way by itself.
+async fn others_first() {
+    let mut waited = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut waited, true) {
+            return std::task::Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
 }
 
 /// Waits until the client has taken enough of its answers to be given more.
