@@ -113,7 +113,9 @@ async fn run(worker: &Rc<Worker>, connection: &Downstream) {
             Some(lease) => lease,
             None => match idle(worker, connection).await {
                 Some(lease) => lease,
-                None => return finish(worker, connection).await,
+                None if connection.stream.unsent() == 0 => return,
+                // In a slot, since it is rare and would make every connection's task larger.
+                None => return worker.slots.run(|| finish(worker, connection)).await,
             },
         };
         match worker.slots.run(|| exchange::run(worker, connection, &hop, first)).await {
@@ -183,9 +185,6 @@ async fn idle(worker: &Worker, connection: &Downstream) -> Option<Lease> {
 
 /// A client that has finished sending still gets what is on its way to it, as long as it takes it.
 async fn finish(worker: &Worker, connection: &Downstream) {
-    if connection.stream.unsent() == 0 {
-        return;
-    }
     let current = worker.current_of(&connection.open);
     let plan = plan_of(&current, connection);
     let (rate_min, idle_ms) = (plan.timeouts.rate_bytes_per_second_min, plan.timeouts.idle_ms);

@@ -261,6 +261,7 @@ fn post(worker: &WorkerPost, order: Order) {
     let mut order = order;
     while let Err(back) = worker.orders.send(order) {
         order = back;
+        #[expect(clippy::disallowed_methods, reason = "on the reloading thread, never on a worker")]
         std::thread::sleep(Duration::from_millis(1));
     }
 }

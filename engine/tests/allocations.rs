@@ -66,6 +66,7 @@ fn a_warm_worker_allocates_nothing_for_a_request() {
             exchange(&mut clients, request, WARM_UP_ROUNDS);
         }
         // What a worker does each second is warm as well then.
+        #[expect(clippy::disallowed_methods, reason = "on the test's thread")]
         std::thread::sleep(Duration::from_millis(2200));
         for (name, request) in requests {
             exchange(&mut clients, request, WARM_UP_ROUNDS);
