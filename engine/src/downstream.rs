@@ -139,7 +139,10 @@ async fn run(worker: &Rc<Worker>, connection: &Downstream) {
         if connection.requests.get().is_multiple_of(TURN) {
             others_first().await;
         }
-        if connection.stream.unsent() > UNSENT_MAX && taken(worker, connection).await.is_err() {
+        // Rare, so in a slot, as `finish`.
+        if connection.stream.unsent() > UNSENT_MAX
+            && worker.slots.run(|| taken(worker, connection)).await.is_err()
+        {
             connection.stream.reset_on_close();
             return;
         }
