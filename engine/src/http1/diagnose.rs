@@ -1,7 +1,7 @@
 //! Why the tokeniser gave up: the first broken rule, by place.
 //!
-//! `httparse` says little about what it met, and rightly so on the hot path. This walks the head a second time, slowly,
-//! only when it was refused. `Ok` means that the bytes so far do not decide between two refusals yet.
+//! `tokens.rs` does not say what it met, and rightly so on the hot path. This walks the head a second time, slowly, only
+//! when it was not taken. `Ok` means that nothing is certainly wrong so far: more bytes are needed.
 
 use super::connection::is_token;
 use super::request::METHOD_BYTES_MAX;

@@ -1,13 +1,13 @@
 //! Header fields as offsets into the bytes they arrived in.
 //!
-//! [`Fields::fill`] goes over the tokens once and settles everything that later code would ask again: what name this
+//! [`Fields::read`] goes over the lines once and settles everything that later code would ask again: what name this
 //! is, whether the field stops at this hop, whether its line can be forwarded as it stands. Forwarding is then one loop
 //! that tests one byte for each field, and runs of neighbouring lines are copied at once (`write.rs`).
 //!
-//! Two rules are checked here because the fields' places show them: no line ends in a bare LF, and no name merely looks like Content-Length or Transfer-Encoding.
+//! What is read is legal: names are tokens, values hold no control byte but tabs, lines end in CRLF and none begins with
+//! white space, and no name merely looks like Content-Length or Transfer-Encoding.
 
-use super::known::has_underscore;
-use super::{Known, KnownSet, Refusal, framing};
+use super::{Known, KnownSet, Limits, Refusal, framing, known, tokens};
 
 /// Fields in one head, whatever the configuration says.
 pub const FIELDS_MAX: u16 = 1024;
@@ -172,79 +172,99 @@ impl Fields {
         &mut self.list
     }
 
-    /// Takes the fields `httparse` found in `bytes`. Each of their lines ends in CRLF once this has returned `Ok`; the
-    /// lines before and after them are the caller's to check.
-    #[inline]
-    pub(super) fn fill(
+    /// Reads field lines from `at` on and the empty line after them. `Some`: the first byte after it; `None`: they are not
+    /// all there yet, or one is malformed, or there are too many (`diagnose.rs` knows which).
+    ///
+    /// # Errors
+    /// All lines are well-formed, and a name looks like one of the two that frame a body, or is longer than names can be.
+    pub(super) fn read(
         &mut self,
         bytes: &[u8],
-        found: &[httparse::Header<'_>],
-        underscores: bool,
-    ) -> Result<(), Refusal> {
+        mut at: usize,
+        limits: &Limits,
+    ) -> Result<Option<usize>, Refusal> {
         self.clear();
-        let base = bytes.as_ptr() as usize;
+        let fields_max = usize::from(limits.fields_max.min(FIELDS_MAX));
+        let underscore_flag = if limits.underscores { 0 } else { UNDERSCORE };
         let mut refused = None;
         let (mut present, mut repeated) = (KnownSet::EMPTY, KnownSet::EMPTY);
-        let last_at = &mut self.last_at.0;
-        let underscore = if underscores { 0 } else { UNDERSCORE };
-        self.list.extend(found.iter().enumerate().map(|(place, header)| {
-            let name = header.name.as_bytes();
-            let name_at = name.as_ptr() as usize - base;
-            let value_at = header.value.as_ptr() as usize - base;
-            let known = Known::of(name);
+        loop {
+            if bytes.get(at) == Some(&b'\r') {
+                break;
+            }
+            let place = self.list.len();
+            if place >= fields_max {
+                return Ok(None);
+            }
+            let Some(name_end) = tokens::colon(bytes, at) else { return Ok(None) };
+            let name = bytes.get(at..name_end).unwrap_or_default();
+            let Some(read) = known::read(name) else { return Ok(None) };
+            let value_at = value_start(bytes, name_end);
+            let Some(line_end) = tokens::text_end(bytes, value_at) else { return Ok(None) };
+            let value_end = value_end(bytes, value_at, line_end);
+
+            let known = read.known;
             if present.has(known) {
                 repeated = repeated.with(known);
             }
             present = present.with(known);
-            last_at[known as usize] = place as u16;
-
+            self.last_at.0[known as usize] = place as u16;
             let mut flags = u8::from(Known::HOP.has(known)) * HOP;
+            if value_at == name_end + 2 && value_end == line_end {
+                flags |= PLAIN;
+            }
             if known == Known::Other {
-                if has_underscore(name) {
-                    flags |= underscore;
+                if read.underscore {
+                    flags |= underscore_flag;
                 }
                 if framing::lookalike(name) {
                     refused = refused.or(Some(Refusal::FramingLookalike));
                 }
+                if name.len() > usize::from(u16::MAX) {
+                    refused = refused.or(Some(Refusal::HeadTooLarge));
+                }
             }
-            let name_end = name_at + name.len();
-            let value_end = value_at + header.value.len();
-            if value_at == name_end + 2 && bytes.get(value_end) == Some(&b'\r') {
-                flags |= PLAIN;
-            } else if !ends_in_crlf(bytes, value_end) {
-                refused = refused.or(Some(Refusal::BareLf));
-            }
-            if name.len() > usize::from(u16::MAX) {
-                refused = refused.or(Some(Refusal::HeadTooLarge));
-            }
-            Field {
-                name_at: name_at as u32,
+            self.list.push(Field {
+                name_at: at as u32,
                 value_at: value_at as u32,
-                value_len: header.value.len() as u32,
+                value_len: (value_end - value_at) as u32,
                 name_len: name.len() as u16,
                 known,
                 flags,
-            }
-        }));
+            });
+            at = line_end + 2;
+        }
+        if bytes.get(at + 1) != Some(&b'\n') {
+            return Ok(None);
+        }
         (self.present, self.repeated) = (present, repeated);
         match refused {
-            None => Ok(()),
+            None => Ok(Some(at + 2)),
             Some(refusal) => Err(refusal),
         }
     }
 }
 
-/// A line whose value ends here, perhaps followed by white space, ends in CRLF; the tokeniser saw an LF.
-#[cold]
-fn ends_in_crlf(bytes: &[u8], value_end: usize) -> bool {
-    let after = bytes.get(value_end..).unwrap_or_default();
-    after.iter().find(|b| !matches!(b, b' ' | b'\t')) == Some(&b'\r')
+/// Where a value begins: after the colon and the white space after it, which usually is one space.
+#[inline]
+fn value_start(bytes: &[u8], colon: usize) -> usize {
+    match bytes.get(colon + 1..).and_then(|rest| rest.first_chunk()) {
+        Some([b' ', b'!'..=0xff]) => colon + 2,
+        _ => {
+            let rest = bytes.get(colon + 1..).unwrap_or_default();
+            colon + 1 + rest.iter().take_while(|b| matches!(b, b' ' | b'\t')).count()
+        }
+    }
 }
 
-/// Whether the line before the first field and the empty line at the head's end do.
+/// Where it ends: before the white space at the line's end, which usually is none.
 #[inline]
-pub(super) fn crlf_around_fields(bytes: &[u8], head_length: usize, fields: &Fields) -> bool {
-    let empty_line = head_length.wrapping_sub(2);
-    let first = fields.list.first().map_or(empty_line, Field::line_start);
-    bytes.get(first.wrapping_sub(2)) == Some(&b'\r') && bytes.get(empty_line) == Some(&b'\r')
+fn value_end(bytes: &[u8], value_at: usize, line_end: usize) -> usize {
+    match bytes.get(value_at..line_end) {
+        Some(value @ [.., b' ' | b'\t']) => {
+            let space = value.iter().rev().take_while(|b| matches!(b, b' ' | b'\t')).count();
+            line_end - space
+        }
+        _ => line_end,
+    }
 }
