@@ -176,95 +176,74 @@ impl Fields {
     /// all there yet, or one is malformed, or there are too many (`diagnose.rs` knows which).
     ///
     /// # Errors
-    /// All lines are well-formed, and a name looks like one of the two that frame a body, or is longer than names can be.
+    /// All lines are well-formed, and a name looks like one of the two that frame a body.
     pub(super) fn read(
         &mut self,
         bytes: &[u8],
-        mut at: usize,
+        at: usize,
         limits: &Limits,
     ) -> Result<Option<usize>, Refusal> {
         self.clear();
         let fields_max = usize::from(limits.fields_max.min(FIELDS_MAX));
         let underscore_flag = if limits.underscores { 0 } else { UNDERSCORE };
-        let mut refused = None;
+        let mut lookalike = false;
         let (mut present, mut repeated) = (KnownSet::EMPTY, KnownSet::EMPTY);
-        loop {
-            if bytes.get(at) == Some(&b'\r') {
-                break;
-            }
+        let mut rest = bytes.get(at..).unwrap_or_default();
+        while !matches!(rest, [b'\r', ..]) {
             let place = self.list.len();
             if place >= fields_max {
                 return Ok(None);
             }
-            let Some(name_end) = tokens::colon(bytes, at) else { return Ok(None) };
-            let name = bytes.get(at..name_end).unwrap_or_default();
+            let Some((name, after)) = tokens::colon(rest).and_then(|colon| rest.split_at_checked(colon)) else {
+                return Ok(None);
+            };
             let Some(read) = known::read(name) else { return Ok(None) };
-            let value_at = value_start(bytes, name_end);
-            let Some(line_end) = tokens::text_end(bytes, value_at) else { return Ok(None) };
-            let value_end = value_end(bytes, value_at, line_end);
+            // After the colon comes white space, usually one space; at the line's end usually none.
+            let (gap, text) = match after {
+                [_, b' ', text @ ..] if matches!(text, [b'!'..=0xff, ..]) => (2, text),
+                _ => skip_white_space(after),
+            };
+            let Some((text, after)) = tokens::text(text) else { return Ok(None) };
+            let value_len = if let [.., b' ' | b'\t'] = text { trimmed_len(text) } else { text.len() };
 
             let known = read.known;
-            if present.has(known) {
-                repeated = repeated.with(known);
-            }
-            present = present.with(known);
+            let this = KnownSet::EMPTY.with(known);
+            repeated = repeated.and(present.common(this));
+            present = present.and(this);
             self.last_at.0[known as usize] = place as u16;
             let mut flags = u8::from(Known::HOP.has(known)) * HOP;
-            if value_at == name_end + 2 && value_end == line_end {
+            if gap == 2 && value_len == text.len() {
                 flags |= PLAIN;
             }
             if known == Known::Other {
-                if read.underscore {
-                    flags |= underscore_flag;
-                }
-                if framing::lookalike(name) {
-                    refused = refused.or(Some(Refusal::FramingLookalike));
-                }
-                if name.len() > usize::from(u16::MAX) {
-                    refused = refused.or(Some(Refusal::HeadTooLarge));
-                }
+                flags |= if read.underscore { underscore_flag } else { 0 };
+                lookalike |= framing::lookalike(name);
             }
+            let name_at = bytes.len() - rest.len();
             self.list.push(Field {
-                name_at: at as u32,
-                value_at: value_at as u32,
-                value_len: (value_end - value_at) as u32,
+                name_at: name_at as u32,
+                value_at: (name_at + name.len() + gap) as u32,
+                value_len: value_len as u32,
                 name_len: name.len() as u16,
                 known,
                 flags,
             });
-            at = line_end + 2;
+            rest = after;
         }
-        if bytes.get(at + 1) != Some(&b'\n') {
-            return Ok(None);
-        }
+        let [b'\r', b'\n', after @ ..] = rest else { return Ok(None) };
         (self.present, self.repeated) = (present, repeated);
-        match refused {
-            None => Ok(Some(at + 2)),
-            Some(refusal) => Err(refusal),
-        }
+        if lookalike { Err(Refusal::FramingLookalike) } else { Ok(Some(bytes.len() - after.len())) }
     }
 }
 
-/// Where a value begins: after the colon and the white space after it, which usually is one space.
-#[inline]
-fn value_start(bytes: &[u8], colon: usize) -> usize {
-    match bytes.get(colon + 1..).and_then(|rest| rest.first_chunk()) {
-        Some([b' ', b'!'..=0xff]) => colon + 2,
-        _ => {
-            let rest = bytes.get(colon + 1..).unwrap_or_default();
-            colon + 1 + rest.iter().take_while(|b| matches!(b, b' ' | b'\t')).count()
-        }
-    }
+/// After a name: bytes up to the value, and what is there.
+#[cold]
+fn skip_white_space(after_name: &[u8]) -> (usize, &[u8]) {
+    let space = after_name.iter().skip(1).take_while(|b| matches!(b, b' ' | b'\t')).count();
+    (1 + space, after_name.get(1 + space..).unwrap_or_default())
 }
 
-/// Where it ends: before the white space at the line's end, which usually is none.
-#[inline]
-fn value_end(bytes: &[u8], value_at: usize, line_end: usize) -> usize {
-    match bytes.get(value_at..line_end) {
-        Some(value @ [.., b' ' | b'\t']) => {
-            let space = value.iter().rev().take_while(|b| matches!(b, b' ' | b'\t')).count();
-            line_end - space
-        }
-        _ => line_end,
-    }
+#[cold]
+fn trimmed_len(text: &[u8]) -> usize {
+    text.len() - text.iter().rev().take_while(|b| matches!(b, b' ' | b'\t')).count()
 }

@@ -92,6 +92,18 @@ impl KnownSet {
         KnownSet(self.0 | 1 << known as u8)
     }
 
+    /// What is in either.
+    #[must_use]
+    pub(super) const fn and(self, other: KnownSet) -> KnownSet {
+        KnownSet(self.0 | other.0)
+    }
+
+    /// What is in both.
+    #[must_use]
+    pub(super) const fn common(self, other: KnownSet) -> KnownSet {
+        KnownSet(self.0 & other.0)
+    }
+
     /// Whether it is in the set.
     #[inline]
     pub const fn has(self, known: Known) -> bool {
@@ -141,13 +153,14 @@ pub(super) struct Name {
 pub(super) fn read(name: &[u8]) -> Option<Name> {
     let known = classify(name);
     let raw = raw_words(name);
-    if known != Known::Other && (name.len() < 4 || name.len() > 16 || no_control(raw.0) && no_control(raw.1))
+    if known != Known::Other && (no_control(raw.0, raw.1) || !(4..=16).contains(&name.len()))
     {
         return Some(Name { known, underscore: false });
     }
     let plain = match name.len() {
         0..4 => false,
         4..=16 => letters_or_dashes(raw.0) && letters_or_dashes(raw.1),
+        NAME_BYTES_BEYOND.. => return None,
         _ => {
             let (chunks, _) = name.as_chunks::<8>();
             let all = chunks.iter().all(|chunk| letters_or_dashes(u64::from_le_bytes(*chunk)));
@@ -156,6 +169,9 @@ pub(super) fn read(name: &[u8]) -> Option<Name> {
     };
     if plain { Some(Name { known: Known::Other, underscore: false }) } else { read_odd(name) }
 }
+
+/// Names this long are refused: their length would not fit a field's record.
+pub(super) const NAME_BYTES_BEYOND: usize = 1 << 16;
 
 /// Byte by byte: short names, and names with digits or signs in them.
 #[inline(never)]
@@ -168,18 +184,19 @@ fn read_odd(name: &[u8]) -> Option<Name> {
 /// No byte below 0x20. Of words that fold to a known name that makes them the name: CR alone would fold to `-`, and
 /// 0x12 to `2`.
 #[inline]
-fn no_control(word: u64) -> bool {
-    (word | word >> 1) & FOLD == FOLD
+fn no_control(first: u64, last: u64) -> bool {
+    (first | first >> 1) & (last | last >> 1) & FOLD == FOLD
 }
 
-/// All eight bytes are letters or `-`. No sum carries where all are ASCII, and where one is not, it is seen.
+/// All eight bytes are letters or `-`. No sum carries into the next byte: bit 7 is taken out first, and asked about last.
 #[inline]
 fn letters_or_dashes(word: u64) -> bool {
     const ONE: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    let folded = (word | FOLD) & !HIGH;
+    let low = word & !HIGH;
+    let folded = low | FOLD;
     let letters = (folded + (0x80 - b'a' as u64) * ONE) & !(folded + (0x7f - b'z' as u64) * ONE);
-    let others_than_dash = ((word & !HIGH) ^ b'-' as u64 * ONE) + 0x7f * ONE;
+    let others_than_dash = (low ^ b'-' as u64 * ONE) + 0x7f * ONE;
     (letters | !others_than_dash) & !word & HIGH == HIGH
 }
 

@@ -61,7 +61,7 @@ pub(super) struct StatusLine {
 /// Takes the line at the start apart. A reason may be empty, and may hold bytes beyond ASCII.
 #[inline]
 pub(super) fn status_line(bytes: &[u8]) -> Option<StatusLine> {
-    let (head, _) = bytes.split_first_chunk::<REASON_AT>()?;
+    let (head, rest) = bytes.split_first_chunk::<REASON_AT>()?;
     let [version @ .., b' ', hundreds, tens, ones, b' '] = head else { return None };
     let version = match version {
         b"HTTP/1.1" => Version::Http11,
@@ -74,61 +74,84 @@ pub(super) fn status_line(bytes: &[u8]) -> Option<StatusLine> {
         return None;
     }
     let status = hundreds * 100 + tens * 10 + ones;
-    let end = text_end(bytes, REASON_AT)?;
-    Some(StatusLine { version, status, reason: Span::new(REASON_AT, end - REASON_AT), end: end + 2 })
+    let (reason, after) = text(rest)?;
+    let reason = Span::new(REASON_AT, reason.len());
+    Some(StatusLine { version, status, reason, end: bytes.len() - after.len() })
 }
 
 const REASON_AT: usize = b"HTTP/1.1 200 ".len();
 
-/// Where the first colon is. What stands before it is not looked at.
+/// How many bytes stand before the first colon. They are not looked at.
 #[inline]
-pub(super) fn colon(bytes: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
-    while let Some(word) = word(bytes, at) {
-        let differs = word ^ (COLON * ONE);
+pub(super) fn colon(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes;
+    while let Some((chunk, after)) = rest.split_first_chunk() {
+        let differs = u64::from_le_bytes(*chunk) ^ (COLON * ONE);
         let colons = differs.wrapping_sub(ONE) & !differs & HIGH;
         if colons != 0 {
-            return Some(at + first_of(colons));
+            return Some(bytes.len() - rest.len() + first_of(colons));
         }
-        at += 8;
+        rest = after;
     }
-    bytes.get(at..)?.iter().position(|b| *b == b':').map(|place| at + place)
+    rest.iter().position(|b| *b == b':').map(|place| bytes.len() - rest.len() + place)
 }
 
-/// Where the CR of the CRLF is that ends a text (a value, a reason): no CR, LF, NUL or other control byte comes before
-/// it, a tab aside.
+/// Splits at the first CRLF into the text before it (a value, a reason) and what follows: no CR, LF, NUL or other control
+/// byte stands in the text, a tab aside.
 #[inline]
-pub(super) fn text_end(bytes: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
-    let mut words = 0;
-    let stop = loop {
-        // Most values end within two words; for the others the wide step pays.
-        if words >= 2 {
-            while bytes.get(at..).and_then(|rest| rest.first_chunk()).is_some_and(is_printable) {
-                at += WIDE;
+pub(super) fn text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    // Most values end within three words.
+    if let Some(chunk) = bytes.first_chunk::<USUAL>() {
+        let (words, _) = chunk.as_chunks();
+        for (place, word) in words.iter().enumerate() {
+            let stops = outside_ascii_text(u64::from_le_bytes(*word), b' ');
+            if stops != 0 {
+                return split_text(bytes, place * 8 + first_of(stops));
             }
         }
-        let Some(word) = word(bytes, at) else { return text_end_slowly(bytes, at) };
-        let stops = outside_ascii_text(word, b' ');
+    }
+    long_text(bytes)
+}
+
+/// A text that is longer than usual, or ends close to where the bytes do.
+#[inline(never)]
+fn long_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut rest = bytes.get(USUAL..).unwrap_or(bytes);
+    let mut words = 0;
+    while let Some((chunk, after)) = rest.split_first_chunk() {
+        let stops = outside_ascii_text(u64::from_le_bytes(*chunk), b' ');
         if stops != 0 {
-            break at + first_of(stops);
+            return split_text(bytes, bytes.len() - rest.len() + first_of(stops));
         }
-        at += 8;
+        rest = after;
         words += 1;
-    };
-    if bytes.get(stop..).is_some_and(|rest| rest.starts_with(b"\r\n")) {
-        Some(stop)
-    } else {
-        text_end_slowly(bytes, stop)
+        if words == 2 {
+            while let Some((chunk, after)) = rest.split_first_chunk()
+                && is_printable(chunk)
+            {
+                rest = after;
+            }
+        }
+    }
+    text_slowly(bytes, bytes.len() - rest.len())
+}
+
+/// Splits where ASCII text stops: at CRLF, or at a byte to be looked at more closely.
+#[inline]
+fn split_text(bytes: &[u8], stop: usize) -> Option<(&[u8], &[u8])> {
+    match bytes.split_at_checked(stop) {
+        Some((text, [b'\r', b'\n', after @ ..])) => Some((text, after)),
+        _ => text_slowly(bytes, stop),
     }
 }
 
-/// The same byte by byte: the last bytes that have come, and texts that hold tabs or bytes beyond ASCII.
+/// Byte by byte: the last bytes that have come, and texts that hold tabs or bytes beyond ASCII. `from`: how far it was
+/// looked at.
 #[inline(never)]
-fn text_end_slowly(bytes: &[u8], from: usize) -> Option<usize> {
-    let rest = bytes.get(from..)?;
-    let length = rest.iter().position(|b| *b < b' ' && *b != b'\t' || *b == 0x7f)?;
-    rest.get(length..)?.starts_with(b"\r\n").then_some(from + length)
+fn text_slowly(bytes: &[u8], from: usize) -> Option<(&[u8], &[u8])> {
+    let length = bytes.get(from..)?.iter().position(|b| *b < b' ' && *b != b'\t' || *b == 0x7f)?;
+    let (text, rest) = bytes.split_at_checked(from + length)?;
+    Some((text, rest.strip_prefix(b"\r\n")?))
 }
 
 /// Where the space after a target is, if only printable ASCII comes before it.
@@ -156,6 +179,7 @@ fn method_len(bytes: &[u8]) -> Option<usize> {
 const ONE: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 const COLON: u64 = b':' as u64;
+const USUAL: usize = 24;
 const WIDE: usize = 32;
 
 #[inline]
@@ -201,15 +225,15 @@ mod tests {
 
     #[test]
     fn a_text_ends_at_its_crlf_and_holds_no_control_byte() {
-        placed(|text, _, byte| {
+        placed(|given, _, byte| {
             let legal = byte == b'\t' || byte >= b' ' && byte != 0x7f;
             for after in ["\r\n", "\r\n\r\n", "\r\nA: b, and some more of it to read words from\r\n"] {
-                let line = [text, after.as_bytes()].concat();
-                assert_eq!(text_end(&line, 0), legal.then_some(text.len()), "{}", line.escape_ascii());
+                let line = [given, after.as_bytes()].concat();
+                assert_eq!(text(&line), legal.then_some((given, &after.as_bytes()[2..])), "{}", line.escape_ascii());
             }
             for after in ["", "\r", "\n", "\ra", "\0\r\n"].iter().filter(|_| byte != b'\r') {
-                let line = [text, after.as_bytes()].concat();
-                assert_eq!(text_end(&line, 0), None, "{}", line.escape_ascii());
+                let line = [given, after.as_bytes()].concat();
+                assert_eq!(text(&line), None, "{}", line.escape_ascii());
             }
         });
     }
@@ -228,9 +252,9 @@ mod tests {
         placed(|text, place, byte| {
             for after in [":", "::a", ": and some more of it"] {
                 let line = [text, after.as_bytes()].concat();
-                assert_eq!(colon(&line, 0), Some(if byte == b':' { place } else { text.len() }));
+                assert_eq!(colon(&line), Some(if byte == b':' { place } else { text.len() }));
             }
-            assert_eq!(colon(text, 0), (byte == b':').then_some(place));
+            assert_eq!(colon(text), (byte == b':').then_some(place));
         });
     }
 
