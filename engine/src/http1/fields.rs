@@ -194,7 +194,8 @@ impl Fields {
             if place >= fields_max {
                 return Ok(None);
             }
-            let Some((name, after)) = tokens::colon(rest).and_then(|colon| rest.split_at_checked(colon)) else {
+            let Some((name, after)) = tokens::colon(rest).and_then(|colon| rest.split_at_checked(colon))
+            else {
                 return Ok(None);
             };
             let Some(read) = known::read(name) else { return Ok(None) };

@@ -153,18 +153,17 @@ pub(super) struct Name {
 pub(super) fn read(name: &[u8]) -> Option<Name> {
     let known = classify(name);
     let raw = raw_words(name);
-    if known != Known::Other && (no_control(raw.0, raw.1) || !(4..=16).contains(&name.len()))
-    {
+    if known != Known::Other && (no_control(raw.0, raw.1) || !(4..=16).contains(&name.len())) {
         return Some(Name { known, underscore: false });
     }
     let plain = match name.len() {
         0..4 => false,
-        4..=16 => letters_or_dashes(raw.0) && letters_or_dashes(raw.1),
+        4..=16 => letters_or_dashes([raw.0, raw.1]),
         NAME_BYTES_BEYOND.. => return None,
         _ => {
             let (chunks, _) = name.as_chunks::<8>();
-            let all = chunks.iter().all(|chunk| letters_or_dashes(u64::from_le_bytes(*chunk)));
-            all && letters_or_dashes(raw.1)
+            let mut words = chunks.iter().map(|chunk| u64::from_le_bytes(*chunk));
+            words.all(|word| letters_or_dashes([word])) && letters_or_dashes([raw.1])
         }
     };
     if plain { Some(Name { known: Known::Other, underscore: false }) } else { read_odd(name) }
@@ -188,16 +187,18 @@ fn no_control(first: u64, last: u64) -> bool {
     (first | first >> 1) & (last | last >> 1) & FOLD == FOLD
 }
 
-/// All eight bytes are letters or `-`. No sum carries into the next byte: bit 7 is taken out first, and asked about last.
+/// All bytes are letters or `-`. No sum carries into the next byte: bit 7 is taken out first, and asked about last.
 #[inline]
-fn letters_or_dashes(word: u64) -> bool {
+fn letters_or_dashes<const N: usize>(words: [u64; N]) -> bool {
     const ONE: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    let low = word & !HIGH;
-    let folded = low | FOLD;
-    let letters = (folded + (0x80 - b'a' as u64) * ONE) & !(folded + (0x7f - b'z' as u64) * ONE);
-    let others_than_dash = (low ^ b'-' as u64 * ONE) + 0x7f * ONE;
-    (letters | !others_than_dash) & !word & HIGH == HIGH
+    words.iter().fold(HIGH, |good, word| {
+        let low = word & !HIGH;
+        let folded = low | FOLD;
+        let letters = (folded + (0x80 - b'a' as u64) * ONE) & !(folded + (0x7f - b'z' as u64) * ONE);
+        let others_than_dash = (low ^ b'-' as u64 * ONE) + 0x7f * ONE;
+        good & (letters | !others_than_dash) & !word
+    }) == HIGH
 }
 
 macro_rules! one_of {

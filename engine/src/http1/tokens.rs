@@ -34,11 +34,8 @@ pub(super) fn request_line(bytes: &[u8], from: usize) -> Option<RequestLine> {
         return None;
     }
     let rest = bytes.get(target_end..)?.first_chunk::<11>()?;
-    let version = match rest {
-        b" HTTP/1.1\r\n" => Version::Http11,
-        b" HTTP/1.0\r\n" => Version::Http10,
-        _ => return None,
-    };
+    let [b' ', version @ .., b'\r', b'\n'] = rest else { return None };
+    let version = version_of(version)?;
     Some(RequestLine {
         method: Span::new(from, method_len),
         target: Span::new(target_at, target_end - target_at),
@@ -63,11 +60,7 @@ pub(super) struct StatusLine {
 pub(super) fn status_line(bytes: &[u8]) -> Option<StatusLine> {
     let (head, rest) = bytes.split_first_chunk::<REASON_AT>()?;
     let [version @ .., b' ', hundreds, tens, ones, b' '] = head else { return None };
-    let version = match version {
-        b"HTTP/1.1" => Version::Http11,
-        b"HTTP/1.0" => Version::Http10,
-        _ => return None,
-    };
+    let version = version_of(version)?;
     let digits = [hundreds, tens, ones].map(|digit| u16::from(digit.wrapping_sub(b'0')));
     let [hundreds, tens, ones] = digits;
     if hundreds > 9 || tens > 9 || ones > 9 {
@@ -77,6 +70,19 @@ pub(super) fn status_line(bytes: &[u8]) -> Option<StatusLine> {
     let (reason, after) = text(rest)?;
     let reason = Span::new(REASON_AT, reason.len());
     Some(StatusLine { version, status, reason, end: bytes.len() - after.len() })
+}
+
+/// Compared as one word, not byte by byte.
+#[inline]
+fn version_of(text: &[u8; 8]) -> Option<Version> {
+    let word = u64::from_le_bytes(*text);
+    if word == const { u64::from_le_bytes(*b"HTTP/1.1") } {
+        Some(Version::Http11)
+    } else if word == const { u64::from_le_bytes(*b"HTTP/1.0") } {
+        Some(Version::Http10)
+    } else {
+        None
+    }
 }
 
 const REASON_AT: usize = b"HTTP/1.1 200 ".len();
@@ -229,7 +235,12 @@ mod tests {
             let legal = byte == b'\t' || byte >= b' ' && byte != 0x7f;
             for after in ["\r\n", "\r\n\r\n", "\r\nA: b, and some more of it to read words from\r\n"] {
                 let line = [given, after.as_bytes()].concat();
-                assert_eq!(text(&line), legal.then_some((given, &after.as_bytes()[2..])), "{}", line.escape_ascii());
+                assert_eq!(
+                    text(&line),
+                    legal.then_some((given, &after.as_bytes()[2..])),
+                    "{}",
+                    line.escape_ascii()
+                );
             }
             for after in ["", "\r", "\n", "\ra", "\0\r\n"].iter().filter(|_| byte != b'\r') {
                 let line = [given, after.as_bytes()].concat();
