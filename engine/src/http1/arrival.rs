@@ -34,11 +34,6 @@ impl Arrival {
         Ok(Progress::Partial)
     }
 
-    /// Something is wrong with `window`, but not yet certainly what.
-    pub fn undecided(&mut self, window: &[u8], limits: &Limits) -> Result<Progress, Refusal> {
-        self.went_on(window, usize::MAX, limits)
-    }
-
     /// Whether an empty line ended in what came since: LF LF or LF CR LF.
     fn has_end(&mut self, bytes: &[u8]) -> bool {
         let from = self.searched.saturating_sub(2);

@@ -29,14 +29,31 @@ pub fn authority(text: &[u8]) -> Option<Authority> {
     match seen / COLON {
         0 if text.is_empty() => None,
         0 => Some(Authority { host_len: text.len() as u32, port: None, lower_case }),
-        1 => {
-            let host_len = text.iter().rposition(|b| *b == b':').filter(|place| *place > 0)?;
-            let port = port(text.get(host_len + 1..)?)?;
-            Some(Authority { host_len: host_len as u32, port, lower_case })
-        }
+        1 => with_port(text, lower_case),
         _ => bracketed(text),
     }
 }
+
+/// `host:port`, with no other colon.
+#[inline]
+fn with_port(text: &[u8], lower_case: bool) -> Option<Authority> {
+    let (mut number, mut scale) = (0, 1);
+    for (place, byte) in text.iter().enumerate().rev().take(PORT_BYTES_MAX + 1) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            number += u32::from(digit) * scale;
+            scale *= 10;
+        } else if *byte == b':' && place > 0 {
+            let port = if scale == 1 { None } else { Some(u16::try_from(number).ok()?) };
+            return Some(Authority { host_len: place as u32, port, lower_case });
+        } else {
+            return None;
+        }
+    }
+    None
+}
+
+const PORT_BYTES_MAX: usize = "65535".len();
 
 /// Longest authority: names end at 255 bytes (RFC 1035 §3.1).
 const AUTHORITY_BYTES_MAX: usize = 255 + ":65535".len();

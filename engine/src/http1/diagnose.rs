@@ -1,11 +1,11 @@
 //! Why the tokeniser gave up: the first broken rule, by place.
 //!
-//! `httparse` says little about what it met, and rightly so on the hot path. This walks the head a second time, slowly,
-//! only when it was refused. `Ok` means that the bytes so far do not decide between two refusals yet.
+//! `tokens.rs` does not say what it met, and rightly so on the hot path. This walks the head a second time, slowly, only
+//! when it was not taken. `Ok` means that nothing is certainly wrong so far: more bytes are needed.
 
 use super::connection::is_token;
 use super::request::METHOD_BYTES_MAX;
-use super::{FIELDS_MAX, Limits, Refusal, framing};
+use super::{FIELDS_MAX, Limits, Refusal, framing, known};
 
 /// Finds what is wrong with a request's head.
 #[cold]
@@ -85,7 +85,6 @@ pub(super) fn fields(mut rest: &[u8], limits: &Limits) -> Result<(), Refusal> {
 
 /// One line. `false`: it goes on beyond what is there.
 fn field(rest: &mut &[u8]) -> Result<bool, Refusal> {
-    let line = *rest;
     let name = take_while(rest, |b| !matches!(b, b':' | b'\r' | b'\n'));
     match rest {
         [] => return Ok(false),
@@ -109,7 +108,9 @@ fn field(rest: &mut &[u8]) -> Result<bool, Refusal> {
             () => Refusal::BadFieldName,
         });
     }
-    debug_assert!(line.len() > name.len());
+    if name.len() >= known::NAME_BYTES_BEYOND {
+        return Err(Refusal::HeadTooLarge);
+    }
     take_while(rest, |b| b >= b' ' && b != 0x7f || b == b'\t');
     line_end(rest, Refusal::ControlInValue)
 }

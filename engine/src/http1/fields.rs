@@ -1,13 +1,13 @@
 //! Header fields as offsets into the bytes they arrived in.
 //!
-//! [`Fields::fill`] goes over the tokens once and settles everything that later code would ask again: what name this
+//! [`Fields::read`] goes over the lines once and settles everything that later code would ask again: what name this
 //! is, whether the field stops at this hop, whether its line can be forwarded as it stands. Forwarding is then one loop
 //! that tests one byte for each field, and runs of neighbouring lines are copied at once (`write.rs`).
 //!
-//! Two rules are checked here because the fields' places show them: no line ends in a bare LF, and no name merely looks like Content-Length or Transfer-Encoding.
+//! What is read is legal: names are tokens, values hold no control byte but tabs, lines end in CRLF and none begins with
+//! white space, and no name merely looks like Content-Length or Transfer-Encoding.
 
-use super::known::has_underscore;
-use super::{Known, KnownSet, Refusal, framing};
+use super::{Known, KnownSet, Limits, Refusal, framing, known, tokens};
 
 /// Fields in one head, whatever the configuration says.
 pub const FIELDS_MAX: u16 = 1024;
@@ -172,79 +172,79 @@ impl Fields {
         &mut self.list
     }
 
-    /// Takes the fields `httparse` found in `bytes`. Each of their lines ends in CRLF once this has returned `Ok`; the
-    /// lines before and after them are the caller's to check.
-    #[inline]
-    pub(super) fn fill(
+    /// Reads field lines from `at` on and the empty line after them. `Some`: the first byte after it; `None`: they are not
+    /// all there yet, or one is malformed, or there are too many (`diagnose.rs` knows which).
+    ///
+    /// # Errors
+    /// All lines are well-formed, and a name looks like one of the two that frame a body.
+    pub(super) fn read(
         &mut self,
         bytes: &[u8],
-        found: &[httparse::Header<'_>],
-        underscores: bool,
-    ) -> Result<(), Refusal> {
+        at: usize,
+        limits: &Limits,
+    ) -> Result<Option<usize>, Refusal> {
         self.clear();
-        let base = bytes.as_ptr() as usize;
-        let mut refused = None;
+        let fields_max = usize::from(limits.fields_max.min(FIELDS_MAX));
+        let underscore_flag = if limits.underscores { 0 } else { UNDERSCORE };
+        let mut lookalike = false;
         let (mut present, mut repeated) = (KnownSet::EMPTY, KnownSet::EMPTY);
-        let last_at = &mut self.last_at.0;
-        let underscore = if underscores { 0 } else { UNDERSCORE };
-        self.list.extend(found.iter().enumerate().map(|(place, header)| {
-            let name = header.name.as_bytes();
-            let name_at = name.as_ptr() as usize - base;
-            let value_at = header.value.as_ptr() as usize - base;
-            let known = Known::of(name);
-            if present.has(known) {
-                repeated = repeated.with(known);
+        let mut rest = bytes.get(at..).unwrap_or_default();
+        while !matches!(rest, [b'\r', ..]) {
+            let place = self.list.len();
+            if place >= fields_max {
+                return Ok(None);
             }
-            present = present.with(known);
-            last_at[known as usize] = place as u16;
+            let Some((name, after)) = tokens::colon(rest).and_then(|colon| rest.split_at_checked(colon))
+            else {
+                return Ok(None);
+            };
+            let Some(read) = known::read(name) else { return Ok(None) };
+            // After the colon comes white space, usually one space; at the line's end usually none.
+            let (gap, text) = match after {
+                [_, b' ', text @ ..] if matches!(text, [b'!'..=0xff, ..]) => (2, text),
+                _ => skip_white_space(after),
+            };
+            let Some((text, after)) = tokens::text(text) else { return Ok(None) };
+            let value_len = if let [.., b' ' | b'\t'] = text { trimmed_len(text) } else { text.len() };
 
+            let known = read.known;
+            let this = KnownSet::EMPTY.with(known);
+            repeated = repeated.and(present.common(this));
+            present = present.and(this);
+            self.last_at.0[known as usize] = place as u16;
             let mut flags = u8::from(Known::HOP.has(known)) * HOP;
-            if known == Known::Other {
-                if has_underscore(name) {
-                    flags |= underscore;
-                }
-                if framing::lookalike(name) {
-                    refused = refused.or(Some(Refusal::FramingLookalike));
-                }
-            }
-            let name_end = name_at + name.len();
-            let value_end = value_at + header.value.len();
-            if value_at == name_end + 2 && bytes.get(value_end) == Some(&b'\r') {
+            if gap == 2 && value_len == text.len() {
                 flags |= PLAIN;
-            } else if !ends_in_crlf(bytes, value_end) {
-                refused = refused.or(Some(Refusal::BareLf));
             }
-            if name.len() > usize::from(u16::MAX) {
-                refused = refused.or(Some(Refusal::HeadTooLarge));
+            if known == Known::Other {
+                flags |= if read.underscore { underscore_flag } else { 0 };
+                lookalike |= framing::lookalike(name);
             }
-            Field {
+            let name_at = bytes.len() - rest.len();
+            self.list.push(Field {
                 name_at: name_at as u32,
-                value_at: value_at as u32,
-                value_len: header.value.len() as u32,
+                value_at: (name_at + name.len() + gap) as u32,
+                value_len: value_len as u32,
                 name_len: name.len() as u16,
                 known,
                 flags,
-            }
-        }));
-        (self.present, self.repeated) = (present, repeated);
-        match refused {
-            None => Ok(()),
-            Some(refusal) => Err(refusal),
+            });
+            rest = after;
         }
+        let [b'\r', b'\n', after @ ..] = rest else { return Ok(None) };
+        (self.present, self.repeated) = (present, repeated);
+        if lookalike { Err(Refusal::FramingLookalike) } else { Ok(Some(bytes.len() - after.len())) }
     }
 }
 
-/// A line whose value ends here, perhaps followed by white space, ends in CRLF; the tokeniser saw an LF.
+/// After a name: bytes up to the value, and what is there.
 #[cold]
-fn ends_in_crlf(bytes: &[u8], value_end: usize) -> bool {
-    let after = bytes.get(value_end..).unwrap_or_default();
-    after.iter().find(|b| !matches!(b, b' ' | b'\t')) == Some(&b'\r')
+fn skip_white_space(after_name: &[u8]) -> (usize, &[u8]) {
+    let space = after_name.iter().skip(1).take_while(|b| matches!(b, b' ' | b'\t')).count();
+    (1 + space, after_name.get(1 + space..).unwrap_or_default())
 }
 
-/// Whether the line before the first field and the empty line at the head's end do.
-#[inline]
-pub(super) fn crlf_around_fields(bytes: &[u8], head_length: usize, fields: &Fields) -> bool {
-    let empty_line = head_length.wrapping_sub(2);
-    let first = fields.list.first().map_or(empty_line, Field::line_start);
-    bytes.get(first.wrapping_sub(2)) == Some(&b'\r') && bytes.get(empty_line) == Some(&b'\r')
+#[cold]
+fn trimmed_len(text: &[u8]) -> usize {
+    text.len() - text.iter().rev().take_while(|b| matches!(b, b' ' | b'\t')).count()
 }

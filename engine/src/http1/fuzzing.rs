@@ -14,6 +14,8 @@ const LIMITS: Limits =
 
 /// A request's head: cut anywhere it parses the same, and what is accepted is clean and can be forwarded.
 pub fn request_head(data: &[u8]) {
+    #[cfg(test)]
+    super::oracle::request(data, &LIMITS);
     let mut head = RequestHead::default();
     let whole = head.parse(data, &LIMITS);
     let mut dribbled = RequestHead::default();
@@ -83,6 +85,8 @@ pub fn response_head(data: &[u8]) {
         b'C' => Method::Connect,
         _ => Method::Get,
     };
+    #[cfg(test)]
+    super::oracle::response(data, method, &LIMITS);
     let mut head = ResponseHead::default();
     let whole = head.parse(data, method, &LIMITS);
     let mut dribbled = ResponseHead::default();

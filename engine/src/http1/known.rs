@@ -5,6 +5,8 @@
 //! token characters maps only letters onto letters and nothing but `-` onto `-`; so equality of words is equality of
 //! names.
 
+use super::connection::is_token;
+
 /// A field name the engine knows, or [`Known::Other`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
@@ -90,6 +92,18 @@ impl KnownSet {
         KnownSet(self.0 | 1 << known as u8)
     }
 
+    /// What is in either.
+    #[must_use]
+    pub(super) const fn and(self, other: KnownSet) -> KnownSet {
+        KnownSet(self.0 | other.0)
+    }
+
+    /// What is in both.
+    #[must_use]
+    pub(super) const fn common(self, other: KnownSet) -> KnownSet {
+        KnownSet(self.0 & other.0)
+    }
+
     /// Whether it is in the set.
     #[inline]
     pub const fn has(self, known: Known) -> bool {
@@ -108,16 +122,83 @@ const FOLD: u64 = 0x2020_2020_2020_2020;
 /// The folded words of a name of 4 bytes and more: all of it up to 16 bytes, both its ends beyond.
 #[inline]
 pub(super) const fn words(name: &[u8]) -> (u64, u64) {
+    let (first, last) = raw_words(name);
+    (first | FOLD, last | FOLD)
+}
+
+#[inline]
+const fn raw_words(name: &[u8]) -> (u64, u64) {
     match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
-        (Some(first), Some(last)) => (u64::from_le_bytes(*first) | FOLD, u64::from_le_bytes(*last) | FOLD),
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
         _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
             (Some(first), Some(last)) => {
                 let (first, last) = (u32::from_le_bytes(*first) as u64, u32::from_le_bytes(*last) as u64);
-                (first | last << 32 | FOLD, 0)
+                (first | last << 32, first | last << 32)
             }
             _ => (0, 0),
         },
     }
+}
+
+/// What is to be known of a field name as it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    pub known: Known,
+    /// It holds `_`. No known name does.
+    pub underscore: bool,
+}
+
+/// The name before a colon, or `None` if it is not a token. Cheap for known names and for those of letters and `-`.
+#[inline]
+pub(super) fn read(name: &[u8]) -> Option<Name> {
+    let known = classify(name);
+    let raw = raw_words(name);
+    if known != Known::Other && (no_control(raw.0, raw.1) || !(4..=16).contains(&name.len())) {
+        return Some(Name { known, underscore: false });
+    }
+    let plain = match name.len() {
+        0..4 => false,
+        4..=16 => letters_or_dashes([raw.0, raw.1]),
+        NAME_BYTES_BEYOND.. => return None,
+        _ => {
+            let (chunks, _) = name.as_chunks::<8>();
+            let mut words = chunks.iter().map(|chunk| u64::from_le_bytes(*chunk));
+            words.all(|word| letters_or_dashes([word])) && letters_or_dashes([raw.1])
+        }
+    };
+    if plain { Some(Name { known: Known::Other, underscore: false }) } else { read_odd(name) }
+}
+
+/// Names this long are refused: their length would not fit a field's record.
+pub(super) const NAME_BYTES_BEYOND: usize = 1 << 16;
+
+/// Byte by byte: short names, and names with digits or signs in them.
+#[inline(never)]
+fn read_odd(name: &[u8]) -> Option<Name> {
+    let underscore = name.contains(&b'_');
+    let token = !name.is_empty() && name.iter().all(|b| is_token(*b));
+    token.then_some(Name { known: Known::Other, underscore })
+}
+
+/// No byte below 0x20. Of words that fold to a known name that makes them the name: CR alone would fold to `-`, and
+/// 0x12 to `2`.
+#[inline]
+fn no_control(first: u64, last: u64) -> bool {
+    (first | first >> 1) & (last | last >> 1) & FOLD == FOLD
+}
+
+/// All bytes are letters or `-`. No sum carries into the next byte: bit 7 is taken out first, and asked about last.
+#[inline]
+fn letters_or_dashes<const N: usize>(words: [u64; N]) -> bool {
+    const ONE: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    words.iter().fold(HIGH, |good, word| {
+        let low = word & !HIGH;
+        let folded = low | FOLD;
+        let letters = (folded + (0x80 - b'a' as u64) * ONE) & !(folded + (0x7f - b'z' as u64) * ONE);
+        let others_than_dash = (low ^ b'-' as u64 * ONE) + 0x7f * ONE;
+        good & (letters | !others_than_dash) & !word
+    }) == HIGH
 }
 
 macro_rules! one_of {
@@ -179,33 +260,9 @@ fn classify(name: &[u8]) -> Known {
     }
 }
 
-/// Whether a token holds `_`, eight bytes at a time.
-#[inline]
-pub(super) fn has_underscore(name: &[u8]) -> bool {
-    if name.len() < 4 {
-        return name.contains(&b'_');
-    }
-    let (first, last) = words(name);
-    let mut found = word_has_underscore(first) | word_has_underscore(last);
-    if name.len() > 16 {
-        for chunk in name.as_chunks::<8>().0 {
-            found |= word_has_underscore(u64::from_le_bytes(*chunk) | FOLD);
-        }
-    }
-    found
-}
-
-/// Of a folded word: `_` has become DEL, which no token byte is. No sum carries into the next byte, for tokens are ASCII.
-#[inline]
-fn word_has_underscore(folded: u64) -> bool {
-    const ONE: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    (folded + ONE) & HIGH != 0
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Known, has_underscore};
+    use super::{Known, Name, read};
 
     const ALL: &[(&str, Known)] = &[
         ("te", Known::Te),
@@ -272,15 +329,21 @@ mod tests {
     }
 
     #[test]
-    fn underscores_are_found_wherever_they_stand() {
-        for length in 0..40 {
-            let clean = vec![b'^'; length];
-            assert!(!has_underscore(&clean));
-            for place in 0..length {
-                let mut name = clean.clone();
-                name[place] = b'_';
-                assert!(has_underscore(&name), "{length} {place}");
+    fn a_name_read_is_a_token_and_its_underscores_are_found() {
+        let texts = ALL.iter().map(|(name, _)| name.as_bytes().to_vec());
+        for clean in texts.chain((1..40).map(|length| vec![b'^'; length])).chain([b"if-none-match".to_vec()])
+        {
+            assert_eq!(read(&clean), Some(Name { known: Known::of(&clean), underscore: false }));
+            for place in 0..clean.len() {
+                for byte in 0..=255 {
+                    let mut name = clean.clone();
+                    name[place] = byte;
+                    let token = byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(&byte);
+                    let expected = Name { known: Known::of(&name), underscore: byte == b'_' };
+                    assert_eq!(read(&name), token.then_some(expected), "{}", name.escape_ascii());
+                }
             }
         }
+        assert_eq!(read(b""), None);
     }
 }

@@ -1,14 +1,15 @@
 //! HTTP/1.1 as bytes: heads, framing, chunked bodies, and writing heads. No I/O, no clock.
 //!
-//! On the line this is `read head`, `read response head` and every body in between. `httparse` splits heads into
-//! tokens; the rules are ours, RFC 9110 and RFC 9112 taken strictly, because what two parsers read differently is how
-//! requests are smuggled. Either a message is unambiguous or it is a [`Refusal`].
+//! On the line this is `read head`, `read response head` and every body in between. RFC 9110 and
+//! RFC 9112 are taken strictly, because what two parsers read differently is how requests are smuggled. Either a message
+//! is unambiguous or it is a [`Refusal`]. A second reader, `httparse`, is held beside this one in tests (`oracle.rs`).
 //!
 //! The invariant: a head that was parsed owns no bytes, only offsets ([`Span`]) into the buffer it arrived in, and its
 //! lists are reused, so that parsing allocates nothing once they have grown to the largest head seen.
 //!
 //! ```text
 //! request.rs, response.rs   the two heads          fields.rs, known.rs   header fields, names classified once
+//! tokens.rs                 lines taken apart      oracle.rs             a second reader, in tests
 //! framing.rs                how long a body is     connection.rs         what belongs to one hop only
 //! authority.rs              Host and its like      arrival.rs            heads that arrive in pieces
 //! diagnose.rs               why tokenising failed  refusal.rs            every refusal, its reason and status
@@ -25,9 +26,12 @@ mod framing;
 #[doc(hidden)]
 pub mod fuzzing;
 mod known;
+#[cfg(test)]
+mod oracle;
 mod refusal;
 mod request;
 mod response;
+mod tokens;
 mod trailers;
 #[cfg(test)]
 mod wire_tests;

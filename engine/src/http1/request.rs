@@ -7,22 +7,17 @@
 //! Order of judgement: the target's length, then syntax from the first byte to the last, then what fields mean. It is
 //! the same however the head was cut into pieces.
 
-use std::mem::MaybeUninit;
-
 use crate::path::{self, PathOptions, PathRefusal};
 
 use super::arrival::Arrival;
-use super::fields::{FIELDS_MAX, Field, Fields, Span, crlf_around_fields};
+use super::fields::{Field, Fields, Span};
 use super::{
     Authority, BodyFraming, Known, KnownSet, Limits, Progress, Refusal, Version, authority, connection,
-    diagnose, framing,
+    diagnose, framing, tokens,
 };
 
 /// Longest method; a longer one is 501.
 pub const METHOD_BYTES_MAX: usize = 64;
-
-/// Fields tokenised without a second try, on the stack.
-const FIELDS_USUAL: usize = 128;
 
 /// Methods with a meaning here; all others are forwarded as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -134,7 +129,10 @@ impl RequestHead {
             },
             _ => 0,
         };
-        self.tokenise::<FIELDS_USUAL>(window, skipped, limits)
+        match self.read(window, skipped, limits)? {
+            Some(length) => Ok(Progress::Complete(length)),
+            None => self.go_on(window, skipped, limits),
+        }
     }
 
     /// Forgets a head that will not be completed; keeps the room.
@@ -143,112 +141,21 @@ impl RequestHead {
         self.arrival = Arrival::default();
     }
 
+    /// Reads and judges a head. `None`: it is not complete, or malformed.
     #[inline]
-    fn tokenise<const N: usize>(
-        &mut self,
-        window: &[u8],
-        skipped: usize,
-        limits: &Limits,
-    ) -> Result<Progress, Refusal> {
-        let mut room = [const { MaybeUninit::uninit() }; N];
-        let fields_max = usize::from(limits.fields_max.min(FIELDS_MAX));
-        let slots = room.get_mut(..fields_max.min(N)).unwrap_or_default();
-        let mut tokens = httparse::Request::new(&mut []);
-        match tokens.parse_with_uninit_headers(window.get(skipped..).unwrap_or_default(), slots) {
-            Ok(httparse::Status::Complete(length)) => {
-                self.arrival = Arrival::default();
-                self.accept(window, skipped + length, &tokens, limits)?;
-                Ok(Progress::Complete(skipped + length))
-            }
-            Ok(httparse::Status::Partial) => self.go_on(window, skipped, &tokens, limits),
-            Err(httparse::Error::TooManyHeaders) if N < fields_max => {
-                self.tokenise_many(window, skipped, limits)
-            }
-            Err(_) => {
-                diagnose::request(window, skipped, limits)?;
-                self.arrival.undecided(window, limits)
-            }
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn tokenise_many(&mut self, window: &[u8], skipped: usize, limits: &Limits) -> Result<Progress, Refusal> {
-        self.tokenise::<{ FIELDS_MAX as usize }>(window, skipped, limits)
-    }
-
-    /// The head is not complete: says so, unless a limit is passed already.
-    #[cold]
-    fn go_on(
-        &mut self,
-        window: &[u8],
-        skipped: usize,
-        tokens: &httparse::Request<'_, '_>,
-        limits: &Limits,
-    ) -> Result<Progress, Refusal> {
-        let target_max = limits.target_bytes_max as usize;
-        let mut sooner = usize::MAX;
-        match (tokens.method, tokens.path) {
-            (None, _) => {
-                if window.len() - skipped > METHOD_BYTES_MAX {
-                    return Err(Refusal::MethodTooLong);
-                }
-                sooner = sooner.min(skipped + METHOD_BYTES_MAX + 1);
-            }
-            (Some(method), None) => {
-                let target_at = skipped + method.len() + 1;
-                if method.len() > METHOD_BYTES_MAX {
-                    return Err(Refusal::MethodTooLong);
-                }
-                if window.len() - target_at > target_max {
-                    return Err(Refusal::TargetTooLong);
-                }
-                sooner = sooner.min(target_at + target_max + 1);
-            }
-            (Some(method), Some(target)) => {
-                if method.len() > METHOD_BYTES_MAX {
-                    return Err(Refusal::MethodTooLong);
-                }
-                if target.len() > target_max {
-                    return Err(Refusal::TargetTooLong);
-                }
-            }
-        }
-        self.arrival.went_on(window, sooner, limits)
-    }
-
-    /// The tokens are complete: judges what they mean.
-    #[inline]
-    fn accept(
-        &mut self,
-        bytes: &[u8],
-        length: usize,
-        tokens: &httparse::Request<'_, '_>,
-        limits: &Limits,
-    ) -> Result<(), Refusal> {
-        let (Some(method), Some(target)) = (tokens.method, tokens.path) else {
-            return Err(Refusal::Malformed);
-        };
-        if method.len() > METHOD_BYTES_MAX {
-            return Err(Refusal::MethodTooLong);
-        }
-        if target.len() > limits.target_bytes_max as usize {
+    fn read(&mut self, bytes: &[u8], from: usize, limits: &Limits) -> Result<Option<usize>, Refusal> {
+        let Some(line) = tokens::request_line(bytes, from) else { return Ok(None) };
+        if line.target.len > limits.target_bytes_max {
             return Err(Refusal::TargetTooLong);
         }
-        if !target.is_ascii() {
-            return Err(Refusal::EightBitTarget);
-        }
-        self.fields.fill(bytes, tokens.headers, limits.underscores)?;
-        if !crlf_around_fields(bytes, length, &self.fields) {
-            return Err(Refusal::BareLf);
-        }
-        self.version = if tokens.version == Some(0) { Version::Http10 } else { Version::Http11 };
-        self.method = Method::of(method.as_bytes());
-        let base = bytes.as_ptr() as usize;
-        self.method_span = Span::new(method.as_ptr() as usize - base, method.len());
-        self.target_span = Span::new(target.as_ptr() as usize - base, target.len());
+        let Some(length) = self.fields.read(bytes, line.end, limits)? else { return Ok(None) };
+        self.arrival = Arrival::default();
+        self.version = line.version;
+        self.method = Method::of(line.method.of(bytes));
+        self.method_span = line.method;
+        self.target_span = line.target;
         self.read_host(bytes)?;
-        self.read_target(bytes, target.as_bytes())?;
+        self.read_target(bytes, line.target.of(bytes))?;
         self.framing = framing::of_request(bytes, &self.fields, self.version)?;
         let options = connection::read(bytes, &mut self.fields)?;
         self.keep_alive = options.persists(self.version);
@@ -256,7 +163,29 @@ impl RequestHead {
         self.accepts_trailers = false;
         self.upgrade = None;
         self.max_forwards = None;
-        if self.fields.present().meets(SELDOM) { self.read_seldom(bytes, options) } else { Ok(()) }
+        if self.fields.present().meets(SELDOM) {
+            self.read_seldom(bytes, options)?;
+        }
+        Ok(Some(length))
+    }
+
+    /// What has come is not a complete, legal head: says why not, or waits for more.
+    #[cold]
+    #[inline(never)]
+    fn go_on(&mut self, window: &[u8], skipped: usize, limits: &Limits) -> Result<Progress, Refusal> {
+        diagnose::request(window, skipped, limits)?;
+        let space_after = |from: usize| {
+            let rest = window.get(from..).unwrap_or_default();
+            rest.iter().position(|b| *b == b' ').map(|place| from + place)
+        };
+        let sooner = match space_after(skipped) {
+            None => skipped + METHOD_BYTES_MAX + 1,
+            Some(method_end) if space_after(method_end + 1).is_none() => {
+                method_end + 1 + limits.target_bytes_max as usize + 1
+            }
+            Some(_) => usize::MAX,
+        };
+        self.arrival.went_on(window, sooner, limits)
     }
 
     /// Host (RFC 9112 §3.2): exactly one, well-formed; HTTP/1.0 may have none.

@@ -4,13 +4,11 @@
 //! request's method (RFC 9112 §6.3), so parsing is given it. 101 and other interim responses are legal heads without a
 //! body; what they mean is for the exchange to say.
 
-use std::mem::MaybeUninit;
-
 use super::arrival::Arrival;
-use super::fields::{FIELDS_MAX, Field, Fields, Span, crlf_around_fields};
-use super::{Known, KnownSet, Limits, Method, Progress, Refusal, Version, connection, diagnose, framing};
-
-const FIELDS_USUAL: usize = 128;
+use super::fields::{Field, Fields, Span};
+use super::{
+    Known, KnownSet, Limits, Method, Progress, Refusal, Version, connection, diagnose, framing, tokens,
+};
 
 /// How a response's body is delimited (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -62,7 +60,10 @@ impl ResponseHead {
         if matches!(window, [b'\r' | b'\n', ..]) {
             return Err(Refusal::BadStatusLine);
         }
-        self.tokenise::<FIELDS_USUAL>(window, request, limits)
+        match self.read(window, request, limits)? {
+            Some(length) => Ok(Progress::Complete(length)),
+            None => self.go_on(window, limits),
+        }
     }
 
     /// Forgets a head that will not be completed; keeps the room.
@@ -71,70 +72,18 @@ impl ResponseHead {
         self.arrival = Arrival::default();
     }
 
+    /// Reads and judges a head. `None`: it is not complete, or malformed.
     #[inline]
-    fn tokenise<const N: usize>(
-        &mut self,
-        window: &[u8],
-        request: Method,
-        limits: &Limits,
-    ) -> Result<Progress, Refusal> {
-        let mut room = [const { MaybeUninit::uninit() }; N];
-        let fields_max = usize::from(limits.fields_max.min(FIELDS_MAX));
-        let slots = room.get_mut(..fields_max.min(N)).unwrap_or_default();
-        let mut tokens = httparse::Response::new(&mut []);
-        let parser = httparse::ParserConfig::default();
-        match parser.parse_response_with_uninit_headers(&mut tokens, window, slots) {
-            Ok(httparse::Status::Complete(length)) => {
-                self.arrival = Arrival::default();
-                self.accept(window, length, &tokens, request, limits)?;
-                Ok(Progress::Complete(length))
-            }
-            Ok(httparse::Status::Partial) => self.arrival.went_on(window, usize::MAX, limits),
-            Err(httparse::Error::TooManyHeaders) if N < fields_max => {
-                self.tokenise_many(window, request, limits)
-            }
-            Err(_) => {
-                diagnose::response(window, limits)?;
-                self.arrival.undecided(window, limits)
-            }
+    fn read(&mut self, bytes: &[u8], request: Method, limits: &Limits) -> Result<Option<usize>, Refusal> {
+        let Some(line) = tokens::status_line(bytes) else { return Ok(None) };
+        let Some(length) = self.fields.read(bytes, line.end, limits)? else { return Ok(None) };
+        self.arrival = Arrival::default();
+        if !(100..600).contains(&line.status) {
+            return Err(Refusal::BadStatus);
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn tokenise_many(
-        &mut self,
-        window: &[u8],
-        request: Method,
-        limits: &Limits,
-    ) -> Result<Progress, Refusal> {
-        self.tokenise::<{ FIELDS_MAX as usize }>(window, request, limits)
-    }
-
-    #[inline]
-    fn accept(
-        &mut self,
-        bytes: &[u8],
-        length: usize,
-        tokens: &httparse::Response<'_, '_>,
-        request: Method,
-        limits: &Limits,
-    ) -> Result<(), Refusal> {
-        self.fields.fill(bytes, tokens.headers, limits.underscores)?;
-        if !crlf_around_fields(bytes, length, &self.fields) {
-            return Err(Refusal::BareLf);
-        }
-        self.status = tokens.code.filter(|code| (100..600).contains(code)).ok_or(Refusal::BadStatus)?;
-        self.version = if tokens.version == Some(0) { Version::Http10 } else { Version::Http11 };
-        // The tokeniser lets the space before an empty reason be absent, and hides a reason beyond ASCII.
-        let (Some(b' '), Some(reason)) = (bytes.get(REASON_AT - 1), bytes.get(REASON_AT..)) else {
-            return Err(Refusal::BadStatusLine);
-        };
-        let reason_len = match tokens.reason {
-            Some(reason) if !reason.is_empty() => reason.len(),
-            _ => memchr::memchr(b'\r', reason).unwrap_or_default(),
-        };
-        self.reason_span = Span::new(REASON_AT, reason_len);
+        self.status = line.status;
+        self.version = line.version;
+        self.reason_span = line.reason;
         self.read_framing(bytes, request)?;
         let options = connection::read(bytes, &mut self.fields)?;
         self.keep_alive = options.persists(self.version) && self.framing != ResponseFraming::UntilClose;
@@ -144,7 +93,15 @@ impl ResponseHead {
             }
             _ => None,
         };
-        Ok(())
+        Ok(Some(length))
+    }
+
+    /// What has come is not a complete, legal head: says why not, or waits for more.
+    #[cold]
+    #[inline(never)]
+    fn go_on(&mut self, window: &[u8], limits: &Limits) -> Result<Progress, Refusal> {
+        diagnose::response(window, limits)?;
+        self.arrival.went_on(window, usize::MAX, limits)
     }
 
     #[inline]
@@ -186,7 +143,6 @@ impl ResponseHead {
     }
 }
 
-const REASON_AT: usize = b"HTTP/1.1 200 ".len();
 const FRAMING: KnownSet = KnownSet::EMPTY.with(Known::ContentLength).with(Known::TransferEncoding);
 
 /// A parsed head beside its bytes.

@@ -4,7 +4,7 @@
 //! any. Fields that must not come late (RFC 9110 §6.5.1) are marked and never forwarded: late framing, routing,
 //! authentication or content metadata could overrule what was already acted on.
 
-use super::fields::{FIELDS_MAX, Fields};
+use super::fields::Fields;
 use super::{Known, Limits, Refusal, diagnose};
 
 /// The trailers of one body.
@@ -44,20 +44,13 @@ impl Trailers {
     }
 
     fn parse(&mut self, limits: &Limits) -> Result<(), Refusal> {
-        let mut room = [httparse::EMPTY_HEADER; TRAILERS_MAX as usize];
-        let slots = room.get_mut(..usize::from(limits.fields_max.min(TRAILERS_MAX))).unwrap_or_default();
-        let found = match httparse::parse_headers(&self.bytes, slots) {
-            Ok(httparse::Status::Complete((_, found))) => found,
-            Ok(httparse::Status::Partial) => return Err(Refusal::Malformed),
-            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TrailersTooLarge),
-            Err(_) => {
-                diagnose::fields(&self.bytes, &Limits { fields_max: FIELDS_MAX, ..*limits })?;
-                return Err(Refusal::Malformed);
-            }
-        };
-        self.fields.fill(&self.bytes, found, limits.underscores)?;
-        if !self.bytes.ends_with(b"\r\n\r\n") {
-            return Err(Refusal::BareLf);
+        let limits = Limits { fields_max: limits.fields_max.min(TRAILERS_MAX), ..*limits };
+        if self.fields.read(&self.bytes, 0, &limits)?.is_none() {
+            return match diagnose::fields(&self.bytes, &limits) {
+                Err(Refusal::TooManyFields) => Err(Refusal::TrailersTooLarge),
+                Err(refusal) => Err(refusal),
+                Ok(()) => Err(Refusal::Malformed),
+            };
         }
         for field in self.fields.as_mut_slice() {
             if forbidden(field.name().of(&self.bytes), field.known) {
