@@ -196,7 +196,7 @@ fn letters_or_dashes<const N: usize>(words: [u64; N]) -> bool {
         let low = word & !HIGH;
         let folded = low | FOLD;
         let letters = (folded + (0x80 - b'a' as u64) * ONE) & !(folded + (0x7f - b'z' as u64) * ONE);
-        let others_than_dash = (low ^ b'-' as u64 * ONE) + 0x7f * ONE;
+        let others_than_dash = (low ^ (b'-' as u64 * ONE)) + 0x7f * ONE;
         good & (letters | !others_than_dash) & !word
     }) == HIGH
 }
