@@ -144,14 +144,18 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
     let decision = decide::decide(x, plan, scratch)?;
     let matched = match decision {
         Decision::Route(matched) => matched,
-        Decision::Answer(reason) => return Ok(x.answer_for_this_hop(reason, plan, rest.take(), scratch)),
+        Decision::Answer(reason) => return Ok(x.answer_for_this_hop(reason, rest.take(), scratch)),
     };
     let route = current.snapshot.route(matched.route);
     match &route.action {
-        ActionPlan::Forward(to) => forward::forward(x, scratch, plan, route, to, matched, rest).await,
+        ActionPlan::Forward(to) => forward::forward(x, scratch, route, to, matched, rest).await,
         ActionPlan::Respond(respond) => {
-            let body = &respond.body;
-            Ok(x.answer(plan, rest.take(), Reason::Responded, respond.status, &respond.lines, None, body))
+            let own = RouteReply {
+                content_type: &respond.content_type,
+                body: &respond.body,
+                ..own_answer(respond.status)
+            };
+            Ok(x.answer(Reason::Responded, own, rest.take()))
         }
         ActionPlan::Redirect(redirect) => {
             let mut location = std::mem::take(&mut scratch.rewritten);
@@ -162,9 +166,8 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
             let https = claims.and_then(|claims| claims.scheme()) == Some(Scheme::Https);
             let origin = Origin { https, authority: request.authority() };
             redirect.location(origin, matched, path, request.query().unwrap_or_default(), &mut location);
-            let lines: &[u8] = b"content-length: 0\r\n";
-            let next =
-                x.answer(plan, rest.take(), Reason::Redirected, redirect.status, lines, Some(&location), b"");
+            let own = RouteReply { location: Some(&location), ..own_answer(redirect.status) };
+            let next = x.answer(Reason::Redirected, own, rest.take());
             scratch.rewritten = location;
             Ok(next)
         }
@@ -222,7 +225,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// Whether the connection may carry another request, as far as the request and the listener are concerned.
+    /// Counts the request; whether the connection may carry another, as far as the request and the listener are
+    /// concerned. Once for each exchange.
     fn may_keep(&self) -> bool {
         let requests = self.connection.requests.get() + 1;
         self.connection.requests.set(requests);
@@ -303,49 +307,35 @@ impl Exchange<'_> {
     }
 
     /// Sends what a route answers by itself.
-    #[allow(clippy::too_many_arguments)]
-    fn answer(
-        &mut self,
-        plan: &ListenerPlan,
-        rest: Option<Lease>,
-        reason: Reason,
-        status: u16,
-        lines: &[u8],
-        location: Option<&[u8]>,
-        body: &[u8],
-    ) -> Next {
-        let _ = plan;
+    fn answer(&mut self, reason: Reason, own: RouteReply<'_>, rest: Option<Lease>) -> Next {
         let unread = self.unread(rest);
         let keep = self.may_keep() && !matches!(unread, Unread::Lost);
         let current = self.current.clone();
         let extra = self.seen.route.map(|route| &current.snapshot.route(route).response_headers);
-        let extra_lines = extra.map_or(&b""[..], |plan| plan.lines());
         let drops = |name| extra.is_some_and(|plan| plan.drops(name));
-        let content_type = if drops(b"content-type") { b"" } else { lines_value(lines, b"content-type: ") };
-        let location = location.filter(|_| !drops(b"location"));
-        let answer = RouteReply { status, content_type, location, fields: extra_lines, body };
+        let answer = RouteReply {
+            content_type: if drops(b"content-type") { b"" } else { own.content_type },
+            location: own.location.filter(|_| !drops(b"location")),
+            fields: extra.map_or(&b""[..], |plan| plan.lines()),
+            ..own
+        };
         self.send_answer(|out, answering| local_reply::render_route(out, &answer, answering), keep);
-        self.worker.stats.local_replies.count(reason.name(), status);
-        self.seen.status = status;
+        self.worker.stats.local_replies.count(reason.name(), own.status);
+        self.seen.status = own.status;
         self.seen.reason = reason.name();
         unread.next(keep)
     }
 
     /// OPTIONS and TRACE that were for this hop (RFC 9110 §7.6.2).
-    fn answer_for_this_hop(
-        &mut self,
-        reason: Reason,
-        plan: &ListenerPlan,
-        rest: Option<Lease>,
-        scratch: &mut Scratch,
-    ) -> Next {
-        if reason != Reason::TraceAnswered {
-            return self.answer(plan, rest, reason, reason.status(), b"", None, b"");
-        }
+    fn answer_for_this_hop(&mut self, reason: Reason, rest: Option<Lease>, scratch: &mut Scratch) -> Next {
         let mut echo = std::mem::take(&mut scratch.rewritten);
-        decide::echo(&self.request(), &mut echo);
-        let next =
-            self.answer(plan, rest, reason, reason.status(), b"content-type: message/http\r\n", None, &echo);
+        echo.clear();
+        let mut own = own_answer(reason.status());
+        if reason == Reason::TraceAnswered {
+            decide::echo(&self.request(), &mut echo);
+            own.content_type = b"message/http";
+        }
+        let next = self.answer(reason, RouteReply { body: &echo, ..own }, rest);
         scratch.rewritten = echo;
         next
     }
@@ -394,7 +384,7 @@ fn drafted(mut draft: Draft, write: impl Fn(&mut HeadWriter<'_>)) -> Lease {
     }
 }
 
-/// The value of the line that begins with `start`.
-fn lines_value<'a>(lines: &'a [u8], start: &[u8]) -> &'a [u8] {
-    lines.strip_prefix(start).and_then(|rest| rest.split(|b| *b == b'\r').next()).unwrap_or_default()
+/// An answer of this status and nothing else yet.
+fn own_answer(status: u16) -> RouteReply<'static> {
+    RouteReply { status, content_type: b"", location: None, fields: b"", body: b"" }
 }

@@ -111,25 +111,55 @@ impl Service {
         }
     }
 
-    /// A connection to one of the endpoints, pooled or new.
+    /// A connection to one of the endpoints, pooled or new. Where an endpoint refuses, another one is asked, once:
+    /// nothing has been sent yet.
     pub async fn checkout(
         self: &Rc<Service>,
         plan: &ServicePlan,
         wish: Wish,
         deadline: Nanos,
     ) -> Result<Lent, LocalReply> {
-        let now = now();
-        let picked = self.balancer.borrow_mut().pick(now.0, self.random(), None);
-        let Some(slot) = picked else { return Err(self.nobody(plan)) };
-        let mut lent = self.lend(slot);
-        if !wish.fresh
-            && let Some(stream) = self.pooled(slot)
-        {
-            lent.stream = Some(stream);
-            lent.reused = true;
-            self.counters.reuses.increment();
-            return Ok(lent);
+        let mut failed: Option<(Slot, LocalReply)> = None;
+        loop {
+            let but = failed.as_ref().map(|(slot, _)| *slot);
+            let picked = self.balancer.borrow_mut().pick(now().0, self.random(), but);
+            let Some(slot) = picked else {
+                return Err(failed.map_or_else(|| self.nobody(plan), |(_, reply)| reply));
+            };
+            let mut lent = self.lend(slot);
+            if !wish.fresh
+                && let Some(stream) = self.pooled(slot)
+            {
+                lent.stream = Some(stream);
+                lent.reused = true;
+                self.counters.reuses.increment();
+                return Ok(lent);
+            }
+            match self.connect(plan, slot, deadline).await? {
+                Ok(stream) => {
+                    lent.stream = Some(stream);
+                    self.counters.connections_active.up();
+                    return Ok(lent);
+                }
+                Err(error) => {
+                    let reply = lent.connect_failed(&error, deadline);
+                    if failed.is_some() || !is_refusal(&error) {
+                        return Err(reply);
+                    }
+                    failed = Some((slot, reply));
+                    self.counters.retries.increment();
+                }
+            }
         }
+    }
+
+    /// A new connection to an endpoint, counted as open. The outer error: none may be made.
+    async fn connect(
+        &self,
+        plan: &ServicePlan,
+        slot: Slot,
+        deadline: Nanos,
+    ) -> Result<std::io::Result<Stream>, LocalReply> {
         let address = {
             let mut pools = self.pools.borrow_mut();
             let pool = &mut pools[slot.0 as usize];
@@ -140,19 +170,13 @@ impl Service {
             pool.address.clone()
         };
         self.counters.connects.increment();
-        let connect_deadline = now.after(Duration::from_millis(plan.connect_ms)).min(deadline);
-        match Stream::connect(&address, connect_deadline).await {
-            Ok(stream) => {
-                lent.stream = Some(stream);
-                self.counters.connections_active.up();
-                Ok(lent)
-            }
-            Err(error) => {
-                self.closed(slot, &address);
-                self.counters.connect_failures.increment();
-                Err(lent.connect_failed(&error, deadline))
-            }
+        let connect_deadline = now().after(Duration::from_millis(plan.connect_ms)).min(deadline);
+        let connected = Stream::connect(&address, connect_deadline).await;
+        if connected.is_err() {
+            self.closed(slot, &address);
+            self.counters.connect_failures.increment();
         }
+        Ok(connected)
     }
 
     fn lend(self: &Rc<Service>, slot: Slot) -> Lent {
@@ -223,6 +247,14 @@ impl Service {
         let mixed = (next ^ (next >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed ^ (mixed >> 31)
     }
+}
+
+/// Told at once, so that another endpoint can be asked without the client noticing.
+fn is_refusal(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
+    )
 }
 
 impl Pool {

@@ -47,22 +47,33 @@ impl From<Stop> for Failed {
     }
 }
 
+/// What a forwarded exchange goes by.
+pub(super) struct Course<'a> {
+    pub listener: &'a ListenerPlan,
+    pub route: &'a RoutePlan,
+    pub to: &'a ForwardPlan,
+    pub service: &'a ServicePlan,
+    /// When it must be over.
+    pub deadline: Nanos,
+}
+
 /// Forwards the request and relays the response.
 pub(super) async fn forward(
     x: &mut Exchange<'_>,
     scratch: &mut Scratch,
-    plan: &ListenerPlan,
     route: &RoutePlan,
     to: &ForwardPlan,
     matched: Matched,
     rest: &mut Option<Lease>,
 ) -> Result<Next, Stop> {
     let current = x.current.clone();
+    let plan = &current.snapshot.listeners[x.place];
     let random = if to.split.is_split() { x.worker.random.borrow_mut().u32(..) } else { 0 };
     let id = to.split.pick(random);
     x.seen.service = Some(id);
-    let (service, service_plan) = (&current.services[id.0 as usize], current.snapshot.service(id));
+    let service = &current.services[id.0 as usize];
     let deadline = to.timeout_ms.map_or(Nanos::NEVER, |ms| x.seen.started.after(Duration::from_millis(ms)));
+    let course = Course { listener: plan, route, to, service: current.snapshot.service(id), deadline };
     rewrite(x, scratch, plan, to, matched)?;
     let limits = ChunkLimits {
         body_bytes_max: route.body_bytes_max(plan),
@@ -76,15 +87,15 @@ pub(super) async fn forward(
     let first = rest.as_ref().map(|rest| rest.slice(0..rest.len()));
     let mut wish = Wish { fresh: x.request.method == Method::Connect };
     loop {
-        let mut lent = service.checkout(service_plan, wish, deadline).await.map_err(Stop::Reply)?;
+        let mut lent = service.checkout(course.service, wish, deadline).await.map_err(Stop::Reply)?;
         x.seen.endpoint = Some(lent.endpoint.clone());
         if x.request.method == Method::Connect {
             return connect(x, plan, lent, rest.take());
         }
-        let head = request_head(x, scratch, plan, route, to, service_plan, &lent);
+        let head = request_head(x, scratch, &course, &lent);
         lent.sending(now());
         x.worker.stats.upstream_sent.add(head.len() as u64);
-        let mut sent = Waiting::begin(x, &lent, service_plan, deadline);
+        let mut sent = Waiting::begin(&lent, &course);
         lent.stream().send(SendList::from(head));
         x.body_taken = has_body;
         let mut upload = has_body.then(|| {
@@ -98,7 +109,7 @@ pub(super) async fn forward(
         match answered {
             Ok(answer) => {
                 drop(first);
-                return answered_by(x, scratch, plan, route, lent, upload, answer, rest, deadline).await;
+                return answered_by(x, scratch, &course, lent, upload, answer, rest).await;
             }
             Err(Failed::Stale) if !wish.fresh && may_repeat(x, &first, &upload) => {
                 drop(upload);
@@ -181,35 +192,24 @@ fn rewrite(
     again.map(drop).map_err(|_| Reason::RewriteInvalid.into())
 }
 
-fn request_head(
-    x: &Exchange<'_>,
-    scratch: &Scratch,
-    plan: &ListenerPlan,
-    route: &RoutePlan,
-    to: &ForwardPlan,
-    service: &ServicePlan,
-    lent: &Lent,
-) -> Lease {
+fn request_head(x: &Exchange<'_>, scratch: &Scratch, course: &Course<'_>, lent: &Lent) -> Lease {
     let request = x.request();
-    let claims = decide::claims(&request, x.connection.peer.get(), plan);
-    let host = match &to.rewrite_host {
+    let claims = decide::claims(&request, x.connection.peer.get(), course.listener);
+    let service = course.service;
+    let host = match &course.to.rewrite_host {
         Some(host) => host,
         None if service.authority_as_host || request.authority().is_empty() => &service.authority,
         None => request.authority(),
     };
     let out = RequestOut {
         request,
-        path: if request.head.form == http1::TargetForm::Asterisk {
-            b"*"
-        } else {
-            decide::path_of(&request, scratch)
-        },
+        path: decide::path_of(&request, scratch),
         host,
         hop: &x.hop.lines,
         claims: claims.as_ref(),
         request_id: &x.seen.request_id,
-        upgrade: upgrade(&request, plan),
-        plan: &route.request_headers,
+        upgrade: upgrade(&request, course.listener),
+        plan: &course.route.request_headers,
     };
     drafted(lent.stream().draft(), |writer| out.write(writer))
 }
@@ -236,15 +236,15 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn begin(_x: &Exchange<'_>, lent: &Lent, service: &ServicePlan, deadline: Nanos) -> Waiting {
+    fn begin(lent: &Lent, course: &Course<'_>) -> Waiting {
         let waiting = Waiting {
-            deadline,
-            head_within: Duration::from_millis(service.response_head_ms),
-            idle: Duration::from_millis(service.idle_ms),
+            deadline: course.deadline,
+            head_within: Duration::from_millis(course.service.response_head_ms),
+            idle: Duration::from_millis(course.service.idle_ms),
             begun: false,
             interims: 0,
         };
-        lent.stream().set_deadline(now().after(waiting.head_within).min(deadline));
+        lent.stream().set_deadline(now().after(waiting.head_within).min(course.deadline));
         waiting
     }
 
@@ -370,38 +370,34 @@ fn pass_interim(x: &mut Exchange<'_>, response: &ResponseHead, bytes: &Lease) {
 }
 
 /// The head has come: switches protocols or relays the response.
-#[allow(clippy::too_many_arguments)]
 async fn answered_by(
     x: &mut Exchange<'_>,
     scratch: &mut Scratch,
-    plan: &ListenerPlan,
-    route: &RoutePlan,
+    course: &Course<'_>,
     mut lent: Lent,
     upload: Option<Upload>,
     answer: Answer,
     rest: &mut Option<Lease>,
-    deadline: Nanos,
 ) -> Result<Next, Stop> {
     let head_after = lent.answered(now());
     x.seen.upstream_head_us = Some(head_after.as_micros() as u64);
     if scratch.response.status == 101 {
-        return switch(x, scratch, plan, route, lent, answer, rest);
+        return switch(x, scratch, course, lent, answer, rest);
     }
-    relay::relay(x, scratch, plan, route, lent, upload, answer, rest, deadline).await
+    relay::relay(x, scratch, course, lent, upload, answer, rest).await
 }
 
 /// 101: passes the head on and leaves the line for a tunnel.
 fn switch(
     x: &mut Exchange<'_>,
     scratch: &mut Scratch,
-    plan: &ListenerPlan,
-    route: &RoutePlan,
+    course: &Course<'_>,
     lent: Lent,
     answer: Answer,
     rest: &mut Option<Lease>,
 ) -> Result<Next, Stop> {
     let response = Response { bytes: &answer.bytes, head: &scratch.response };
-    let asked = upgrade(&x.request(), plan);
+    let asked = upgrade(&x.request(), course.listener);
     let switched = scratch.response.upgrade.map(|span| span.of(&answer.bytes));
     let agreed =
         matches!((asked, switched), (Some(asked), Some(switched)) if asked.eq_ignore_ascii_case(switched));
@@ -413,7 +409,7 @@ fn switch(
         response,
         announced: Announced::Nothing,
         connection: Connection::Upgrade,
-        plan: &route.response_headers,
+        plan: &course.route.response_headers,
         date: b"",
     };
     let stream = &x.connection.stream;
@@ -426,7 +422,7 @@ fn switch(
         upstream: lent,
         to_upstream: rest.take(),
         to_downstream: early,
-        idle: Duration::from_millis(plan.timeouts.tunnel_idle_ms),
+        idle: Duration::from_millis(course.listener.timeouts.tunnel_idle_ms),
     })))
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ringway_runtime::{Lease, Nanos, SendList, now, scarce};
 
-use super::forward::Answer;
+use super::forward::{Answer, Course};
 use super::pace::{Pace, finish_sending};
 use super::upload::{RUNS_MAX, Upload};
 use super::{Exchange, Next, Stop, drafted};
@@ -17,7 +17,7 @@ use crate::body::{Broken, Incoming, Outgoing};
 use crate::http1::{Response, ResponseFraming, ResponseHead, Version};
 use crate::outgoing::{Announced, Connection, ResponseOut};
 use crate::reason::Reason;
-use crate::snapshot::{ListenerPlan, RoutePlan};
+use crate::snapshot::RoutePlan;
 use crate::upstream::Lent;
 use crate::worker::Scratch;
 
@@ -39,23 +39,20 @@ struct Shape {
 }
 
 /// Sends the head and the body.
-#[allow(clippy::too_many_arguments)]
 pub(super) async fn relay(
     x: &mut Exchange<'_>,
     scratch: &mut Scratch,
-    plan: &ListenerPlan,
-    route: &RoutePlan,
+    course: &Course<'_>,
     lent: Lent,
     mut upload: Option<Upload>,
     answer: Answer,
     rest: &mut Option<Lease>,
-    deadline: Nanos,
 ) -> Result<Next, Stop> {
     let response = &scratch.response;
     let shape = shape(response, x.request.version);
     let uploaded = upload.as_ref().is_none_or(Upload::is_done);
     let keep = x.may_keep() && uploaded && !shape.until_close;
-    let head = head(x, response, &answer, route, &shape, keep);
+    let head = head(x, response, &answer, course.route, &shape, keep);
     x.seen.status = response.status;
     let reusable = response.keep_alive && uploaded && response.framing != ResponseFraming::UntilClose;
     let after_head = (answer.bytes.len() > answer.len).then(|| {
@@ -67,11 +64,13 @@ pub(super) async fn relay(
         body: Incoming::of_response(response.framing, after_head),
         outgoing: shape.outgoing,
         list: SendList::from(head),
-        idle: Duration::from_millis(
-            x.current.snapshot.service(x.seen.service.unwrap_or(crate::snapshot::ServiceId(0))).idle_ms,
+        idle: Duration::from_millis(course.service.idle_ms),
+        deadline: course.deadline,
+        pace: Pace::new(
+            course.listener.timeouts.rate_bytes_per_second_min,
+            now(),
+            x.connection.stream.sent(),
         ),
-        deadline,
-        pace: Pace::new(plan.timeouts.rate_bytes_per_second_min, now(), x.connection.stream.sent()),
         blocked: false,
         done: false,
         sent: 0,
@@ -103,8 +102,8 @@ pub(super) async fn relay(
         drop(lent);
     }
     if x.connection.stream.unsent() > LEFT_OVER || !keep {
-        let rate_min = plan.timeouts.rate_bytes_per_second_min;
-        finish_sending(x.connection, rate_min, deadline, if keep { LEFT_OVER } else { 0 })
+        let rate_min = course.listener.timeouts.rate_bytes_per_second_min;
+        finish_sending(x.connection, rate_min, course.deadline, if keep { LEFT_OVER } else { 0 })
             .await
             .map_err(Stop::Cut)?;
     }

@@ -78,8 +78,8 @@ impl Split {
 pub struct RespondPlan {
     /// 200 to 599.
     pub status: u16,
-    /// `content-type` and `content-length` as lines, as far as the status has them.
-    pub lines: Box<[u8]>,
+    /// Empty where there is no body.
+    pub content_type: Box<[u8]>,
     /// Not sent in answer to HEAD. Empty where the status has none.
     pub body: Box<[u8]>,
 }
@@ -88,14 +88,8 @@ impl RespondPlan {
     /// 204 and 304 have neither body nor length, 205 a length of zero (RFC 9110 §8.6, §15.3.6).
     pub fn new(status: u16, content_type: &str, body: &str) -> RespondPlan {
         let body = if matches!(status, 204 | 205 | 304) { "" } else { body };
-        let mut lines = String::new();
-        if !body.is_empty() {
-            lines.extend(["content-type: ", content_type, "\r\n"]);
-        }
-        if !matches!(status, 204 | 304) {
-            lines.extend(["content-length: ", &body.len().to_string(), "\r\n"]);
-        }
-        RespondPlan { status, lines: lines.into_bytes().into(), body: body.as_bytes().into() }
+        let content_type = if body.is_empty() { "" } else { content_type };
+        RespondPlan { status, content_type: content_type.as_bytes().into(), body: body.as_bytes().into() }
     }
 }
 
