@@ -63,6 +63,8 @@ pub(crate) struct Conn {
     pub dropped: Cell<bool>,
     /// epoll: an edge was seen and not used up.
     pub readable: Cell<bool>,
+    /// epoll: the turn in which it was last read.
+    pub read_in: Cell<u64>,
 }
 
 #[derive(Default)]
@@ -269,6 +271,7 @@ impl Conn {
             timed_out: Cell::new(false),
             dropped: Cell::new(false),
             readable: Cell::new(true),
+            read_in: Cell::new(u64::MAX),
         });
         core.conns.borrow_mut().fill(place, conn.clone());
         conn

@@ -12,6 +12,7 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -25,6 +26,13 @@ use crate::turn::Core;
 
 /// Connections taken at once from a backlog before others have their turn.
 const ACCEPTS_MAX: usize = 64;
+
+/// Connections taken from a backlog that is about to be closed: as many as it usually holds. More than that are new ones
+/// that would keep it open for ever.
+const DRAINED_MAX: usize = 4096;
+
+/// Held while a backlog is drained.
+static DRAINING: Mutex<()> = Mutex::new(());
 
 /// Options of a listening socket; accepted ones inherit the buffer sizes and TCP_NODELAY.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -288,23 +296,34 @@ impl Listener {
             Poll::Pending
         })
         .await;
-        let _ = socket2::SockRef::from(&self.listening.socket).set_nonblocking(true);
-        let nonblocking = matches!(&*self.core.driver.borrow(), driver::Driver::Epoll(_));
-        loop {
-            match sys::accept(self.listening.fd(), nonblocking) {
-                Ok(fd) => self.listening.queue.borrow_mut().push_back(Ok(fd)),
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::ECONNABORTED)) => {}
-                Err(_) => break,
-            }
-        }
-        // Other handles of a shared socket have the same flag, and theirs wait in the kernel.
-        let _ = socket2::SockRef::from(&self.listening.socket).set_nonblocking(nonblocking);
+        self.drain_backlog();
         let queue = std::mem::take(&mut *self.listening.queue.borrow_mut());
         queue
             .into_iter()
             .flatten()
             .filter_map(|fd| Stream::adopt(&self.core, fd, Side::Downstream).ok())
             .collect()
+    }
+
+    /// Takes what the backlog holds, without waiting.
+    fn drain_backlog(&self) {
+        // Handles of a shared socket share its O_NONBLOCK too. Without the lock a loop could take the flag from under
+        // another one, which would then wait in accept(2), and its whole worker with it.
+        let _alone = DRAINING.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = socket2::SockRef::from(&self.listening.socket);
+        if socket.set_nonblocking(true).is_err() {
+            return;
+        }
+        let nonblocking = matches!(&*self.core.driver.borrow(), driver::Driver::Epoll(_));
+        for _ in 0..DRAINED_MAX {
+            match sys::accept(self.listening.fd(), nonblocking) {
+                Ok(fd) => self.listening.queue.borrow_mut().push_back(Ok(fd)),
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::ECONNABORTED)) => {}
+                Err(_) => break,
+            }
+        }
+        // The accepts of other handles wait in the kernel, which they would not with the flag.
+        let _ = socket.set_nonblocking(nonblocking);
     }
 }
 

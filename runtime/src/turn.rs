@@ -165,6 +165,11 @@ impl Runtime {
 }
 
 impl Core {
+    /// The number of this turn.
+    pub fn turn(&self) -> u64 {
+        self.gauges.turns.load(Relaxed)
+    }
+
     /// The wait is over: reads the clock once for the whole turn.
     pub fn turn_begins(&self) {
         let now = Nanos::precise();
@@ -205,10 +210,11 @@ impl Core {
                 let next = || line.borrow_mut().pop_front();
                 let Some(conn) = std::iter::from_fn(next).find(|conn| !conn.dropped.get()) else { break };
                 conn.rx.borrow_mut().starved = false;
-                // Whoever is not asking just now (a pooled connection, for one) goes on watching too.
+                // Whoever is not asking just now (a pooled connection, for one) goes on watching too; but who has as
+                // much as may wait goes on when some of it was taken.
                 let may_arm = {
                     let rx = conn.rx.borrow();
-                    !rx.armed && !rx.end && rx.error == 0
+                    !rx.armed && !rx.end && rx.error == 0 && !rx.is_full(&self.regions[side])
                 };
                 if may_arm {
                     driver::arm(self, &conn);

@@ -22,6 +22,8 @@ const READS_MAX: usize = 4;
 pub(crate) struct Epoll {
     fd: OwnedFd,
     events: Vec<libc::epoll_event>,
+    /// Connections that had their reads in this turn and are asked for more: in the next one.
+    again: Vec<Rc<Conn>>,
 }
 
 const EDGE: u32 = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
@@ -34,7 +36,7 @@ impl Epoll {
         let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         // SAFETY: a fresh descriptor that nobody else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        let mut epoll = Epoll { fd, events: Vec::with_capacity(EVENTS) };
+        let mut epoll = Epoll { fd, events: Vec::with_capacity(EVENTS), again: Vec::new() };
         epoll.control(libc::EPOLL_CTL_ADD, bell.as_raw_fd(), libc::EPOLLIN as u32, kind::BELL)?;
         Ok(epoll)
     }
@@ -52,7 +54,13 @@ impl Epoll {
 
     pub fn arm(&mut self, core: &Core, conn: &Rc<Conn>) {
         conn.rx.borrow_mut().armed = true;
-        if conn.readable.get() {
+        if !conn.readable.get() {
+            return;
+        }
+        // A reader that is as quick as its peer would never let its task end otherwise.
+        if conn.read_in.get() == core.turn() {
+            self.again.push(conn.clone());
+        } else {
             read(core, conn);
         }
     }
@@ -102,13 +110,18 @@ impl Epoll {
 
 /// See [`super::turn`].
 pub(crate) fn turn(core: &Core, at_most: Option<Duration>) -> io::Result<()> {
-    let mut events = {
+    let (mut events, mut again) = {
         let mut driver = core.driver.borrow_mut();
         let Driver::Epoll(epoll) = &mut *driver else { return Ok(()) };
+        let at_most = if epoll.again.is_empty() { at_most } else { Some(Duration::ZERO) };
         wait(epoll, at_most)?;
-        std::mem::take(&mut epoll.events)
+        (std::mem::take(&mut epoll.events), std::mem::take(&mut epoll.again))
     };
     core.turn_begins();
+    for conn in again.drain(..).filter(|conn| !conn.dropped.get()) {
+        read(core, &conn);
+        conn.rx.borrow_mut().wake();
+    }
     for event in &events {
         let (number, events) = (event.u64, event.events);
         happened(core, number, events);
@@ -116,6 +129,8 @@ pub(crate) fn turn(core: &Core, at_most: Option<Duration>) -> io::Result<()> {
     events.clear();
     if let Driver::Epoll(epoll) = &mut *core.driver.borrow_mut() {
         epoll.events = events;
+        again.append(&mut epoll.again);
+        epoll.again = again;
     }
     Ok(())
 }
@@ -182,6 +197,7 @@ fn writable(core: &Core, conn: &Rc<Conn>) {
 /// Reads into free buffers until nothing is left, the queue is long or others should have their turn.
 fn read(core: &Core, conn: &Rc<Conn>) {
     let region = &core.regions[conn.side as usize];
+    conn.read_in.set(core.turn());
     for _ in 0..READS_MAX {
         let mut rx = conn.rx.borrow_mut();
         if !rx.armed {
