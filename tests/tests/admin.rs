@@ -50,6 +50,9 @@ fn a_local_reply_has_one_reason_everywhere() {
     until_true("the reason in the metrics", || gateway.metrics().sum(names::LOCAL_REPLIES, &[]) >= 1.0);
     assert!(gateway.metrics().labelled(&reason) >= 1.0, "{reason} is not in the metrics");
     until_true("the reason in the log", || gateway.stdout().contains(&reason));
+    let endpoint = format!("\"endpoint\":\"{dead}\"");
+    until_true("who refused in the log", || gateway.stdout().contains(&endpoint));
+    assert_eq!(gateway.metrics().sum("ringway_upstream_retries_total", &[]), 0.0, "there is no other to ask");
 }
 
 #[test]
