@@ -105,6 +105,12 @@ fn syntax_error(error: &serde_saphyr::Error, text: &str) -> Diagnostic {
     let message = message.trim_start_matches("error: ").to_owned();
     let diagnostic = Diagnostic::error("syntax", place, message);
     let line = text.lines().nth(place.line as usize - 1).unwrap_or("");
+    if diagnostic.message.starts_with("tabs disallowed") {
+        return diagnostic.help("indent with spaces");
+    }
+    if diagnostic.message.starts_with("while parsing a block") {
+        return diagnostic.help("fields of one mapping, and the `- ` of one list, begin in the same column");
+    }
     if line.contains("${") || line.contains("/{") {
         return diagnostic
             .help("within `{ }` and `[ ]` a text with braces, brackets or commas stands in quotes");

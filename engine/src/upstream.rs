@@ -112,12 +112,13 @@ impl Service {
     }
 
     /// A connection to one of the endpoints, pooled or new. Where an endpoint refuses, another one is asked, once:
-    /// nothing has been sent yet.
+    /// nothing has been sent yet. `tried` becomes the last one asked, however it ends.
     pub async fn checkout(
         self: &Rc<Service>,
         plan: &ServicePlan,
         wish: Wish,
         deadline: Nanos,
+        tried: &mut Option<Rc<str>>,
     ) -> Result<Lent, LocalReply> {
         let mut failed: Option<(Slot, LocalReply)> = None;
         loop {
@@ -126,7 +127,11 @@ impl Service {
             let Some(slot) = picked else {
                 return Err(failed.map_or_else(|| self.nobody(plan), |(_, reply)| reply));
             };
+            if failed.is_some() {
+                self.counters.retries.increment();
+            }
             let mut lent = self.lend(slot);
+            *tried = Some(lent.endpoint.clone());
             if !wish.fresh
                 && let Some(stream) = self.pooled(slot)
             {
@@ -147,7 +152,6 @@ impl Service {
                         return Err(reply);
                     }
                     failed = Some((slot, reply));
-                    self.counters.retries.increment();
                 }
             }
         }

@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use ringway_runtime::mailbox::Receiver;
-use ringway_runtime::{BoundSocket, Gauges, Listener, Nanos, Slots, now, sleep, spawn, wall_seconds};
+use ringway_runtime::{BoundSocket, Gauges, Listener, Nanos, Slots, now, sleep, spawn, wall_epoch_micros};
 use rustc_hash::FxHashMap;
 
 use crate::accept::{self, OpenListener, SharedListener};
@@ -84,8 +84,8 @@ pub(crate) struct Worker {
         reason = "a scratch is large and goes to and fro for each exchange: a pointer moves"
     )]
     scratch: RefCell<Vec<Box<Scratch>>>,
-    /// Wall-clock seconds at the loop's time zero.
-    epoch_s: Cell<u64>,
+    /// Wall-clock microseconds at the loop's time zero; looked at again in each sweep.
+    epoch_us: Cell<u64>,
     gauges: Arc<Gauges>,
 }
 
@@ -151,7 +151,7 @@ impl Worker {
             listeners: RefCell::default(),
             connections: RefCell::default(),
             scratch: RefCell::default(),
-            epoch_s: Cell::new(0),
+            epoch_us: Cell::new(0),
             gauges,
         });
         worker.apply(first);
@@ -189,12 +189,12 @@ impl Worker {
     /// Seconds since 1970, from the loop's clock.
     #[inline]
     pub fn unix_seconds(&self) -> u64 {
-        self.epoch_s.get() + now().0 / 1_000_000_000
+        self.unix_micros(now()) / 1_000_000
     }
 
     /// Microseconds since 1970 at a time of the loop's clock.
     pub fn unix_micros(&self, at: Nanos) -> u64 {
-        self.epoch_s.get() * 1_000_000 + at.0 / 1000
+        self.epoch_us.get() + at.0 / 1000
     }
 
     pub fn take_scratch(&self) -> Box<Scratch> {
@@ -366,8 +366,7 @@ impl Worker {
 
     async fn sweep(self: Rc<Worker>) {
         loop {
-            let seconds = wall_seconds();
-            self.epoch_s.set(seconds.saturating_sub(now().0 / 1_000_000_000));
+            self.epoch_us.set(wall_epoch_micros());
             for service in self.services.borrow().values() {
                 service.sweep(now());
             }

@@ -34,7 +34,11 @@ impl Nanos {
     }
 }
 
-/// Seconds since 1970, from the wall clock.
-pub fn wall_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+/// Microseconds since 1970 at the loop's time zero, from the wall clock as it stands.
+///
+/// Whole, not in seconds: the two clocks' fractions differ, and a difference of rounded seconds would be off by up to
+/// one, now this way and now that.
+pub fn wall_epoch_micros() -> u64 {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64);
+    wall.saturating_sub(Nanos::precise().0 / 1000)
 }

@@ -30,7 +30,7 @@ mod wheel;
 
 pub use activation::inherited_sockets;
 pub use buffers::{Draft, Lease};
-pub use clock::{Nanos, wall_seconds};
+pub use clock::{Nanos, wall_epoch_micros};
 pub use conn::{Address, Stream};
 pub use driver::{Choice, Picked};
 pub use gauges::Gauges;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::client::{Client, Response};
+use crate::client::{Client, Response, To};
 use crate::metrics::Metrics;
 use crate::origins::Origin;
 use crate::wait::{self, PATIENCE};
@@ -117,12 +117,19 @@ impl Gateway {
                 std::thread::sleep(Duration::from_millis(20));
                 return Err(Ended { code: status.code(), stderr: self.stderr() });
             }
-            if Client::try_connect(self.address("admin")).is_ok() && self.admin("/readyz").status == 200 {
+            if self.is_ready() {
                 return Ok(());
             }
             assert!(Instant::now() < deadline, "not ready after {PATIENCE:?}:\n{}", self.stderr());
             std::thread::sleep(Duration::from_millis(3));
         }
+    }
+
+    /// One that refuses to start may listen for a moment, and then reset who asks.
+    fn is_ready(&self) -> bool {
+        let Ok(mut client) = Client::try_connect(self.address("admin")) else { return false };
+        let sent = client.try_send("GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        sent.is_ok() && client.try_response(To::Get).is_ok_and(|response| response.status == 200)
     }
 
     /// Where the port called `name` is.

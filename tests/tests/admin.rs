@@ -1,7 +1,7 @@
 //! What an operator sees: the admin API, the access log, signals, exit codes.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ringway_tests::gateway::PLAIN;
 use ringway_tests::names;
@@ -50,6 +50,9 @@ fn a_local_reply_has_one_reason_everywhere() {
     until_true("the reason in the metrics", || gateway.metrics().sum(names::LOCAL_REPLIES, &[]) >= 1.0);
     assert!(gateway.metrics().labelled(&reason) >= 1.0, "{reason} is not in the metrics");
     until_true("the reason in the log", || gateway.stdout().contains(&reason));
+    let endpoint = format!("\"endpoint\":\"{dead}\"");
+    until_true("who refused in the log", || gateway.stdout().contains(&endpoint));
+    assert_eq!(gateway.metrics().sum("ringway_upstream_retries_total", &[]), 0.0, "there is no other to ask");
 }
 
 #[test]
@@ -81,6 +84,38 @@ fn log_lines_are_json_and_hide_credentials() {
         assert!(line.chars().all(|c| !c.is_control()), "{line:?}");
     }
     assert!(!read().contains("hunter2"), "{}", read());
+}
+
+/// More than a second long, so that the fractions of both clocks have met in every way.
+#[test]
+fn log_lines_tell_the_time_of_the_wall_clock() {
+    let origin = Origin::start(parts::says("ok"));
+    let text = format!("access_log: {{ to: \"{{{{dir}}}}/access.log\" }}\n{PLAIN}");
+    let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
+    let mut client = gateway.connect();
+    let mut sent = Vec::new();
+    for _ in 0..32 {
+        sent.push(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64());
+        client.get("/").expect(200);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let log = gateway.dir().join("access.log");
+    let times = || -> Vec<f64> {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.map(|line| second_of_day(line["time"].as_str().unwrap())).collect()
+    };
+    until_true("a line for each request", || times().len() == sent.len());
+    for (logged, sent) in times().into_iter().zip(sent) {
+        let late = (logged - sent).rem_euclid(86_400.0);
+        assert!(!(0.3..86_399.9).contains(&late), "sent at {sent}, logged {late} s later");
+    }
+}
+
+/// Of `2026-01-31T12:34:56.789012Z`.
+fn second_of_day(time: &str) -> f64 {
+    let clock = time.split_once('T').unwrap().1.trim_end_matches('Z');
+    clock.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap())
 }
 
 #[test]

@@ -49,6 +49,16 @@ pub fn listen(text: &str) -> Result<Address, Problem> {
 
 /// As [`listen`], and `dns:name:port`. Port 0 answers nobody.
 pub fn endpoint(text: &str) -> Result<EndpointAddress, Problem> {
+    if let Some(address) = of_url(text) {
+        let problem = Problem::new("bad-address", format!("{} is a URL, not an address", quoted(text)));
+        return Err(match endpoint(address) {
+            _ if text.starts_with("https:") => {
+                problem.help("endpoints speak plain HTTP in this version: no `tls`")
+            }
+            Ok(_) => problem.help(format!("did you mean {}?", quoted(address))),
+            Err(other) => Problem { help: other.help, ..problem },
+        });
+    }
     if let Some(rest) = text.strip_prefix("dns:") {
         return dns(text, rest);
     }
@@ -64,6 +74,12 @@ pub fn endpoint(text: &str) -> Result<EndpointAddress, Problem> {
             _ => problem,
         }),
     }
+}
+
+/// What stands between `http://` and the path; as addresses are written elsewhere.
+fn of_url(text: &str) -> Option<&str> {
+    let rest = ["http://", "https://", "tcp://"].iter().find_map(|scheme| text.strip_prefix(scheme))?;
+    rest.split('/').next()
 }
 
 fn dns(text: &str, rest: &str) -> Result<EndpointAddress, Problem> {

@@ -331,6 +331,9 @@ fn wrong_type(node: &Node, words: &str, sink: &mut Sink) {
     if words == "a list" && matches!(node.value, Value::Text(_)) {
         problem = problem.help(format!("write it as a list: `[ {} ]`", found.trim_matches('`')));
     }
+    if words == "a list" && matches!(node.value, Value::Map(_)) {
+        problem = problem.help("begin each entry with `- `");
+    }
     sink.problem(node, problem);
 }
 

@@ -87,7 +87,11 @@ fn segments(text: &str) -> Result<Vec<Segment>, Problem> {
     let Some(rest) = text.strip_prefix('/') else {
         let problem = bad(format!("{} does not begin with `/`", quoted(text)));
         let plain = !text.is_empty() && !text.contains("://");
-        return Err(if plain {
+        return Err(if text.starts_with(['~', '^']) {
+            problem.help(
+                "there are no regular expressions: `/a` is exact, `/a/**` a prefix, `/a/{id}` a template",
+            )
+        } else if plain {
             problem.help(format!("did you mean {}?", quoted(&format!("/{text}"))))
         } else {
             problem
@@ -124,7 +128,7 @@ fn segment(piece: &str) -> Result<Segment, Problem> {
     }
     if piece.contains('*') {
         let problem = bad(format!("`*` stands only in `/**` at the end, not in {}", quoted(piece)));
-        return Err(problem.help("one piece of any text is a parameter: `{name}`"));
+        return Err(problem.help("one piece of any text is a parameter, `{name}`; everything below is `/**`"));
     }
     if let Some(name) = piece.strip_prefix('{').and_then(|piece| piece.strip_suffix('}')) {
         let mut bytes = name.bytes();

@@ -87,8 +87,8 @@ pub(super) async fn forward(
     let first = rest.as_ref().map(|rest| rest.slice(0..rest.len()));
     let mut wish = Wish { fresh: x.request.method == Method::Connect };
     loop {
-        let mut lent = service.checkout(course.service, wish, deadline).await.map_err(Stop::Reply)?;
-        x.seen.endpoint = Some(lent.endpoint.clone());
+        let lent = service.checkout(course.service, wish, deadline, &mut x.seen.endpoint).await;
+        let mut lent = lent.map_err(Stop::Reply)?;
         if x.request.method == Method::Connect {
             return connect(x, plan, lent, rest.take());
         }

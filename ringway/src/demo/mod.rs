@@ -111,6 +111,8 @@ impl Drop for Folder {
 
 fn invitation(ports: &Ports, path: &Path) -> String {
     let (gateway, admin, path) = (ports.gateway, ports.admin, path.display());
+    // From `cargo run` it is not in the shell's PATH.
+    let ringway = std::env::args().next().unwrap_or_else(|| "ringway".into());
     format!(
         "\
 A gateway on 127.0.0.1:{gateway} with three services behind it. In another terminal:
@@ -128,11 +130,15 @@ A gateway on 127.0.0.1:{gateway} with three services behind it. In another termi
     curl -i -H 'Content-Length: 4' -H 'Transfer-Encoding: chunked' -d 0 http://127.0.0.1:{gateway}/v1/orders/7
 
   a live reload: no connection is lost
-    sed -i 's/body: ok/body: reloaded/' {path}
+    sed -i 's/body: ok/body: reloaded/' {path}; sleep 1
     curl http://127.0.0.1:{gateway}/healthz
 
   a bad reload: what runs stays, and /readyz says what is wrong
-    echo 'ruotes: []' >> {path}
+    echo 'ruotes: []' >> {path}; sleep 1
+    curl http://127.0.0.1:{admin}/readyz
+
+  the next good file clears it
+    sed -i '/ruotes/d' {path}; sleep 1
     curl http://127.0.0.1:{admin}/readyz
 
   what each core is doing, and what it counted
@@ -140,7 +146,7 @@ A gateway on 127.0.0.1:{gateway} with three services behind it. In another termi
     curl http://127.0.0.1:{admin}/metrics
 
   why a request goes where it goes
-    ringway explain -c {path} 'GET http://127.0.0.1:{gateway}/v1/orders/7'
+    {ringway} explain -c {path} 'GET http://127.0.0.1:{gateway}/v1/orders/7'
 
 Ctrl-C ends it.
 
