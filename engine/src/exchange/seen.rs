@@ -86,7 +86,9 @@ impl Exchange<'_> {
             self.worker.stats.cut.count(Reason::DrainCut.name(), Reason::DrainCut.status());
         }
         let (seen, stats) = (&self.seen, &self.worker.stats);
-        let duration_us = now().since(seen.started).as_micros() as u64;
+        // What is answered here begins and ends in one turn of the loop, whose clock stands still meanwhile.
+        let ended = if seen.reason.is_empty() { now() } else { Nanos::precise() };
+        let duration_us = ended.since(seen.started).as_micros() as u64;
         stats.exchanges_ended.increment();
         stats.downstream_received.add(seen.head_in + seen.body_in);
         stats.downstream_sent.add(seen.bytes_out);
