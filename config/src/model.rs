@@ -79,7 +79,7 @@ pub enum Backend {
 pub struct Buffers {
     /// Bytes of one buffer (4 KiB to 1 MiB, a power of two; default 16 KiB).
     pub size: u32,
-    /// Buffers of one worker (32 to 32768; default 768). Memory is taken when first used.
+    /// Buffers of one worker (32 to 32768; default 640). Memory is taken when first used.
     pub count: u32,
 }
 

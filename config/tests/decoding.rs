@@ -63,7 +63,7 @@ fn the_forms_of_the_design_mean_what_they_say() {
             workers: None,
             backend: Backend::Auto,
             pin: true,
-            buffers: Buffers { size: 16384, count: 768 },
+            buffers: Buffers { size: 16384, count: 640 },
         }
     );
     assert_eq!(config.listeners[0].routes, (0..4).map(RouteId).collect::<Vec<_>>());

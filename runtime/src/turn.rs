@@ -42,7 +42,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { choice: Choice::Auto, buffer_size: 16 << 10, buffer_count: 768 }
+        Options { choice: Choice::Auto, buffer_size: 16 << 10, buffer_count: 640 }
     }
 }
 

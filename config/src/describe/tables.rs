@@ -133,7 +133,7 @@ pub static BUFFERS: Object = Object {
         Field {
             name: "count",
             kind: Kind::Integer(32, 32_768),
-            absent: Default("768"),
+            absent: Default("640"),
             about: "Buffers of one worker. Memory is taken when first used.",
         },
     ],
