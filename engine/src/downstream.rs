@@ -26,7 +26,7 @@ use crate::proxy_protocol::{self, Progress};
 use crate::reason::Reason;
 use crate::snapshot::ListenerPlan;
 use crate::tunnel;
-use crate::worker::{Current, Worker};
+use crate::worker::{Current, DRAIN_IDLE, Worker};
 
 /// What may still be on its way to the client when its next request is read.
 const UNSENT_MAX: usize = 32 << 10;
@@ -178,7 +178,7 @@ async fn idle(worker: &Worker, connection: &Downstream) -> Option<Lease> {
     worker.stats.connections_idle.up();
     connection.stream.set_deadline(now.after(Duration::from_millis(timeouts.idle_ms)));
     if connection.is_closing(worker.draining.get()) {
-        connection.close_if_idle(now, Duration::from_millis(500));
+        connection.close_if_idle(now, DRAIN_IDLE);
     }
     let received = connection.stream.recv().await;
     worker.stats.connections_idle.down();

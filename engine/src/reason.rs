@@ -47,15 +47,12 @@ reasons! {
     MethodNotAllowed, 405, "method_not_allowed", "No route matches this method; Allow lists those that would.";
     ConnectNotAllowed, 405, "connect_not_allowed", "CONNECT is not allowed on this listener.";
     TraceNotAllowed, 405, "trace_not_allowed", "TRACE is not allowed on this listener.";
-    UpgradeNotAllowed, 403, "upgrade_not_allowed", "None of the protocols in Upgrade is allowed on this listener.";
-    PathInvalid, 400, "path_invalid", "The path has no canonical form.";
     EncodedSlash, 400, "encoded_slash", "The route does not allow encoded slashes in its path.";
     RewriteInvalid, 500, "rewrite_invalid", "The route rewrites this path to one that has no canonical form.";
     LoopDetected, 508, "loop_detected", "The request has been through this proxy too often.";
 
     // The client's side: too slow, too much, or gone.
     HeadTimeout, 408, "head_timeout", "The request's head did not arrive in time.";
-    BodyTimeout, 408, "body_timeout", "The request's body did not arrive in time.";
     BodyRateTooLow, 408, "body_rate_too_low", "The request's body arrives too slowly.";
     BodyTooLarge, 413, "body_too_large", "The request's body is larger than allowed.";
     ResponseRateTooLow, 499, "response_rate_too_low", "The client took the response too slowly.";
@@ -65,9 +62,7 @@ reasons! {
     NoEndpoint, 503, "no_endpoint", "The service has no endpoint that can be used now.";
     Unresolved, 503, "unresolved", "The names of the service's endpoints have not been resolved.";
     PoolFull, 503, "pool_full", "The limit of connections to the endpoint is reached.";
-    Overloaded, 503, "overloaded", "This worker has no buffer left for the exchange.";
     FdLimit, 503, "fd_limit", "The limit of open files is reached.";
-    Draining, 503, "draining", "The proxy is shutting down.";
     UpstreamConnectRefused, 502, "upstream_connect_refused", "The endpoint refused the connection.";
     UpstreamConnectFailed, 502, "upstream_connect_failed", "The endpoint could not be reached.";
     UpstreamConnectTimeout, 504, "upstream_connect_timeout", "The endpoint did not accept the connection in time.";
@@ -84,15 +79,13 @@ reasons! {
     ExchangeTimeout, 504, "exchange_timeout", "The exchange took longer than the route allows.";
 
     // Ours.
-    TunnelIdle, 408, "tunnel_idle", "Nothing went through the tunnel for too long.";
     DrainCut, 503, "drain_cut", "The time to drain ran out before the exchange was complete.";
-    Internal, 500, "internal", "The proxy broke a rule of its own.";
 }
 
 impl Reason {
     /// Whether nobody is there to read a reply, or the time for one is over: only logged and counted.
     pub const fn is_silent(self) -> bool {
-        matches!(self, Self::ResponseRateTooLow | Self::ClientGone | Self::TunnelIdle | Self::DrainCut)
+        matches!(self, Self::ResponseRateTooLow | Self::ClientGone | Self::DrainCut)
     }
 
     /// Whether the connection is to be closed after the reply: the rest of the request can't be awaited.
@@ -100,27 +93,17 @@ impl Reason {
         matches!(
             self,
             Self::HeadTimeout
-                | Self::BodyTimeout
                 | Self::BodyRateTooLow
                 | Self::BodyTooLarge
                 | Self::ConnectNotAllowed
-                | Self::UpgradeNotAllowed
-                | Self::Overloaded
                 | Self::FdLimit
-                | Self::Draining
-                | Self::Internal
         ) || self.is_silent()
     }
 
     /// After how many seconds another try makes sense, where that is known without looking.
     pub const fn retry_after_s(self) -> Option<u32> {
         match self {
-            Self::NoEndpoint
-            | Self::Unresolved
-            | Self::PoolFull
-            | Self::Overloaded
-            | Self::FdLimit
-            | Self::Draining => Some(RETRY_AFTER_S),
+            Self::NoEndpoint | Self::Unresolved | Self::PoolFull | Self::FdLimit => Some(RETRY_AFTER_S),
             _ => None,
         }
     }

@@ -26,7 +26,7 @@ use crate::upstream::Service;
 /// How often idle upstream connections are looked over.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// A connection idle for this long when a drain begins is closed at once; a younger one is given the rest of it.
-const DRAIN_IDLE: Duration = Duration::from_millis(500);
+pub(crate) const DRAIN_IDLE: Duration = Duration::from_millis(500);
 /// Scratch kept for reuse.
 const SCRATCH_MAX: usize = 256;
 
