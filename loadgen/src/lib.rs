@@ -1,0 +1,2 @@
+//! The load generator.
+pub mod report;

@@ -1,0 +1,2 @@
+//! ringway-load.
+fn main() {}

@@ -1,0 +1,2 @@
+//! What a run found, and how it is told.
+pub mod model;
