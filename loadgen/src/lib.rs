@@ -1,2 +1,4 @@
-//! The load generator.
+//! Ringway's load generator: how long answers take, and how sure that is.
+
 pub mod report;
+pub mod units;
