@@ -458,7 +458,8 @@ impl Stream {
         self.poll_flushed_to(cx, 0)
     }
 
-    fn poll_flushed_to(&self, cx: &mut Context<'_>, bytes: usize) -> Poll<io::Result<()>> {
+    /// See [`Stream::flushed_to`].
+    pub fn poll_flushed_to(&self, cx: &mut Context<'_>, bytes: usize) -> Poll<io::Result<()>> {
         let mut tx = self.conn.tx.borrow_mut();
         if tx.error == 0 && tx.unsent() <= bytes {
             return Poll::Ready(Ok(()));

@@ -21,12 +21,16 @@ mod gauges;
 mod listener;
 pub mod mailbox;
 mod net;
+mod precise;
 mod segment;
 mod slots;
 mod sys;
 mod task;
+#[cfg(feature = "tokio-io")]
+mod tokio_io;
 mod turn;
 mod wheel;
+mod wire;
 
 pub use activation::inherited_sockets;
 pub use buffers::{Draft, Lease};
@@ -36,7 +40,12 @@ pub use driver::{Choice, Picked};
 pub use gauges::Gauges;
 pub use listener::{BoundSocket, Listener, SocketOptions, adopt, bind, bound_address};
 pub use net::{fd_limit, raise_fd_limit};
+pub use precise::PreciseTimer;
 pub use segment::{Few, Segment, SendList};
 pub use slots::Slots;
+pub use sys::thread_busy_ns;
 pub use task::{Sleep, now, scarce, sleep, spawn};
-pub use turn::{Options, Runtime, pin_to_core, usable_cores};
+#[cfg(feature = "tokio-io")]
+pub use tokio_io::TokioIo;
+pub use turn::{Options, Runtime, pin_to_core, pin_to_cpu, usable_cores, usable_cpus};
+pub use wire::Wire;

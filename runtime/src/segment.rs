@@ -100,6 +100,11 @@ impl SendList {
         self.bytes
     }
 
+    /// The runs' bytes, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.segments.iter().map(Segment::bytes)
+    }
+
     /// How many runs.
     pub fn runs(&self) -> usize {
         self.segments.len()

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Turns -1 into the error it stands for.
 pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -46,6 +48,55 @@ impl AsRawFd for EventFd {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
     }
+}
+
+/// epoll_pwait2(2), which waits to the nanosecond; before Linux 5.11 epoll_wait(2), which rounds up to a millisecond.
+/// `at` is room for `max` events.
+pub(crate) fn epoll_wait(
+    fd: RawFd,
+    at: *mut libc::epoll_event,
+    max: libc::c_int,
+    at_most: Option<Duration>,
+) -> io::Result<libc::c_int> {
+    static ROUNDED: AtomicBool = AtomicBool::new(false);
+    let time = at_most.map(|wait| libc::timespec {
+        tv_sec: wait.as_secs().min(3600) as libc::time_t,
+        tv_nsec: libc::c_long::from(wait.subsec_nanos()),
+    });
+    if !ROUNDED.load(Ordering::Relaxed) {
+        let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: `at` is room for `max` events (the caller's promise); the time and the signal mask are null or valid.
+        let n = check(unsafe { libc::epoll_pwait2(fd, at, max, time, std::ptr::null()) });
+        match n {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+                ROUNDED.store(true, Ordering::Relaxed);
+            }
+            n => return n,
+        }
+    }
+    let ms = at_most.map_or(-1, |wait| wait.as_nanos().div_ceil(1_000_000).min(60_000) as libc::c_int);
+    // SAFETY: `at` is room for `max` events (the caller's promise).
+    check(unsafe { libc::epoll_wait(fd, at, max, ms) })
+}
+
+/// Lets this thread's waits end when they should, not up to 50 us later.
+pub(crate) fn no_timer_slack() {
+    // SAFETY: no pointers. A refusal leaves the slack as it was.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong, 0, 0, 0) };
+}
+
+/// Nanoseconds for which this thread was on a core or waited in line for one; without the wait where the kernel does not
+/// tell it.
+pub fn thread_busy_ns() -> u64 {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let mut numbers = told.split_ascii_whitespace().map_while(|number| number.parse::<u64>().ok());
+    if let (Some(ran), Some(waited)) = (numbers.next(), numbers.next()) {
+        return ran + waited;
+    }
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid for writing; the clock always exists on Linux.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// read(2) of a socket into memory that nobody else uses.

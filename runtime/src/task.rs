@@ -298,6 +298,13 @@ pub struct Sleep {
     deadline: Nanos,
 }
 
+impl Sleep {
+    /// Waits until `deadline` instead.
+    pub fn move_to(&mut self, deadline: Nanos) {
+        self.deadline = deadline;
+    }
+}
+
 impl Future for Sleep {
     type Output = ();
 

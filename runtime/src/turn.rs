@@ -16,6 +16,7 @@ use crate::conn::{Conn, SendOp, Side};
 use crate::driver::{self, Choice, Driver, Picked};
 use crate::gauges::Gauges;
 use crate::listener::Listening;
+use crate::precise::Precise;
 use crate::sys::EventFd;
 use crate::task::{self, Remote, Tasks};
 use crate::wheel::{Owner, TimerId, Wheel};
@@ -56,6 +57,7 @@ pub(crate) struct Core {
     pub worker: u16,
     pub tasks: RefCell<Tasks>,
     pub wheel: RefCell<Wheel>,
+    pub precise: RefCell<Precise>,
     sleepers: RefCell<Vec<Option<Waker>>>,
     pub driver: RefCell<Driver>,
     pub conns: RefCell<Places<Conn>>,
@@ -86,6 +88,7 @@ impl Runtime {
             worker,
             tasks: RefCell::default(),
             wheel: RefCell::new(Wheel::new(now)),
+            precise: RefCell::default(),
             sleepers: RefCell::default(),
             driver: RefCell::new(driver),
             conns: RefCell::default(),
@@ -119,6 +122,7 @@ impl Runtime {
             flag.set(true);
         }));
         loop {
+            core.precise.borrow_mut().fire(task::now());
             task::run_ready(core);
             if done.get() {
                 break;
@@ -138,7 +142,7 @@ impl Runtime {
         core.feed_starved();
         let until = match core.tasks.borrow().any_ready() {
             true => Some(Nanos(0)),
-            false => core.wheel.borrow_mut().next(),
+            false => earlier(core.wheel.borrow_mut().next(), core.precise.borrow().next()),
         };
         let ended = Nanos::precise();
         core.note_busy(ended);
@@ -342,11 +346,28 @@ impl<T> Places<T> {
     }
 }
 
+fn earlier(a: Option<Nanos>, b: Option<Nanos>) -> Option<Nanos> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
 /// Pins the calling thread to the `n`th core that the process may use. Returns the core's number.
 pub fn pin_to_core(n: usize) -> Option<usize> {
     let cores = core_affinity::get_core_ids()?;
     let core = *cores.get(n % cores.len().max(1))?;
     core_affinity::set_for_current(core).then_some(core.id)
+}
+
+/// Pins the calling thread to the CPU of this number; false if the process may not use it.
+pub fn pin_to_cpu(cpu: usize) -> bool {
+    usable_cpus().contains(&cpu) && core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
+}
+
+/// Numbers of the CPUs that the process may use.
+pub fn usable_cpus() -> Vec<usize> {
+    core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect()
 }
 
 /// How many cores the process may use; at least one.

@@ -136,14 +136,9 @@ pub(crate) fn turn(core: &Core, at_most: Option<Duration>) -> io::Result<()> {
 }
 
 fn wait(epoll: &mut Epoll, at_most: Option<Duration>) -> io::Result<()> {
-    let timeout = match at_most {
-        Some(wait) => wait.as_nanos().div_ceil(1_000_000).min(60_000) as libc::c_int,
-        None => -1,
-    };
     let room = epoll.events.spare_capacity_mut();
     let (at, max) = (room.as_mut_ptr().cast(), room.len() as libc::c_int);
-    // SAFETY: `at` is room for `max` events.
-    let n = match check(unsafe { libc::epoll_wait(epoll.fd.as_raw_fd(), at, max, timeout) }) {
+    let n = match sys::epoll_wait(epoll.fd.as_raw_fd(), at, max, at_most) {
         Ok(n) => n as usize,
         Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
         Err(error) => return Err(error),
