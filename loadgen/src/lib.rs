@@ -1,5 +1,46 @@
 //! Ringway's load generator: how long answers take, and how sure that is.
+//!
+//! `setup` turns what was asked into a [`plan`]; [`run`] carries it on one event loop for each thread; [`report`] tells
+//! what came of it, and `compare` whether one set of runs is better than another. It shares no protocol code with the
+//! engine, so that it can't share its mistakes.
 
+pub mod cli;
+pub mod commands;
+mod environment;
+mod expect;
+mod find;
+mod grpc;
+mod lane;
+mod plan;
+mod progress;
 pub mod report;
-pub mod schedule;
-pub mod units;
+mod run;
+mod scenario;
+mod schedule;
+mod setup;
+mod target;
+mod tls;
+mod transport;
+mod units;
+mod watch;
+
+/// To come.
+mod compare {
+    /// To come.
+    #[derive(Debug, clap::Args)]
+    pub struct CompareArgs {}
+    /// To come.
+    pub fn run(_: &CompareArgs) -> Result<u8, String> {
+        Err("to come".into())
+    }
+}
+/// To come.
+mod serve {
+    /// To come.
+    #[derive(Debug, clap::Args)]
+    pub struct ServeArgs {}
+    /// To come.
+    pub fn run(_: &ServeArgs) -> Result<u8, String> {
+        Err("to come".into())
+    }
+}

@@ -73,6 +73,15 @@ impl Schedule {
         self.arrivals
     }
 
+    /// Requests a second on average, the first `but` not counted.
+    pub fn mean_rate(&self, but: Duration) -> f64 {
+        let but_ns = but.as_nanos() as u64;
+        let counted = self.spans.iter().filter(|span| span.start_ns >= but_ns);
+        let requests: f64 =
+            counted.map(|span| (span.from + span.to) / 2.0 * span.length_ns as f64 / 1e9).sum();
+        requests / ((self.length_ns - but_ns).max(1) as f64 / 1e9)
+    }
+
     /// Nanoseconds after the begin at which the `position`th request is due, counted from 0; `None` beyond the end.
     fn time_of(&self, position: f64, hint: &mut usize) -> Option<u64> {
         while let Some(span) = self.spans.get(*hint) {

@@ -177,7 +177,7 @@ pub struct Interval {
     /// The worst generator lag in it, in microseconds.
     pub lag_max_us: f64,
     /// Response times of the good answers that came in it.
-    pub response_time_us: Latency,
+    pub response_time_us: Figures,
 }
 
 /// The share of one kind of request in a scenario.
@@ -300,44 +300,65 @@ fn us(ns: u64) -> f64 {
     ns as f64 / 1000.0
 }
 
-/// How a distribution stands in JSON.
-#[derive(Serialize, Deserialize)]
-struct Written {
-    count: u64,
-    mean: f64,
-    p50: f64,
-    p90: f64,
-    p95: f64,
-    p99: f64,
-    p99_9: f64,
-    p99_99: f64,
-    max: f64,
-    /// All of it, in nanoseconds.
-    histogram: String,
+/// A distribution's figures, in microseconds, and all of it encoded: how it stands in JSON, and how a second of a long
+/// run is kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// How many times were recorded.
+    pub count: u64,
+    /// Mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: f64,
+    /// The time that 90 of 100 do not exceed; the others likewise.
+    pub p90: f64,
+    /// 95 of 100.
+    pub p95: f64,
+    /// 99 of 100.
+    pub p99: f64,
+    /// 999 of 1000.
+    pub p99_9: f64,
+    /// 9999 of 10,000.
+    pub p99_99: f64,
+    /// The longest.
+    pub max: f64,
+    /// All of it: HdrHistogram V2, deflated, base64; in nanoseconds.
+    pub histogram: String,
 }
 
-impl Serialize for Latency {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let at = |percentile| self.percentile_us(percentile);
-        Written {
-            count: self.count(),
-            mean: self.mean_us(),
+impl From<&Latency> for Figures {
+    fn from(latency: &Latency) -> Figures {
+        let at = |percentile| latency.percentile_us(percentile);
+        Figures {
+            count: latency.count(),
+            mean: latency.mean_us(),
             p50: at(50.0),
             p90: at(90.0),
             p95: at(95.0),
             p99: at(99.0),
             p99_9: at(99.9),
             p99_99: at(99.99),
-            max: self.max_us(),
-            histogram: self.encoded(),
+            max: latency.max_us(),
+            histogram: latency.encoded(),
         }
-        .serialize(serializer)
+    }
+}
+
+impl Figures {
+    /// The distribution itself.
+    pub fn latency(&self) -> Result<Latency, String> {
+        Latency::decoded(&self.histogram)
+    }
+}
+
+impl Serialize for Latency {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Figures::from(self).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Latency {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Latency, D::Error> {
-        let written = Written::deserialize(deserializer)?;
-        Latency::decoded(&written.histogram).map_err(D::Error::custom)
+        Figures::deserialize(deserializer)?.latency().map_err(D::Error::custom)
     }
 }

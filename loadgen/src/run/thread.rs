@@ -1,0 +1,174 @@
+//! One generator thread: an event loop, its lanes, and what it tells the coordinator.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use ringway_runtime::mailbox::Receiver as Mailbox;
+use ringway_runtime::{Gauges, Nanos, Options, PreciseTimer, Runtime, now, pin_to_cpu, sleep, spawn};
+
+use super::line::{Line, Pace};
+use super::record::{Finished, Recorder, Told};
+use crate::lane::{self, Dialer};
+use crate::plan::{Pacing, Plan};
+use crate::schedule::Share;
+
+/// What the coordinator tells a thread.
+pub enum Order {
+    /// Begin at this time, measure from that one.
+    Begin {
+        /// Time zero of the schedule.
+        begin: Nanos,
+        /// Begin of the measured part.
+        measured: Nanos,
+    },
+    /// Send no more.
+    Stop,
+}
+
+/// How long answers are waited for after a run was stopped early.
+const STOPPED_WAIT: Duration = Duration::from_secs(2);
+/// Buffers of a loop, and their size.
+const BUFFER_BYTES: u32 = 16 << 10;
+const BUFFERS: u16 = 2048;
+
+/// Runs thread `number` of a plan to its end.
+pub fn run(
+    plan: &Arc<Plan>,
+    number: u32,
+    to: SyncSender<Told>,
+    empties: Receiver<Box<Histogram<u64>>>,
+    orders: Mailbox<Order>,
+) -> Result<(), String> {
+    let cpu = match plan.cpus.get(number as usize % plan.cpus.len().max(1)) {
+        Some(&cpu) if !pin_to_cpu(cpu) => return Err(format!("core {cpu} can't be used by this process")),
+        cpu => cpu.map(|&cpu| cpu as u32),
+    };
+    let options = Options { choice: plan.driver, buffer_size: BUFFER_BYTES, buffer_count: BUFFERS };
+    let runtime = Runtime::new(&options, Arc::new(Gauges::default())).map_err(|error| error.to_string())?;
+    let driver = runtime.picked().driver;
+    let closed = matches!(plan.pace, Pacing::Closed(_));
+    let recorder = Recorder::new(closed, plan.parts(), to, empties);
+    let pace = match &plan.pace {
+        Pacing::Open(schedule) => Pace::Open(Share::new(schedule.clone(), number, plan.threads)),
+        Pacing::Closed(length) => Pace::Closed {
+            length_ns: (plan.warmup + *length).as_nanos() as u64,
+            next: u64::from(number),
+            step: u64::from(plan.threads),
+        },
+    };
+    let line = Line::new(pace, recorder);
+    let dialer = Dialer::new(plan.clone())?;
+    let plan = plan.clone();
+    let ended = runtime.block_on(async move {
+        let connections = plan.connections_of(number);
+        connected(&plan, &line, dialer, connections).await;
+        line.recorder.borrow().tell(Told::Ready { driver, cpu });
+        let Order::Begin { begin, measured } = orders.recv().await else { return };
+        line.begin_at(begin, measured);
+        let finished = carry(&plan, &line, begin, measured, orders).await;
+        line.recorder.borrow().tell(Told::Done(Box::new(finished)));
+    });
+    ended.map_err(|error| format!("the event loop failed: {error}"))
+}
+
+/// Starts the lanes and waits until each connection is up or has failed.
+async fn connected(plan: &Arc<Plan>, line: &Rc<Line>, dialer: Dialer, connections: u32) {
+    let left = Rc::new(Cell::new(connections));
+    let waker = Rc::new(Cell::new(None::<std::task::Waker>));
+    let started: Rc<dyn Fn()> = {
+        let (left, waker) = (left.clone(), waker.clone());
+        Rc::new(move || {
+            left.set(left.get() - 1);
+            if left.get() == 0
+                && let Some(waker) = waker.take()
+            {
+                waker.wake();
+            }
+        })
+    };
+    lane::start(plan, line, dialer, connections, &started);
+    poll_fn(|cx| {
+        if left.get() == 0 {
+            return std::task::Poll::Ready(());
+        }
+        waker.set(Some(cx.waker().clone()));
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
+/// From the begin to the last answer.
+async fn carry(
+    plan: &Arc<Plan>,
+    line: &Rc<Line>,
+    begin: Nanos,
+    measured: Nanos,
+    orders: Mailbox<Order>,
+) -> Finished {
+    let stopped = Rc::new(Cell::new(false));
+    {
+        let (line, stopped) = (line.clone(), stopped.clone());
+        spawn(async move {
+            while let Order::Begin { .. } = orders.recv().await {}
+            stopped.set(true);
+            line.stop();
+        });
+    }
+    let busy_before = Rc::new(Cell::new(0));
+    {
+        // Seconds are told as they end, also when nothing comes.
+        let (line, busy) = (line.clone(), busy_before.clone());
+        spawn(async move {
+            PreciseTimer::new().until(measured).await;
+            busy.set(ringway_runtime::thread_busy_ns());
+            loop {
+                sleep(Duration::from_millis(100)).await;
+                line.recorder.borrow_mut().roll(now());
+            }
+        });
+    }
+    {
+        // What is still due that long after the schedule's end will not be sent.
+        let (line, length) = (line.clone(), length(plan));
+        let patience = plan.timeout;
+        spawn(async move {
+            PreciseTimer::new().until(begin.after(length).after(patience)).await;
+            line.stop();
+        });
+    }
+    line.dispatch().await;
+    // Lanes end their jobs by themselves: each has a time limit.
+    let deadline = match stopped.get() {
+        true => Nanos::precise().after(STOPPED_WAIT),
+        false => Nanos::precise().after(plan.timeout * 2 + Duration::from_secs(1)),
+    };
+    let mut timer = PreciseTimer::new();
+    poll_fn(|cx| {
+        if line.poll_idle(cx).is_ready() {
+            return std::task::Poll::Ready(());
+        }
+        timer.poll_until(cx, deadline)
+    })
+    .await;
+    let ended = Nanos::precise();
+    let (under_way, never_sent) = line.left(ended.min(begin.after(length(plan))));
+    let mut recorder = line.recorder.borrow_mut();
+    recorder.finish(ended);
+    Finished {
+        dropped: never_sent + under_way,
+        busy_ns: ringway_runtime::thread_busy_ns() - busy_before.get(),
+        totals: recorder.take_totals(),
+    }
+}
+
+fn length(plan: &Plan) -> Duration {
+    match &plan.pace {
+        Pacing::Open(schedule) => Duration::from_nanos(schedule.length_ns()),
+        Pacing::Closed(length) => plan.warmup + *length,
+    }
+}
