@@ -227,6 +227,9 @@ pub struct Load {
     /// Cores to pin the threads to, so that they and the target need not share: 1-3,5
     #[arg(long, value_name = "LIST", help_heading = "Load")]
     pub cores: Option<String>,
+    /// Look for work rather than sleep just before a request is due: more exact, at the price of a whole core
+    #[arg(long, value_enum, default_value_t = Spin::Auto, help_heading = "Load")]
+    pub spin: Spin,
     /// Seed of everything random
     #[arg(long, default_value_t = 1, help_heading = "Load")]
     pub seed: u64,
@@ -289,6 +292,17 @@ pub struct Load {
     /// Print no summary
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
+}
+
+/// Whether to look for work rather than sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Spin {
+    /// With --cores, which says that the threads have cores of their own
+    Auto,
+    /// Yes
+    On,
+    /// No: for a core that others need too
+    Off,
 }
 
 /// On or off.

@@ -47,6 +47,8 @@ pub struct Plan {
     pub proxy_header: Option<ProxyHeader>,
     /// How to talk to the kernel.
     pub driver: ringway_runtime::Choice,
+    /// Whether to look for work rather than sleep just before a request is due.
+    pub spins: bool,
     /// Of the random parts.
     pub seed: u64,
 }

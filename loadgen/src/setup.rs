@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::{Load, Message, Spacing, Switch};
+use crate::cli::{Load, Message, Spacing, Spin, Switch};
 use crate::plan::{Expect, Pacing, Plan, ProxyHeader, Request, Requests};
 use crate::scenario::{self, Scenario, check_header, check_method};
 use crate::schedule::{Arrivals, Schedule, Stretch};
@@ -126,6 +126,7 @@ fn assemble_with(
         server_name: load.server_name.clone(),
         proxy_header: load.proxy_protocol.map(|version| ProxyHeader { version, source: load.proxy_source }),
         driver: load.backend.into(),
+        spins: load.spin == Spin::On || load.spin == Spin::Auto && load.cores.is_some(),
         seed: load.seed,
     };
     enough_descriptors(&plan)?;

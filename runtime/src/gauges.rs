@@ -14,6 +14,9 @@ pub struct Gauges {
     pub turn_max_ns: AtomicU64,
     /// Time spent out of waits, in all.
     pub busy_ns: AtomicU64,
+    /// Time spent looking at the kernel rather than sleeping, with nothing to do (see
+    /// [`crate::PreciseTimer::spin_within`]).
+    pub spun_ns: AtomicU64,
     /// Open sockets.
     pub connections: AtomicU64,
     /// Live tasks.

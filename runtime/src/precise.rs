@@ -7,6 +7,7 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use crate::clock::Nanos;
 use crate::sys;
@@ -17,6 +18,16 @@ use crate::turn::Core;
 #[derive(Default)]
 pub(crate) struct Precise {
     all: Vec<Entry>,
+    /// The loop does not sleep when the next deadline is closer than this.
+    spin_ns: u64,
+}
+
+/// See [`Precise::wake_at`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WakeAt {
+    pub time: Nanos,
+    /// From then on the loop looks at the kernel over and over.
+    pub spins: bool,
 }
 
 struct Entry {
@@ -40,10 +51,13 @@ impl Precise {
         }
     }
 
-    /// The earliest deadline that someone waits for.
+    /// When the loop must not sleep any longer, for the earliest deadline that someone waits for.
     #[inline]
-    pub fn next(&self) -> Option<Nanos> {
-        self.all.iter().map(|entry| entry.deadline).min().filter(|&deadline| deadline != Nanos::NEVER)
+    pub fn wake_at(&self) -> Option<WakeAt> {
+        let deadline = self.all.iter().map(|entry| entry.deadline).min()?;
+        let spins = self.spin_ns > 0;
+        let time = Nanos(deadline.0.saturating_sub(self.spin_ns));
+        (deadline != Nanos::NEVER).then_some(WakeAt { time, spins })
     }
 
     /// Wakes whoever waits for a time that has come.
@@ -74,6 +88,13 @@ impl PreciseTimer {
         sys::no_timer_slack();
         let place = core.precise.borrow_mut().add();
         PreciseTimer { core, place }
+    }
+
+    /// Lets the loop look at the kernel over and over, rather than sleep, when the next precise deadline is closer than
+    /// `within`: waking up costs tens of microseconds. Only for a loop with a core of its own. Time spent so is not
+    /// work, and told apart in [`Gauges::spun_ns`](crate::Gauges).
+    pub fn spin_within(&self, within: Duration) {
+        self.core.precise.borrow_mut().spin_ns = within.as_nanos() as u64;
     }
 
     /// Ready once `deadline` has come.

@@ -140,13 +140,23 @@ impl Runtime {
     fn turn(&self) -> io::Result<()> {
         let core = &self.core;
         core.feed_starved();
+        let ended = Nanos::precise();
+        let mut spins = false;
         let until = match core.tasks.borrow().any_ready() {
             true => Some(Nanos(0)),
-            false => earlier(core.wheel.borrow_mut().next(), core.precise.borrow().next()),
+            false => {
+                let precise = core.precise.borrow().wake_at();
+                spins = precise.is_some_and(|wake_at| wake_at.spins && wake_at.time <= ended);
+                let next = earlier(core.wheel.borrow_mut().next(), precise.map(|wake_at| wake_at.time));
+                if spins { Some(Nanos(0)) } else { next }
+            }
         };
-        let ended = Nanos::precise();
         core.note_busy(ended);
-        driver::turn(core, ended, until)
+        driver::turn(core, ended, until)?;
+        if spins && !core.tasks.borrow().any_ready() {
+            Gauges::add(&core.gauges.spun_ns, task::now().since(ended).as_nanos() as u64);
+        }
+        Ok(())
     }
 
     /// Drops what is left and waits until the kernel has returned every operation.

@@ -28,8 +28,20 @@ pub fn hlog(report: &Report) -> Result<Vec<u8>, String> {
         log.write_histogram(&latency.0, at, Duration::from_secs_f64(interval.length_s), None)
             .map_err(|error| format!("{error:?}"))?;
     }
-    Ok(out)
+    Ok(with_headings(&out))
 }
+
+/// Version and column names, which other readers look for, around what the writer puts at the top.
+fn with_headings(log: &[u8]) -> Vec<u8> {
+    let mut at = 0;
+    for line in log.split_inclusive(|&byte| byte == b'\n').take_while(|line| line.starts_with(b"#")) {
+        at += line.len();
+    }
+    [b"#[Histogram log format version 1.3]\n", &log[..at], LEGEND, &log[at..]].concat()
+}
+
+const LEGEND: &[u8] =
+    b"\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n";
 
 #[cfg(test)]
 mod tests {
@@ -44,7 +56,11 @@ mod tests {
     fn the_seconds_add_up_to_the_whole() {
         let report = sample();
         let log = hlog(&report).unwrap();
-        assert!(String::from_utf8_lossy(&log).contains("\"StartTimestamp\",\"Interval_Length\""));
+        let text = String::from_utf8_lossy(&log);
+        assert!(
+            text.contains("StartTimestamp") && text.contains("[Histogram log format version 1.3]"),
+            "{text:.400}"
+        );
         let mut sum = empty();
         let mut seconds = 0;
         for entry in IntervalLogIterator::new(&log) {

@@ -12,11 +12,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use ringway_runtime::{Nanos, PreciseTimer, now};
 
 use super::record::{Job, Recorder};
 use crate::schedule::Share;
+
+/// How long before a request is due a loop with a core of its own stops to sleep: about twice what waking up takes.
+const SPIN_WITHIN: Duration = Duration::from_micros(100);
 
 /// What a thread's lanes share.
 pub struct Line {
@@ -182,8 +186,11 @@ impl Line {
     }
 
     /// Gives jobs as they come due to the lanes in line, until there are no more.
-    pub async fn dispatch(&self) {
+    pub async fn dispatch(&self, spins: bool) {
         let mut timer = PreciseTimer::new();
+        if spins {
+            timer.spin_within(SPIN_WITHIN);
+        }
         std::future::poll_fn(|cx| self.poll_dispatch(cx, &mut timer)).await;
         self.wake_all();
     }

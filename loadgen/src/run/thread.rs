@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
@@ -49,7 +50,8 @@ pub fn run(
         cpu => cpu.map(|&cpu| cpu as u32),
     };
     let options = Options { choice: plan.driver, buffer_size: BUFFER_BYTES, buffer_count: BUFFERS };
-    let runtime = Runtime::new(&options, Arc::new(Gauges::default())).map_err(|error| error.to_string())?;
+    let gauges = Arc::new(Gauges::default());
+    let runtime = Runtime::new(&options, gauges.clone()).map_err(|error| error.to_string())?;
     let driver = runtime.picked().driver;
     let closed = matches!(plan.pace, Pacing::Closed(_));
     let recorder = Recorder::new(closed, plan.parts(), to, empties);
@@ -70,7 +72,7 @@ pub fn run(
         line.recorder.borrow().tell(Told::Ready { driver, cpu });
         let Order::Begin { begin, measured } = orders.recv().await else { return };
         line.begin_at(begin, measured);
-        let finished = carry(&plan, &line, begin, measured, orders).await;
+        let finished = carry(&plan, &line, begin, measured, orders, gauges).await;
         line.recorder.borrow().tell(Told::Done(Box::new(finished)));
     });
     ended.map_err(|error| format!("the event loop failed: {error}"))
@@ -109,6 +111,7 @@ async fn carry(
     begin: Nanos,
     measured: Nanos,
     orders: Mailbox<Order>,
+    gauges: Arc<Gauges>,
 ) -> Finished {
     let stopped = Rc::new(Cell::new(false));
     {
@@ -122,10 +125,10 @@ async fn carry(
     let busy_before = Rc::new(Cell::new(0));
     {
         // Seconds are told as they end, also when nothing comes.
-        let (line, busy) = (line.clone(), busy_before.clone());
+        let (line, busy, gauges) = (line.clone(), busy_before.clone(), gauges.clone());
         spawn(async move {
             PreciseTimer::new().until(measured).await;
-            busy.set(ringway_runtime::thread_busy_ns());
+            busy.set(at_work_ns(&gauges));
             loop {
                 sleep(Duration::from_millis(100)).await;
                 line.recorder.borrow_mut().roll(now());
@@ -141,7 +144,8 @@ async fn carry(
             line.stop();
         });
     }
-    line.dispatch().await;
+    line.dispatch(plan.spins).await;
+    let worked_until = at_work_ns(&gauges);
     // Lanes end their jobs by themselves: each has a time limit.
     let deadline = match stopped.get() {
         true => Nanos::precise().after(STOPPED_WAIT),
@@ -161,9 +165,14 @@ async fn carry(
     recorder.finish(ended);
     Finished {
         dropped: never_sent + under_way,
-        busy_ns: ringway_runtime::thread_busy_ns() - busy_before.get(),
+        busy_ns: worked_until.saturating_sub(busy_before.get()),
         totals: recorder.take_totals(),
     }
+}
+
+/// Nanoseconds for which this thread was on a core, or waited for one, to do something.
+fn at_work_ns(gauges: &Gauges) -> u64 {
+    ringway_runtime::thread_busy_ns().saturating_sub(gauges.spun_ns.load(Relaxed))
 }
 
 fn length(plan: &Plan) -> Duration {

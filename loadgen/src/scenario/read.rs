@@ -1,6 +1,6 @@
 //! A scenario's file: parsed strictly, all problems at once, each with what would be right.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -118,9 +118,10 @@ pub fn parse(text: &str, folder: &Path) -> Result<Scenario, Vec<String>> {
         problems.push(format!("requests: from 1 to {REQUESTS_MAX}"));
     }
     let mut requests: Vec<Template> = Vec::new();
+    let mut names = BTreeSet::new();
     for (number, written) in file.requests.iter().enumerate() {
         let place = written.name.clone().unwrap_or_else(|| format!("request {}", number + 1));
-        if requests.iter().any(|known| known.name == place) {
+        if !names.insert(place.clone()) {
             problems.push(format!("{place}: another request has this name"));
         }
         let read = template(place.clone(), written, &file.headers, &variables, folder);
