@@ -10,10 +10,13 @@ pub mod clock;
 pub mod delay;
 mod echo;
 mod http1;
+mod http2;
 mod origin;
 mod request;
 mod response;
+mod stream_io;
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -28,6 +31,7 @@ use ringway_runtime::{
 };
 
 use behaviour::Behaviour;
+use http2::PREFACE;
 use origin::{Origin, Tally};
 
 /// What to serve, where.
@@ -203,7 +207,13 @@ impl Loop {
                 let _ = ready.send(told.map_err(|error| io::Error::new(error.kind(), error.to_string())));
                 // Dice that differ by loop, whatever the seed.
                 let seed = server.seed.wrapping_add((number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-                runtime?.block_on(run(server, seed, socket, began, theirs, stopped))
+                let result = Rc::new(RefCell::new(Ok(())));
+                let told = result.clone();
+                runtime?.block_on(async move {
+                    let ran = run(server, seed, socket, began, theirs, stopped).await;
+                    *told.borrow_mut() = ran;
+                })?;
+                result.replace(Ok(()))
             },
         )?;
         let driver = serves.recv().map_err(|_| io::Error::other("the loop did not start"))??;
@@ -234,13 +244,12 @@ async fn run(
     began: Nanos,
     tally: Arc<Tally>,
     stopped: Receiver<()>,
-) {
-    // The socket listens already; this only registers it, which fails with no descriptors left.
-    if let Ok(listener) = Listener::new(socket) {
-        let origin = Origin::new(&server.behaviour, server.chunked, seed, began, tally);
-        spawn(accept(listener, origin, server.protocol));
-        stopped.recv().await;
-    }
+) -> io::Result<()> {
+    let listener = Listener::new(socket)?;
+    let origin = Origin::new(&server.behaviour, server.chunked, seed, began, tally);
+    spawn(accept(listener, origin, server.protocol));
+    stopped.recv().await;
+    Ok(())
 }
 
 async fn accept(listener: Listener, origin: Rc<Origin>, protocol: Protocol) {
@@ -261,11 +270,21 @@ async fn accept(listener: Listener, origin: Rc<Origin>, protocol: Protocol) {
 
 /// Tells by the first bytes what a connection speaks.
 async fn welcome(stream: Stream, origin: Rc<Origin>, protocol: Protocol) {
-    let Ok(first) = stream.recv().await else { return };
-    match protocol {
-        Protocol::Echo => echo::serve(stream, origin, first).await,
-        Protocol::Http if first.is_end() => {}
-        Protocol::Http => http1::serve(stream, origin, first).await,
+    let Ok(mut first) = stream.recv().await else { return };
+    if protocol == Protocol::Echo {
+        return echo::serve(stream, origin, first).await;
+    }
+    while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
+        match stream.recv().await {
+            Ok(more) if !more.is_end() => first = first.joined(&more),
+            _ => return,
+        }
+    }
+    if first.starts_with(PREFACE) {
+        // Its state is large; in a box it costs connections that speak HTTP/1.1 nothing.
+        Box::pin(http2::serve(stream, origin, first)).await;
+    } else {
+        http1::serve(stream, origin, first).await;
     }
 }
 
