@@ -5,6 +5,7 @@
 //! accepts connections.
 
 pub mod alarm;
+pub mod args;
 pub mod behaviour;
 pub mod clock;
 pub mod delay;
