@@ -31,6 +31,8 @@ use ringway_runtime::{
     pin_to_core, sleep, spawn,
 };
 
+pub use args::{ServeArgs, run};
+
 use behaviour::Behaviour;
 use http2::PREFACE;
 use origin::{Origin, Tally};
@@ -211,7 +213,7 @@ impl Loop {
                 let result = Rc::new(RefCell::new(Ok(())));
                 let told = result.clone();
                 runtime?.block_on(async move {
-                    let ran = run(server, seed, socket, began, theirs, stopped).await;
+                    let ran = serve_until(server, seed, socket, began, theirs, stopped).await;
                     *told.borrow_mut() = ran;
                 })?;
                 result.replace(Ok(()))
@@ -238,7 +240,7 @@ fn prepare(server: &Server, number: usize) -> io::Result<Runtime> {
     Runtime::new(&options, Arc::new(Gauges::default()))
 }
 
-async fn run(
+async fn serve_until(
     server: Server,
     seed: u64,
     socket: BoundSocket,
