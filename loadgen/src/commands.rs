@@ -79,7 +79,7 @@ fn measured(plan: Plan, load: &Load, stop: &Arc<AtomicBool>) -> Result<Report, S
 }
 
 /// The first SIGINT or SIGTERM ends the run early, the second one ends the program.
-fn stop_on_signals() -> Result<Arc<AtomicBool>, String> {
+pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>, String> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register_conditional_shutdown(signal, i32::from(exit::STOPPED), stop.clone())

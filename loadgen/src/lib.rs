@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod commands;
+mod compare;
 mod environment;
 mod expect;
 mod find;
@@ -17,30 +18,10 @@ pub mod report;
 mod run;
 mod scenario;
 mod schedule;
+mod serve;
 mod setup;
 mod target;
 mod tls;
 mod transport;
 mod units;
 mod watch;
-
-/// To come.
-mod compare {
-    /// To come.
-    #[derive(Debug, clap::Args)]
-    pub struct CompareArgs {}
-    /// To come.
-    pub fn run(_: &CompareArgs) -> Result<u8, String> {
-        Err("to come".into())
-    }
-}
-/// To come.
-mod serve {
-    /// To come.
-    #[derive(Debug, clap::Args)]
-    pub struct ServeArgs {}
-    /// To come.
-    pub fn run(_: &ServeArgs) -> Result<u8, String> {
-        Err("to come".into())
-    }
-}

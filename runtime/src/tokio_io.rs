@@ -33,6 +33,11 @@ impl<W> TokioIo<W> {
         TokioIo { wire, arrived: None, ended: false, draft: None }
     }
 
+    /// Over `wire`, of which `arrived` was received already.
+    pub fn after(arrived: Lease, wire: W) -> TokioIo<W> {
+        TokioIo { wire, arrived: Some(arrived), ended: false, draft: None }
+    }
+
     /// The wire.
     pub fn get_ref(&self) -> &W {
         &self.wire
