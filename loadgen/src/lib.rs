@@ -1,4 +1,5 @@
 //! Ringway's load generator: how long answers take, and how sure that is.
 
+pub mod environment;
 pub mod report;
 pub mod units;
