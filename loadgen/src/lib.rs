@@ -3,3 +3,4 @@
 pub mod environment;
 pub mod report;
 pub mod units;
+pub mod watch;
