@@ -2,5 +2,6 @@
 
 pub mod environment;
 pub mod report;
+pub mod scenario;
 pub mod units;
 pub mod watch;
