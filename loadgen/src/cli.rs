@@ -286,8 +286,8 @@ pub struct Load {
     /// Watch this process: its CPU time, memory and context switches
     #[arg(long, value_name = "PID", help_heading = "Output")]
     pub watch_pid: Option<u32>,
-    /// Show progress
-    #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "auto", require_equals = true, help_heading = "Output")]
+    /// Show progress: a dashboard where there is a terminal for it, else a line a second [values: full, line, none]
+    #[arg(long, num_args = 0..=1, default_missing_value = "full", require_equals = true, help_heading = "Output", value_name = "HOW")]
     pub progress: Option<Mode>,
     /// Print no summary
     #[arg(short, long, help_heading = "Output")]

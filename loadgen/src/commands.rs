@@ -17,7 +17,7 @@ use crate::cli::{Cli, Command, Find, Load};
 use crate::expect::Expectations;
 use crate::find::Search;
 use crate::plan::Plan;
-use crate::progress::Progress;
+use crate::progress::{Mode, Progress};
 use crate::report::model::Report;
 use crate::report::{hgrm, hlog, html, json, text};
 use crate::run::{self, Beside};
@@ -73,7 +73,7 @@ fn once(plan: Plan, load: &Load, expect: Vec<Expectations>) -> Result<u8, String
 
 fn measured(plan: Plan, load: &Load, stop: &Arc<AtomicBool>) -> Result<Report, String> {
     let watch = load.watch_pid.map(Watch::open).transpose()?;
-    let progress = Progress::choose(load.progress);
+    let progress = Progress::choose(load.progress.unwrap_or(Mode::None));
     let mut beside = Beside { watch, progress, stop: stop.clone() };
     run::run(&Arc::new(plan), &mut beside)
 }

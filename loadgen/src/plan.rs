@@ -9,7 +9,7 @@ use ringway_runtime::{Lease, Segment};
 
 use crate::lane::Failure;
 use crate::run::record::{Job, Kind};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Text};
 use crate::schedule::Schedule;
 use crate::target::{Protocol, Target};
 
@@ -158,9 +158,8 @@ impl Prepared {
             }
             Requests::Mix(scenario) => {
                 let constant = |part: usize| {
-                    scenario
-                        .is_constant(part)
-                        .then(|| Rc::from(written(plan, &scenario.render(part, plan.seed, 0))))
+                    is_constant(scenario, part)
+                        .then(|| Rc::from(written(plan, &rendered(scenario, part, plan.seed, 0))))
                 };
                 let of = |part: usize| {
                     let template = &scenario.requests[part];
@@ -178,8 +177,8 @@ impl Prepared {
         let http2 = matches!(plan.target.protocol, Protocol::Http2 | Protocol::Grpc);
         let of = |part: usize| match &plan.requests {
             Requests::Same(request) => parts(plan, request),
-            Requests::Mix(scenario) if scenario.is_constant(part) => {
-                parts(plan, &scenario.render(part, plan.seed, 0))
+            Requests::Mix(scenario) if is_constant(scenario, part) => {
+                parts(plan, &rendered(scenario, part, plan.seed, 0))
             }
             Requests::Mix(_) => None,
         };
@@ -209,7 +208,7 @@ impl Prepared {
     pub fn request(&self, job: &Job, part: usize) -> Request {
         match &self.plan.requests {
             Requests::Same(request) => request.clone(),
-            Requests::Mix(scenario) => scenario.render(part, self.plan.seed, job.index),
+            Requests::Mix(scenario) => rendered(scenario, part, self.plan.seed, job.index),
         }
     }
 
@@ -282,6 +281,31 @@ impl Prepared {
             return Ok(());
         }
         Err(Failure { kind: Kind::Body, status: Some(status) })
+    }
+}
+
+fn is_constant(scenario: &Scenario, part: usize) -> bool {
+    let template = &scenario.requests[part];
+    let headers = template.headers.iter().map(|(_, value)| value);
+    headers.chain([&template.path, &template.body]).all(Text::is_constant)
+}
+
+/// Request number `index` of a scenario, of this kind.
+fn rendered(scenario: &Scenario, part: usize, seed: u64, index: u64) -> Request {
+    let template = &scenario.requests[part];
+    let values = scenario.values(seed, index);
+    let bytes = |text: &Text| {
+        let mut bytes = Vec::new();
+        text.render(&values, &mut bytes);
+        bytes
+    };
+    // Both were found to be text when the scenario was read.
+    let string = |text: &Text| String::from_utf8(bytes(text)).unwrap_or_default();
+    Request {
+        method: template.method.clone(),
+        path: string(&template.path),
+        headers: template.headers.iter().map(|(name, value)| (name.clone(), string(value))).collect(),
+        body: bytes(&template.body),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::cli::{Load, Message, Spacing, Spin, Switch};
 use crate::plan::{Expect, Pacing, Plan, ProxyHeader, Request, Requests};
-use crate::scenario::{self, Scenario, check_header, check_method};
+use crate::scenario::{Arrivals as Written, Phase, Scenario};
 use crate::schedule::{Arrivals, Schedule, Stretch};
 use crate::target::{Elsewhere, Protocol, Target};
 use crate::{grpc, report, tls};
@@ -39,7 +39,7 @@ pub fn plan(url: &str, message: &Message, load: &Load, pace: &Pace<'_>) -> Resul
 
 /// The plan of a scenario.
 pub fn scenario(file: &Path, h2: bool, load: &Load) -> Result<Plan, String> {
-    let scenario = scenario::read(file)?;
+    let scenario = Scenario::load(file)?;
     let target = Target::new(&scenario.target, h2, elsewhere(load).as_ref())?;
     if !matches!(target.protocol, Protocol::Http1 | Protocol::Http2) {
         return Err("a scenario's target is http: or https:".into());
@@ -147,7 +147,9 @@ fn pacing(pace: &Pace<'_>, load: &Load) -> Result<Pacing, String> {
         Pace::Rate(rate, spacing) => {
             (vec![steady(*rate, load.duration)], random(*spacing == Spacing::Poisson))
         }
-        Pace::Phases(scenario) => (scenario.stretches(), random(scenario.poisson)),
+        Pace::Phases(scenario) => {
+            (scenario.phases.iter().map(stretch).collect(), random(scenario.arrivals == Written::Poisson))
+        }
     };
     // The warm-up goes at the rate that the measured part begins with.
     let first = stretches.first().map_or(0.0, |first| first.from.max(first.to.min(1.0)));
@@ -159,6 +161,10 @@ fn pacing(pace: &Pace<'_>, load: &Load) -> Result<Pacing, String> {
         );
     }
     Ok(Pacing::Open(Arc::new(Schedule::new(&all, arrivals))))
+}
+
+fn stretch(phase: &Phase) -> Stretch {
+    Stretch { from: phase.from_rate, to: phase.to_rate, length: phase.duration }
 }
 
 fn steady(rate: f64, length: Duration) -> Stretch {
@@ -222,6 +228,33 @@ fn request(target: &Target, message: &Message) -> Result<Request, String> {
             Ok(Request { method, path: target.path.clone(), headers, body: data.unwrap_or_default() })
         }
     }
+}
+
+/// A method is a token (RFC 9110 §9.1).
+fn check_method(method: &str) -> Result<(), String> {
+    if method.eq_ignore_ascii_case("CONNECT") || method.is_empty() || !method.bytes().all(is_token) {
+        return Err(format!("--method {method}: this can't be sent"));
+    }
+    Ok(())
+}
+
+/// A field's name is a token, its value has no control characters (RFC 9110 §5); framing is the generator's.
+fn check_header(name: &str, value: &str) -> Result<(), String> {
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return Err(format!("header: `{name}` is not a field name"));
+    }
+    if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
+        return Err(format!("header {name}: its value has a control character"));
+    }
+    const OURS: [&str; 5] = ["content-length", "transfer-encoding", "connection", "upgrade", "te"];
+    if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
+        return Err(format!("header {name}: the generator sets it itself"));
+    }
+    Ok(())
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Bytes that show where one was lost or doubled.

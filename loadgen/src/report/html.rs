@@ -57,6 +57,9 @@ fn head(out: &mut String, report: &Report) -> std::fmt::Result {
         report.warmup.seconds,
         report.warmup.requests
     )?;
+    if !plan.phases.is_empty() {
+        writeln!(out, "<p class=\"soft\">{}.</p>", escape(&plan.phases.join(", ")))?;
+    }
     for why in &report.invalid_because {
         writeln!(out, "<p class=\"bad\">{}</p>", escape(why))?;
     }

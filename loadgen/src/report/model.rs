@@ -105,6 +105,9 @@ pub struct PlanSummary {
     /// `constant`, `poisson` or `phases`; empty in a closed loop.
     #[serde(default)]
     pub arrivals: String,
+    /// A scenario's phases in words.
+    #[serde(default)]
+    pub phases: Vec<String>,
     /// Requests a second asked for; none in a closed loop; the average of phases.
     #[serde(default)]
     pub rate: Option<f64>,

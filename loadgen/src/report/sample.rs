@@ -44,6 +44,7 @@ pub fn sample() -> Report {
             target: "http://127.0.0.1:9000/<script>alert(1)</script>".into(),
             loop_kind: "open".into(),
             arrivals: "constant".into(),
+            phases: vec![],
             rate: Some(1000.0),
             duration_s: 20.0,
             protocol: "http/1.1".into(),

@@ -68,6 +68,9 @@ fn write_all(out: &mut String, report: &Report, paint: Paint) -> std::fmt::Resul
         counted(plan.connections, "connection"),
         counted(plan.threads, "thread")
     )?;
+    if !plan.phases.is_empty() {
+        writeln!(out, "  {}", plan.phases.join(", "))?;
+    }
     writeln!(
         out,
         "  {} requests in {:.2} s after a warm-up of {:.1} s ({} requests, left out)",

@@ -11,8 +11,9 @@ use crate::progress::Tick;
 use crate::report::model::{
     Bytes, ERROR_KINDS, Environment, FORMAT, Figures, Interval, Latency, Part, PlanSummary, Report, Warmup,
 };
+use crate::scenario::Phase;
 use crate::schedule::Arrivals;
-use crate::units::show_us;
+use crate::units::{show_rate, show_us};
 
 /// The busiest thread may be at work for this share of the time before its lateness can't be told from the target's.
 const OCCUPANCY_MAX: f64 = 0.95;
@@ -135,7 +136,8 @@ impl Collected {
             max_us: figures.max,
             ok: self.intervals.iter().map(|interval| interval.ok).sum(),
             errors: self.intervals.iter().map(|interval| interval.errors).sum(),
-            lag_max_us: last.map_or(0.0, |interval| interval.lag_max_us),
+            errors_by_kind: Vec::new(),
+            lag_p99_us: last.map_or(0.0, |interval| interval.lag_max_us),
             in_warmup: now < self.measured,
         })
     }
@@ -268,6 +270,10 @@ fn summary(plan: &Plan) -> PlanSummary {
         target: plan.target.url.clone(),
         loop_kind: loop_kind.into(),
         arrivals: arrivals.into(),
+        phases: match &plan.requests {
+            Requests::Same(_) => Vec::new(),
+            Requests::Mix(scenario) => scenario.phases.iter().map(phase).collect(),
+        },
         rate: asked_rate(plan),
         duration_s: measured_s(plan),
         protocol: plan.target.protocol_name(),
@@ -276,6 +282,14 @@ fn summary(plan: &Plan) -> PlanSummary {
         threads: plan.threads,
         seed: plan.seed,
     }
+}
+
+fn phase(phase: &Phase) -> String {
+    let rates = match phase.from_rate == phase.to_rate {
+        true => show_rate(phase.from_rate),
+        false => format!("{} to {}", show_rate(phase.from_rate), show_rate(phase.to_rate)),
+    };
+    format!("{} {rates} for {} s", phase.kind.name(), phase.duration.as_secs_f64())
 }
 
 fn asked_rate(plan: &Plan) -> Option<f64> {

@@ -31,7 +31,6 @@ const CONNECT_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What is looked at beside the load.
-#[derive(Default)]
 pub struct Beside {
     /// The process under test.
     pub watch: Option<Watch>,
@@ -132,7 +131,7 @@ impl Run<'_> {
             }
             self.look();
         }
-        self.beside.progress.end();
+        std::mem::replace(&mut self.beside.progress, Progress::None).end();
         Ok(())
     }
 
@@ -167,7 +166,10 @@ impl Run<'_> {
         let pinned: Vec<u32> = self.collected.cpus.clone();
         let environment = environment(&pinned, self.collected.driver);
         let mut report = self.collected.report(self.plan, environment);
-        report.watched = self.beside.watch.take().map(|mut watch| watch.end(report.requests));
+        if let Some(mut watch) = self.beside.watch.take() {
+            report.notes.extend(watch.note());
+            report.watched = Some(watch.end(report.requests));
+        }
         report
     }
 }

@@ -1,125 +1,174 @@
-//! A scenario: weighted requests with variables, and phases, read from YAML before any load. Pure after that.
+//! A mix of requests and the rates at which they are due, read from a YAML file.
 //!
-//! Which request goes, and with which values, depends on the seed and the request's number only: a run can be repeated,
-//! and threads need not speak to each other. Invariant: a value never breaks out of its place: in a path it is
-//! percent-encoded, and in a header it can't hold a line's end.
+//! Invariant: a [`Scenario`] is legal as it stands. Which request is due and with which values follows from the seed and
+//! the request's index alone, so a run can be repeated, and threads need not agree on anything. After
+//! [`Scenario::load`] nothing here does I/O or, but for the caller's buffer, allocates.
 
-mod read;
+mod check;
+mod form;
 mod text;
-mod values;
+mod variables;
 
+use std::path::Path;
 use std::time::Duration;
 
-use crate::plan::Request;
-use crate::schedule::Stretch;
-
-pub use read::{check_header, check_method, read};
 pub use text::Text;
-pub use values::Variables;
+pub use variables::Values;
+use variables::Variables;
 
-/// A scenario.
+/// What a scenario file says.
 #[derive(Debug)]
 pub struct Scenario {
-    /// The target's URL.
+    /// The URL, without a path.
     pub target: String,
-    /// Connections, where the file says.
+    /// Connections in all, where the file says so.
     pub connections: Option<u32>,
-    /// Rates over time.
+    /// One after the other; never empty.
     pub phases: Vec<Phase>,
-    /// Arrivals at random.
-    pub poisson: bool,
-    /// What is sent.
+    /// How requests are spread over time.
+    pub arrivals: Arrivals,
+    /// The kinds of request; never empty, names are unique.
     pub requests: Vec<Template>,
     variables: Variables,
-    /// Sums of weights up to each request, as parts of the whole.
-    upto: Vec<f64>,
+    /// The sum of weights up to and with each template.
+    weights: Vec<f64>,
 }
 
-/// A stretch of time.
+/// A stretch of time with one law for the rate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Phase {
-    /// `ramp`, `steady` or `spike`.
-    pub kind: &'static str,
+    /// By which name it was asked for.
+    pub kind: PhaseKind,
     /// Requests a second at its begin.
-    pub from: f64,
-    /// Requests a second at its end.
-    pub to: f64,
-    /// How long.
-    pub length: Duration,
+    pub from_rate: f64,
+    /// Requests a second at its end; in between the rate is linear.
+    pub to_rate: f64,
+    /// How long it lasts; never 0.
+    pub duration: Duration,
+}
+
+/// The name of a phase in the file. A spike is a steady phase; the report calls it by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PhaseKind {
+    /// From one rate to another.
+    Ramp,
+    /// One rate.
+    Steady,
+    /// One rate, above the others.
+    Spike,
+}
+
+/// How the requests of a second are spread over it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arrivals {
+    /// At equal distances.
+    #[default]
+    Constant,
+    /// Each by itself, at random.
+    Poisson,
 }
 
 /// One kind of request.
 #[derive(Debug)]
 pub struct Template {
-    /// Its name in the report.
+    /// Under which it stands in the report.
     pub name: String,
-    /// Its share, beside the others'.
+    /// Its share is this by the sum of all weights.
     pub weight: f64,
-    /// Method.
+    /// A token of HTTP.
     pub method: String,
-    /// Path and query.
+    /// Begins with `/`, with the query if there is one.
     pub path: Text,
-    /// Fields.
+    /// Names are lower case. Those for all requests included, unless the request has its own of that name. Never
+    /// `content-length`, `transfer-encoding` or `connection`; may be `host`.
     pub headers: Vec<(String, Text)>,
-    /// Body.
+    /// May be empty.
     pub body: Text,
-    /// Statuses of a good answer.
+    /// Statuses that are good answers, if the file says so.
     pub statuses: Option<Vec<u16>>,
 }
 
 impl Scenario {
-    /// Which request is number `index`.
-    pub fn pick(&self, seed: u64, index: u64) -> usize {
-        if self.requests.len() == 1 {
-            return 0;
-        }
-        let share = (mixed(seed, index, 0) >> 11) as f64 / (1u64 << 53) as f64;
-        self.upto.partition_point(|&upto| upto <= share).min(self.requests.len() - 1)
+    /// Reads a scenario and the files it names, which are relative to it. The error has a line for each problem, with
+    /// its place and what would be right.
+    pub fn load(path: &Path) -> Result<Scenario, String> {
+        let name = path.display();
+        let bytes =
+            read_file(path, form::INPUT_BYTES_MAX as u64).map_err(|error| format!("{name}: {error}"))?;
+        let text =
+            String::from_utf8(bytes).map_err(|_| format!("{name}: not UTF-8, which YAML has to be"))?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        Scenario::read(&text, &mut |file, limit| read_file(&base.join(file), limit)).map_err(|problems| {
+            problems.iter().map(|problem| format!("{name}:{problem}")).collect::<Vec<_>>().join("\n")
+        })
     }
 
-    /// Whether a request is the same each time.
-    pub fn is_constant(&self, part: usize) -> bool {
-        let template = &self.requests[part];
-        let headers = template.headers.iter().map(|(_, value)| value);
-        headers.chain([&template.path, &template.body]).all(Text::is_constant)
+    /// Reads the text of a scenario. `file` reads a file it names, of at most that many bytes. Problems begin with
+    /// `line:column: `.
+    pub fn read(text: &str, file: &mut ReadFile<'_>) -> Result<Scenario, Vec<String>> {
+        check::scenario(form::parse(text).map_err(|problem| vec![problem])?, file)
     }
 
-    /// Request number `index`, of this kind.
-    pub fn render(&self, part: usize, seed: u64, index: u64) -> Request {
-        let template = &self.requests[part];
-        let values = self.variables.of(seed, index);
-        let text = |text: &Text, encode: bool| {
-            let mut bytes = Vec::new();
-            text.render(&values, encode, &mut bytes);
-            bytes
-        };
-        let string = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap_or_default();
-        Request {
-            method: template.method.clone(),
-            path: string(text(&template.path, true)),
-            headers: template
-                .headers
-                .iter()
-                .map(|(name, value)| (name.clone(), string(text(value, false))))
-                .collect(),
-            body: text(&template.body, false),
-        }
+    /// Which of [`Scenario::requests`] is due as the request with that index, counted over the whole run.
+    pub fn pick(&self, seed: u64, request_index: u64) -> usize {
+        let total = self.weights.last().copied().unwrap_or(0.0);
+        let at = share(hash(seed, request_index, PICK_STREAM)) * total;
+        self.weights.partition_point(|&until| until <= at).min(self.requests.len() - 1)
     }
 
-    /// The phases as a schedule takes them.
-    pub fn stretches(&self) -> Vec<Stretch> {
-        let stretch = |phase: &Phase| Stretch { from: phase.from, to: phase.to, length: phase.length };
-        self.phases.iter().map(stretch).collect()
+    /// What the variables stand for in the request with that index. All columns of one variable are of the same row.
+    pub fn values(&self, seed: u64, request_index: u64) -> Values<'_> {
+        self.variables.values(seed, request_index)
     }
 }
 
-/// A number that looks random and is the same for the same three (the finaliser of splitmix64).
-fn mixed(seed: u64, index: u64, salt: u64) -> u64 {
-    let mut x = seed ^ index.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ salt.wrapping_mul(0xd1b5_4a32_d192_ed03);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
+impl PhaseKind {
+    /// As it stands in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            PhaseKind::Ramp => "ramp",
+            PhaseKind::Steady => "steady",
+            PhaseKind::Spike => "spike",
+        }
+    }
 }
+
+/// Reads a file of at most so many bytes; the error says why that can't be.
+pub type ReadFile<'a> = dyn FnMut(&str, u64) -> Result<Vec<u8>, String> + 'a;
+
+fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
+    use std::io::Read;
+    let file =
+        std::fs::File::open(path).map_err(|error| format!("can't open {}: {error}", path.display()))?;
+    let mut bytes = Vec::new();
+    let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|error| format!("can't read {}: {error}", path.display()))?;
+    if bytes.len() as u64 > limit {
+        return Err(format!("{} is too long: at most {limit} bytes are read here", path.display()));
+    }
+    Ok(bytes)
+}
+
+/// A number that looks random, for one purpose (`stream`) of one request.
+fn hash(seed: u64, index: u64, stream: u64) -> u64 {
+    mix(mix(mix(seed) ^ index) ^ stream)
+}
+
+/// Each bit of the result depends on each bit of `value` (the SplitMix64 step).
+fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+/// From 0 to below 1, as fine as an `f64` can be.
+fn share(hash: u64) -> f64 {
+    (hash >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// The stream of [`Scenario::pick`]; variables have theirs from 0 on.
+const PICK_STREAM: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests;

@@ -135,6 +135,7 @@ pub fn start(server: &Server) -> io::Result<Running> {
 
 impl Running {
     /// The socket address it listens on; `None` for a Unix-domain socket.
+    #[cfg(test)]
     pub fn ip(&self) -> Option<SocketAddr> {
         match self.address {
             Address::Ip(address) => Some(address),
