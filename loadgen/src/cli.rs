@@ -227,7 +227,8 @@ pub struct Load {
     /// Cores to pin the threads to, so that they and the target need not share: 1-3,5
     #[arg(long, value_name = "LIST", help_heading = "Load")]
     pub cores: Option<String>,
-    /// Look for work rather than sleep just before a request is due: more exact, at the price of a whole core
+    /// Look for work rather than sleep for the last 100 us before a request is due: exact, at the price of a core where
+    /// requests are due all the time
     #[arg(long, value_enum, default_value_t = Spin::Auto, help_heading = "Load")]
     pub spin: Spin,
     /// Seed of everything random
@@ -297,7 +298,7 @@ pub struct Load {
 /// Whether to look for work rather than sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Spin {
-    /// With --cores, which says that the threads have cores of their own
+    /// Where that leaves a core for others
     Auto,
     /// Yes
     On,

@@ -126,7 +126,11 @@ fn assemble_with(
         server_name: load.server_name.clone(),
         proxy_header: load.proxy_protocol.map(|version| ProxyHeader { version, source: load.proxy_source }),
         driver: load.backend.into(),
-        spins: load.spin == Spin::On || load.spin == Spin::Auto && load.cores.is_some(),
+        spins: match load.spin {
+            Spin::On => true,
+            Spin::Off => false,
+            Spin::Auto => (threads as usize) < ringway_runtime::usable_cpus().len(),
+        },
         seed: load.seed,
     };
     enough_descriptors(&plan)?;
