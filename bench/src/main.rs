@@ -8,10 +8,13 @@
 
 mod configurations;
 mod counters;
+mod generator;
 mod idle;
 mod instructions;
+mod latency;
 mod load;
 mod origin;
+mod page;
 mod peers;
 mod process;
 mod report;
@@ -58,12 +61,16 @@ pub struct Options {
     /// Another build of Ringway, for the proxy `baseline`
     #[arg(long, value_name = "BINARY")]
     baseline: Option<PathBuf>,
-    /// Where the report goes besides standard output: `.json` with every sample, anything else as Markdown
+    /// Where the report goes besides standard output: `.json` with every sample, `.html` as a page, anything else as
+    /// Markdown
     #[arg(long, value_name = "FILE")]
     out: Vec<PathBuf>,
     /// Rounds of each scenario
     #[arg(long, default_value_t = 3)]
     rounds: u32,
+    /// Rates of the latency table, in percent of nginx's maximum in the same run
+    #[arg(long, value_delimiter = ',', default_value = "30,60,90")]
+    rates: Vec<u32>,
     /// Core of the proxy
     #[arg(long, default_value_t = 0)]
     proxy_core: u32,
@@ -104,6 +111,12 @@ fn compare(options: &Options) -> Result<(), String> {
     let mut report = Report::begin(options, &peers, missing, hardware);
 
     rounds::run(options, &peers, &origin, folder, hardware, &mut report)?;
+    if options.wants("latency") {
+        latency::measure(options, &peers, &origin, folder, &mut report)?;
+    }
+    if options.wants("generator") {
+        generator::measure(options, folder, &mut report)?;
+    }
     if options.wants("instructions") && (options.valgrind || !(hardware || options.quick)) {
         instructions::count(options, &peers, &origin, folder, &mut report);
     }

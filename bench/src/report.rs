@@ -29,6 +29,10 @@ pub struct Report {
     pub resident: Vec<(&'static str, u64)>,
     /// Bytes resident for each idle connection.
     pub idle: Vec<(&'static str, f64)>,
+    /// Latency at fixed rates.
+    pub latency: Vec<crate::latency::Row>,
+    /// The generator beside others.
+    pub generator: Vec<crate::generator::Row>,
     /// Scenario, proxy, and user-space instructions for each request, counted by valgrind.
     pub instructions: Vec<(&'static str, &'static str, f64)>,
 }
@@ -90,6 +94,8 @@ impl Report {
             samples: Vec::new(),
             resident: Vec::new(),
             idle: Vec::new(),
+            latency: Vec::new(),
+            generator: Vec::new(),
             instructions: Vec::new(),
         }
     }
@@ -124,8 +130,11 @@ impl Report {
         let text = self.markdown();
         println!("{text}");
         for file in files {
-            let is_json = file.extension().is_some_and(|extension| extension == "json");
-            let written = if is_json { format!("{:#}\n", self.json()) } else { text.clone() };
+            let written = match file.extension().and_then(|extension| extension.to_str()) {
+                Some("json") => format!("{:#}\n", self.json()),
+                Some("html") => crate::page::page(&text),
+                _ => text.clone(),
+            };
             std::fs::write(file, written).map_err(|error| format!("{}: {error}", file.display()))?;
         }
         Ok(())
@@ -145,6 +154,8 @@ impl Report {
             );
         }
         self.costs(&mut text);
+        text.push_str(&crate::latency::table(&self.latency));
+        text.push_str(&crate::generator::table(&self.generator));
         self.memory(&mut text);
         line(&mut text, "\n## Targets\n\n| what | at most | measured | |\n|---|---|---|---|");
         for target in targets::judge(self) {
@@ -245,6 +256,8 @@ impl Report {
             "missing": self.missing,
             "headers_added": self.headers.iter().map(|(name, headers)| json!([name, headers])).collect::<Vec<_>>(),
             "turns": turns.collect::<Vec<_>>(),
+            "latency": self.latency.iter().map(crate::latency::Row::json).collect::<Vec<_>>(),
+            "generator": self.generator.iter().map(crate::generator::Row::json).collect::<Vec<_>>(),
             "resident_bytes": self.resident.iter().map(|(name, bytes)| json!([name, bytes])).collect::<Vec<_>>(),
             "idle_connection_bytes": self.idle.iter().map(|(name, bytes)| json!([name, bytes])).collect::<Vec<_>>(),
             "user_instructions_by_valgrind":
@@ -258,7 +271,8 @@ fn line(text: &mut String, words: &str) {
     let _ = writeln!(text, "{words}");
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// The median; none of nothing.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {

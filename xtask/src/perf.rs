@@ -21,11 +21,14 @@ pub struct Options {
 pub fn run(options: &Options) -> bool {
     let asked = options.arguments.iter().any(|argument| argument == "--help");
     let built = passes(&mut cargo("build --quiet --package ringway-bench --bin compare"))
-        && (asked || passes(&mut cargo("build --release --package ringway --bin ringway")));
+        && (asked
+            || passes(&mut cargo("build --release --package ringway --package ringway-loadgen --bins")));
     // Dies with us, and takes what it started with it: each of them is asked to end when its parent does.
     let mut compare = Command::new("setpriv");
     compare.args(["--pdeathsig", "TERM"]).arg(target().join("debug/compare")).args(&options.arguments);
-    compare.env("RINGWAY_RELEASE", target().join("release/ringway")).current_dir(root()).stdin(Stdio::null());
+    compare.env("RINGWAY_RELEASE", target().join("release/ringway"));
+    compare.env("RINGWAY_LOAD_RELEASE", target().join("release/ringway-load"));
+    compare.current_dir(root()).stdin(Stdio::null());
     built && passes(&mut compare)
 }
 
