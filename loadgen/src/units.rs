@@ -100,6 +100,7 @@ pub fn show_us(us: f64) -> String {
 /// A rate as a person reads it: `950/s`, `20.0k/s`.
 pub fn show_rate(rate: f64) -> String {
     match rate {
+        _ if rate == 0.0 => "0/s".to_owned(),
         _ if rate < 10.0 => format!("{rate:.2}/s"),
         _ if rate < 10_000.0 => format!("{rate:.0}/s"),
         _ if rate < 1e6 => format!("{:.1}k/s", rate / 1e3),

@@ -251,6 +251,26 @@ fn bytes_over_tcp_come_back_the_same_or_are_a_body_error() {
 }
 
 #[test]
+fn a_connection_outlives_the_time_limit_of_one_answer() {
+    let (origin, echo) = (serve(""), serve("--tcp-echo"));
+    for (target, port, more) in
+        [("http", origin.port, ""), ("http", origin.port, "--h2"), ("tcp", echo.port, "--payload 64B --echo")]
+    {
+        // Some of the connections are idle for longer than the limit before their first request.
+        let line = format!(
+            "run {target}://127.0.0.1:{port}/ --rate 5 --duration 2s --warmup 0s --connections 8 --timeout 300ms {more}"
+        );
+        let (_, found) = report(&line);
+        assert_eq!(
+            (number(&found, "ok"), number(&found, "connect_time_us.count")),
+            (10.0, 8.0),
+            "{line}: {}",
+            found["errors"]
+        );
+    }
+}
+
+#[test]
 fn a_scenario_reports_each_request_by_its_name() {
     let origin = serve("");
     let folder = tempfile::tempdir().expect("a folder");

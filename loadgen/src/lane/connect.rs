@@ -4,7 +4,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringway_runtime::{Address, Lease, Nanos, Stream};
+use ringway_runtime::{Address, Lease, Nanos, Stream, Wire};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
@@ -47,13 +47,19 @@ impl Dialer {
             let bytes = proxy_header(header, &stream).map_err(|_| Failure::of(Kind::Connect))?;
             stream.send(Lease::copy_of(&bytes));
         }
-        let Some(tls) = &self.tls else { return Ok(Transport::Plain(stream)) };
+        let Some(tls) = &self.tls else {
+            stream.set_deadline(Nanos::NEVER);
+            return Ok(Transport::Plain(stream));
+        };
         let session = Tls::connect(stream, &tls.0, &tls.1).await.map_err(|error| match kind_of(&error) {
             Kind::Timeout => Failure::of(Kind::Timeout),
             _ => Failure::of(Kind::Tls),
         })?;
         line.recorder.borrow_mut().shook_hands(Nanos::precise().0 - up.0, session.resumed());
-        Ok(Transport::Tls(Box::new(session)))
+        let mut transport = Transport::Tls(Box::new(session));
+        // The time limit was for coming up; each request has its own.
+        transport.set_deadline(Nanos::NEVER);
+        Ok(transport)
     }
 }
 

@@ -46,12 +46,13 @@ fn head(out: &mut String, report: &Report) -> std::fmt::Result {
     };
     writeln!(
         out,
-        "<p class=\"soft\">{}, {} connections{}, {} thread(s), {}. {:.1} s measured after a warm-up of {:.1} s \
+        "<p class=\"soft\">{}, {} connections{}, {} thread{}, {}. {:.1} s measured after a warm-up of {:.1} s \
          ({} requests, left out).</p>",
         escape(&plan.protocol),
         plan.connections,
         if plan.depth > 1 { format!(" with {} requests at once on each", plan.depth) } else { String::new() },
         plan.threads,
+        if plan.threads == 1 { "" } else { "s" },
         escape(&pace),
         report.seconds,
         report.warmup.seconds,
@@ -161,6 +162,7 @@ pub(crate) fn percentiles(curves: &[Curve], count: u64) -> String {
 /// A round time without digits that say nothing.
 fn plain_us(us: f64) -> String {
     match us {
+        _ if us == 0.0 => "0".to_owned(),
         _ if us < 1.0 => format!("{} ns", us * 1000.0),
         _ if us < 1000.0 => format!("{us} us"),
         _ if us < 1e6 => format!("{} ms", us / 1e3),
