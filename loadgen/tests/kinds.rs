@@ -138,7 +138,7 @@ fn answers_in_every_legal_framing_are_good() {
 
 #[test]
 fn thresholds_and_bad_input_have_exit_codes_of_their_own() {
-    let origin = serve("--delay 20ms");
+    let origin = serve("--delay 60ms");
     let url = format!("http://127.0.0.1:{}/", origin.port);
     let code = |line: &str| load(line).status.code().expect("a code");
     assert_eq!(code(&format!("run {url} {SHORT} --expect p50<1s,errors<1%")), 0);
@@ -317,14 +317,14 @@ fn every_output_is_written_and_two_sides_are_compared() {
     let one = load(&format!("compare {0} {0} --html {1}", at("a.json"), at("c.html")));
     assert!(one.status.success());
     assert!(String::from_utf8_lossy(&one.stdout).contains("no verdict: with one run a side"));
-    let (quick, slow) = (serve("--delay 10ms"), serve("--delay 30ms"));
+    let (quick, slow) = (serve("--delay 30ms"), serve("--delay 80ms"));
     let run = |port: u16| {
         format!(
             "{} run http://127.0.0.1:{port}/ --rate 100 --duration 300ms --warmup 0s -c 8",
             common::BINARY
         )
     };
-    let pairs = format!("compare --pairs 9 --fail-if p50>2x -- {} -- {}", run(quick.port), run(slow.port));
+    let pairs = format!("compare --pairs 11 --fail-if p50>2x -- {} -- {}", run(quick.port), run(slow.port));
     let found = load(&pairs);
     let said = String::from_utf8_lossy(&found.stdout).into_owned();
     assert_eq!(found.status.code(), Some(3), "{said}{}", String::from_utf8_lossy(&found.stderr));
