@@ -7,19 +7,15 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use ringway_runtime::{Lease, Nanos, SendList, Wire, now, sleep};
 
 use super::answer::{self, Body, Head};
-use super::{Dialer, Failure, kind_of};
+use super::{Dialer, Failure, REFUSED_PAUSE, kind_of};
 use crate::plan::{Digest, Prepared};
 use crate::run::line::Line;
 use crate::run::record::{Job, Kind, Outcome};
 use crate::transport::Transport;
-
-/// How long a lane waits after a connection was refused, so that it does not spin.
-const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 
 struct Lane {
     prepared: Rc<Prepared>,

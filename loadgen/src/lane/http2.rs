@@ -15,7 +15,7 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use ringway_runtime::{Nanos, Sleep, TokioIo, now, sleep, spawn};
 
-use super::{Dialer, Failure};
+use super::{Dialer, Failure, REFUSED_PAUSE};
 use crate::grpc;
 use crate::plan::{Parts, Prepared};
 use crate::run::line::Line;
@@ -28,9 +28,6 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 /// Of a field section.
 const FIELDS_BYTES_MAX: u32 = 64 << 10;
-/// How long a lane waits after a connection was refused, so that it does not spin.
-const REFUSED_PAUSE: Duration = Duration::from_millis(10);
-
 struct Shared {
     prepared: Rc<Prepared>,
     line: Rc<Line>,

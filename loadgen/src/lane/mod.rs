@@ -12,6 +12,7 @@ mod tcp;
 
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use ringway_runtime::spawn;
 
@@ -41,6 +42,9 @@ pub fn start(
         }
     }
 }
+
+/// How long a lane waits after a connection was refused, so that it does not spin.
+const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why a request failed.
 #[derive(Clone, Copy, Debug)]

@@ -2,18 +2,14 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::time::Duration;
 
 use ringway_runtime::{Nanos, SendList, Wire, now, sleep};
 
-use super::{Dialer, Failure, kind_of};
+use super::{Dialer, Failure, REFUSED_PAUSE, kind_of};
 use crate::plan::Prepared;
 use crate::run::line::Line;
 use crate::run::record::{Job, Kind, Outcome};
 use crate::transport::Transport;
-
-/// How long a lane waits after a connection was refused, so that it does not spin.
-const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 
 /// Carries payloads until there are no more jobs.
 pub async fn lane(prepared: Rc<Prepared>, line: Rc<Line>, dialer: Dialer, started: Rc<dyn Fn()>) {
