@@ -130,3 +130,16 @@ fn the_rate_that_keeps_an_objective_is_found() {
     let rate = rate.unwrap_or_else(|| panic!("{said}{tried}"));
     assert!((1500.0..2100.0).contains(&rate), "{said}{tried}");
 }
+
+#[test]
+fn a_run_ends_with_its_last_answer_also_when_there_was_a_backlog() {
+    let _alone = alone();
+    let origin = serve("--delay 50ms");
+    for line in ["run --rate 100 --connections 2", "saturate --connections 2"] {
+        let begun = std::time::Instant::now();
+        let url = format!("http://127.0.0.1:{}/", origin.port);
+        let found = report(&format!("{line} {url} --duration 500ms --warmup 0s --timeout 10s")).1;
+        assert!(number(&found, "ok") >= 18.0 && number(&found, "dropped") == 0.0, "{found}");
+        assert!(begun.elapsed().as_secs() < 5, "{line} took {:?}", begun.elapsed());
+    }
+}

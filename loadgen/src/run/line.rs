@@ -132,7 +132,13 @@ impl Line {
                 let free = due.intended.max(now().min(sent));
                 return Poll::Ready(Some(Job { index: due.index, intended: due.intended, free, sent }));
             }
-            Next::Never => return Poll::Ready(None),
+            Next::Never => {
+                // The dispatcher may be waiting for a lane to become free; none will any more.
+                if let Some(dispatcher) = self.dispatcher.take() {
+                    dispatcher.wake();
+                }
+                return Poll::Ready(None);
+            }
             Next::Later => {}
         }
         place.in_line = true;
