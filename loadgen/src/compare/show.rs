@@ -38,7 +38,11 @@ pub fn text(comparison: &Comparison) -> String {
 }
 
 fn shown(row: &Row, value: f64) -> String {
-    if row.metric == "rate" { show_rate(value) } else { show_us(value) }
+    match row.metric {
+        "rate" => show_rate(value),
+        "errors" => format!("{:.2}%", value * 100.0),
+        _ => show_us(value),
+    }
 }
 
 fn interval(row: &Row) -> String {
@@ -86,7 +90,7 @@ pub fn page(comparison: &Comparison, sides: &Sides, warnings: &[String]) -> Stri
     let _ = writeln!(
         out,
         "<h2>Ratios with their 95% intervals</h2><div class=\"card\">{}</div>",
-        forest(&comparison.rows)
+        forest(comparison)
     );
     table(&mut out, comparison);
     let curves = |side: &[Report], class: &'static str, name: &str| -> Vec<Curve> {
@@ -140,7 +144,10 @@ const LEFT: f64 = 90.0;
 const ROW: f64 = 30.0;
 
 /// A row for each metric: its ratio as a dot, the interval as a line, around 1 on a logarithmic axis.
-fn forest(rows: &[Row]) -> String {
+fn forest(comparison: &Comparison) -> String {
+    // A share of errors may be 0, and its ratio anything.
+    let rows: Vec<&Row> = comparison.rows.iter().filter(|row| row.metric != "errors").collect();
+    let band = 1.0 + comparison.min_effect;
     let ends = rows.iter().flat_map(|row| {
         let (low, high) = row.ratio.interval.unwrap_or((row.ratio.ratio, row.ratio.ratio));
         [low.max(1e-3), high.max(1e-3)]
@@ -154,8 +161,8 @@ fn forest(rows: &[Row]) -> String {
     let mut svg = format!(
         "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Ratios with their 95% intervals\">\
          <rect class=\"band\" x=\"{:.1}\" width=\"{:.1}\" y=\"0\" height=\"{:.1}\"/>",
-        x(1.0 / 1.03),
-        x(1.03) - x(1.0 / 1.03),
+        x(1.0 / band),
+        x(band) - x(1.0 / band),
         height - 30.0
     );
     for tick in [0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 2.0, 5.0, 10.0f64] {
