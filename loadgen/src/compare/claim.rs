@@ -15,6 +15,17 @@ pub struct Claim {
     limit: f64,
 }
 
+/// What came of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The ratio is that.
+    Holds,
+    /// The ratio is that, and its interval has 1 in it: noise may have made it.
+    Unsure,
+    /// The ratio is not that.
+    No,
+}
+
 impl std::str::FromStr for Claim {
     type Err = String;
 
@@ -25,21 +36,28 @@ impl std::str::FromStr for Claim {
         let metric = METRICS.into_iter().find(|metric| *metric == name);
         let metric =
             metric.ok_or_else(|| format!("`{name}` is not compared; these are: {}", METRICS.join(", ")))?;
-        let number = limit.strip_suffix('x').and_then(|number| number.parse::<f64>().ok());
+        let number = limit.strip_suffix('x').ok_or_else(|| {
+            format!("`{text}` compares with a ratio, B in parts of A: end it in x, as in {name}>1.05x")
+        })?;
+        let number = number.parse::<f64>().ok();
         let limit = number.filter(|limit| *limit > 0.0 && limit.is_finite()).ok_or_else(form)?;
         Ok(Claim { text: text.trim().to_owned(), metric, more: text[at..].starts_with('>'), limit })
     }
 }
 
 impl Claim {
-    /// Whether it holds. A metric that was not measured is an error: it would pass for ever.
-    pub fn holds(&self, comparison: &Comparison) -> Result<bool, String> {
+    /// What comes of it. A metric that was not measured is an error: it would pass for ever.
+    pub fn check(&self, comparison: &Comparison) -> Result<Outcome, String> {
         let row = comparison.rows.iter().find(|row| row.metric == self.metric);
         let row =
             row.ok_or_else(|| format!("{}: {} was not measured on both sides", self.text, self.metric))?;
         let beyond = |value: f64| if self.more { value > self.limit } else { value < self.limit };
         let sure = row.ratio.interval.is_none_or(|(low, high)| low > 1.0 || high < 1.0);
-        Ok(beyond(row.ratio.ratio) && sure)
+        Ok(match (beyond(row.ratio.ratio), sure) {
+            (true, true) => Outcome::Holds,
+            (true, false) => Outcome::Unsure,
+            (false, _) => Outcome::No,
+        })
     }
 }
 
@@ -53,14 +71,22 @@ mod tests {
         let run = |value: f64| Run { values: [Some(value); METRICS.len()], asked_rate: None };
         let rule = Rule { is_paired: true, min_effect: 0.03, seed: 1 };
         let one = compare(&[run(1.0)], &[run(1.1)], rule);
-        let holds =
-            |text: &str, comparison: &Comparison| text.parse::<Claim>().unwrap().holds(comparison).unwrap();
-        assert!(holds("p99>1.05x", &one) && !holds("p99>1.2x", &one) && !holds("p99 < 0.9x", &one));
+        let check =
+            |text: &str, comparison: &Comparison| text.parse::<Claim>().unwrap().check(comparison).unwrap();
+        assert_eq!(check("p99>1.05x", &one), Outcome::Holds);
+        assert_eq!(check("errors > 1.05x", &one), Outcome::Holds);
+        assert_eq!(check("p99>1.2x", &one), Outcome::No);
+        assert_eq!(check("p99 < 0.9x", &one), Outcome::No);
         let noisy = compare(&[run(1.0), run(1.0), run(1.0)], &[run(0.5), run(1.0), run(3.0)], rule);
-        assert!(!holds("p99>1.05x", &noisy));
-        for (bad, why) in
-            [("p99>1.05", "1.05x"), ("p98>2x", "these are"), ("p99", "no claim"), ("p99>-1x", "no claim")]
-        {
+        assert_eq!(check("p99>1.05x", &noisy), Outcome::Unsure);
+        let empty = compare(&[], &[], rule);
+        assert!("p99>1.05x".parse::<Claim>().unwrap().check(&empty).unwrap_err().contains("not measured"));
+        for (bad, why) in [
+            ("p99>1.05", "end it in x"),
+            ("p98>2x", "these are"),
+            ("p99", "no claim"),
+            ("p99>-1x", "no claim"),
+        ] {
             assert!(bad.parse::<Claim>().unwrap_err().contains(why), "{bad}");
         }
     }

@@ -3,13 +3,15 @@
 //! A run is the sample, never a request: requests of one run share its weather. Ratios are taken as logarithms, so that
 //! twice as slow and twice as fast weigh the same.
 
+use serde::Serialize;
+
 /// Draws of the bootstrap.
 const DRAWS: usize = 10_000;
 /// Pairs up to which the rank test is counted out rather than approximated; likewise runs of both sides together.
 const EXACT_MAX: usize = 40;
 
 /// What was measured of B in parts of A.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Ratio {
     /// The geometric mean of the ratios.
     pub ratio: f64,
@@ -26,7 +28,7 @@ pub fn paired(a: &[f64], b: &[f64], seed: u64) -> Ratio {
     let draw =
         |random: &mut fastrand::Rng| (0..logs.len()).map(|_| logs[random.usize(0..logs.len())]).sum::<f64>();
     let count = logs.len() as f64;
-    let interval = (logs.len() > 1).then(|| interval(|| draw(&mut random) / count));
+    let interval = (logs.len() > 1).then(|| interval(|| (draw(&mut random) / count).exp()));
     Ratio { ratio: mean(&logs).exp(), interval, p: signed_rank(&logs) }
 }
 
@@ -39,10 +41,29 @@ pub fn unpaired(a: &[f64], b: &[f64], seed: u64) -> Ratio {
         let mut of = |side: &[f64]| {
             (0..side.len()).map(|_| side[random.usize(0..side.len())]).sum::<f64>() / side.len() as f64
         };
-        of(&b) - of(&a)
+        (of(&b) - of(&a)).exp()
     };
     let interval = (a.len() > 1 && b.len() > 1).then(|| interval(&mut draw));
     Ratio { ratio: (mean(&b) - mean(&a)).exp(), interval, p: rank_sum(&a, &b) }
+}
+
+/// Of values that may be 0, such as shares of errors: the ratio of their means, infinite where only A's is 0.
+pub fn of_means(a: &[f64], b: &[f64], is_paired: bool, seed: u64) -> Ratio {
+    let ratio = |a: f64, b: f64| match (a, b) {
+        (0.0, 0.0) => 1.0,
+        (a, b) => b / a,
+    };
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut draw = || {
+        let picked: Vec<usize> = (0..a.len()).map(|_| random.usize(0..a.len())).collect();
+        let left = picked.iter().map(|&n| a[n]).sum::<f64>() / a.len() as f64;
+        let mut other = |n: usize| if is_paired { b[picked[n]] } else { b[random.usize(0..b.len())] };
+        ratio(left, (0..b.len()).map(&mut other).sum::<f64>() / b.len() as f64)
+    };
+    let interval = (a.len() > 1 && b.len() > 1).then(|| interval(&mut draw));
+    let differences = || a.iter().zip(b).map(|(a, b)| b - a).collect::<Vec<f64>>();
+    let p = if is_paired { signed_rank(&differences()) } else { rank_sum(a, b) };
+    Ratio { ratio: ratio(mean(a), mean(b)), interval, p }
 }
 
 /// The least p that so many runs can reach, all of them agreeing.
@@ -74,7 +95,7 @@ fn mean(values: &[f64]) -> f64 {
 fn interval(mut draw: impl FnMut() -> f64) -> (f64, f64) {
     let mut draws: Vec<f64> = (0..DRAWS).map(|_| draw()).collect();
     draws.sort_by(f64::total_cmp);
-    (draws[DRAWS * 25 / 1000].exp(), draws[DRAWS * 975 / 1000 - 1].exp())
+    (draws[DRAWS * 25 / 1000], draws[DRAWS * 975 / 1000 - 1])
 }
 
 /// Ranks, doubled so that those of ties are whole: the second and third of equal values are both 5 halves.
@@ -211,5 +232,54 @@ mod tests {
         assert!((ratio.ratio - 1.1).abs() < 1e-9 && (low - 1.1).abs() < 1e-9 && (high - 1.1).abs() < 1e-9);
         let (low, high) = unpaired(&a, &b, 1).interval.unwrap();
         assert!(low < 1.1 && high > 1.1 && low > 1.0, "{low} {high}");
+    }
+
+    /// Of all the ways chance could have it, no larger part has a p that small than p says. Counted, not drawn.
+    #[test]
+    fn no_p_is_smaller_than_chance_makes_it() {
+        let honest = |mut ps: Vec<f64>| {
+            ps.sort_by(f64::total_cmp);
+            let all = ps.len() as f64;
+            for p in &ps {
+                let part = ps.partition_point(|other| *other <= p + 1e-9) as f64 / all;
+                assert!(part <= p + 1e-9, "{part} of all ways have p {p}");
+            }
+        };
+        for sizes in [
+            [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0],
+            [1.0, 1.0, 2.0, 2.0, 2.0, 3.0, 4.0, 4.0, 5.0, 6.0],
+        ] {
+            honest(
+                (0..1u32 << 10)
+                    .map(|signs| {
+                        let signed = |n: usize| if signs >> n & 1 == 1 { sizes[n] } else { -sizes[n] };
+                        signed_rank(&(0..10).map(signed).collect::<Vec<f64>>())
+                    })
+                    .collect(),
+            );
+            honest(
+                (0..1u32 << 10)
+                    .filter(|chosen| chosen.count_ones() == 4)
+                    .map(|chosen| {
+                        let of = |wanted: u32| {
+                            (0..10)
+                                .filter(|n| chosen >> n & 1 == wanted)
+                                .map(|n| sizes[n])
+                                .collect::<Vec<f64>>()
+                        };
+                        rank_sum(&of(1), &of(0))
+                    })
+                    .collect(),
+            );
+        }
+    }
+
+    #[test]
+    fn shares_of_nothing_have_a_ratio_too() {
+        assert_eq!(of_means(&[0.0, 0.0], &[0.0, 0.0], true, 1).ratio, 1.0);
+        let grown = of_means(&[0.0, 0.0], &[0.1, 0.2], false, 1);
+        assert_eq!((grown.ratio, grown.interval), (f64::INFINITY, Some((f64::INFINITY, f64::INFINITY))));
+        let doubled = of_means(&[0.1, 0.1, 0.0], &[0.2, 0.2, 0.0], true, 1);
+        assert!((doubled.ratio - 2.0).abs() < 1e-12 && doubled.interval.is_some_and(|(low, _)| low >= 1.0));
     }
 }
