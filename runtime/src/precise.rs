@@ -106,7 +106,10 @@ impl PreciseTimer {
             return Poll::Ready(());
         }
         entry.deadline = deadline;
-        entry.waker = Some(cx.waker().clone());
+        match &entry.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            _ => entry.waker = Some(cx.waker().clone()),
+        }
         Poll::Pending
     }
 
@@ -128,6 +131,46 @@ mod tests {
     use super::*;
     use crate::{Choice, Gauges, Options, Runtime};
     use std::sync::{Arc, Mutex};
+
+    #[test]
+    fn a_dropped_timer_leaves_its_place_to_the_next_and_holds_up_no_wait() {
+        for choice in [Choice::Auto, Choice::Epoll] {
+            let options = Options { choice, ..Options::default() };
+            let runtime = Runtime::new(&options, Arc::new(Gauges::default())).unwrap();
+            let run = runtime.block_on(async {
+                let mut never = PreciseTimer::new();
+                let mut dropped = PreciseTimer::new();
+                let soon = Nanos::precise().after(Duration::from_millis(1));
+                poll_fn(|cx| {
+                    assert!(never.poll_until(cx, Nanos::NEVER).is_pending());
+                    assert!(dropped.poll_until(cx, soon).is_pending());
+                    Poll::Ready(())
+                })
+                .await;
+                assert_eq!(current().precise.borrow().wake_at().map(|at| at.time), Some(soon));
+                drop(dropped);
+                assert!(current().precise.borrow().wake_at().is_none());
+                let mut next = PreciseTimer::new();
+                assert_eq!(current().precise.borrow().all.len(), 2);
+                let deadline = Nanos::precise().after(Duration::from_millis(1));
+                next.until(deadline).await;
+                assert!(Nanos::precise() >= deadline);
+            });
+            run.unwrap();
+        }
+    }
+
+    #[test]
+    fn a_deadline_that_has_passed_is_ready_at_once() {
+        let runtime = Runtime::new(&Options::default(), Arc::new(Gauges::default())).unwrap();
+        let run = runtime.block_on(async {
+            let mut timer = PreciseTimer::new();
+            let passed = Nanos::precise();
+            assert!(poll_fn(|cx| Poll::Ready(timer.poll_until(cx, passed))).await.is_ready());
+            assert!(current().precise.borrow().wake_at().is_none());
+        });
+        run.unwrap();
+    }
 
     fn lateness(choice: Choice) -> Vec<u64> {
         let options = Options { choice, ..Options::default() };

@@ -50,33 +50,41 @@ impl AsRawFd for EventFd {
     }
 }
 
-/// epoll_pwait2(2), which waits to the nanosecond; before Linux 5.11 epoll_wait(2), which rounds up to a millisecond.
-/// `at` is room for `max` events.
+/// epoll_pwait2(2), which waits to the nanosecond; before Linux 5.11 epoll_wait(2), which counts in milliseconds (see
+/// [`whole_ms`]). `at` is room for `max` events.
 pub(crate) fn epoll_wait(
     fd: RawFd,
     at: *mut libc::epoll_event,
     max: libc::c_int,
     at_most: Option<Duration>,
+    never_late: bool,
 ) -> io::Result<libc::c_int> {
     static ROUNDED: AtomicBool = AtomicBool::new(false);
-    let time = at_most.map(|wait| libc::timespec {
-        tv_sec: wait.as_secs().min(3600) as libc::time_t,
-        tv_nsec: libc::c_long::from(wait.subsec_nanos()),
-    });
     if !ROUNDED.load(Ordering::Relaxed) {
+        // The kernel's own timespec: two times 64 bits on every machine.
+        let time = at_most.map(|wait| [wait.as_secs().min(3600) as i64, i64::from(wait.subsec_nanos())]);
         let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-        // SAFETY: `at` is room for `max` events (the caller's promise); the time and the signal mask are null or valid.
-        let n = check(unsafe { libc::epoll_pwait2(fd, at, max, time, std::ptr::null()) });
-        match n {
+        let no_mask = std::ptr::null::<libc::sigset_t>();
+        // By its number: C libraries have had a name for it only for a few years.
+        // SAFETY: `at` is room for `max` events (the caller's promise); the time is null or valid; there is no mask.
+        let n = unsafe { libc::syscall(libc::SYS_epoll_pwait2, fd, at, max, time, no_mask, 0usize) };
+        match check(n as libc::c_int) {
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
                 ROUNDED.store(true, Ordering::Relaxed);
             }
             n => return n,
         }
     }
-    let ms = at_most.map_or(-1, |wait| wait.as_nanos().div_ceil(1_000_000).min(60_000) as libc::c_int);
     // SAFETY: `at` is room for `max` events (the caller's promise).
-    check(unsafe { libc::epoll_wait(fd, at, max, ms) })
+    check(unsafe { libc::epoll_wait(fd, at, max, whole_ms(at_most, never_late)) })
+}
+
+/// A wait in whole milliseconds; -1 is for ever. Rounded up, since a loop that wakes too early only waits again; but
+/// down for a precise timer: its last part of a millisecond is spun through at 0 ms, rather than be late by it.
+fn whole_ms(at_most: Option<Duration>, never_late: bool) -> libc::c_int {
+    let Some(wait) = at_most else { return -1 };
+    let ms = if never_late { wait.as_millis() } else { wait.as_nanos().div_ceil(1_000_000) };
+    ms.min(60_000) as libc::c_int
 }
 
 /// Lets this thread's waits end when they should, not up to 50 us later.
@@ -132,4 +140,21 @@ pub(crate) fn accept(fd: RawFd, nonblocking: bool) -> io::Result<OwnedFd> {
 pub(crate) fn own(fd: RawFd) -> OwnedFd {
     // SAFETY: the caller got the number from a completed accept and gives it to nobody else.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_milliseconds_are_never_too_late_for_a_precise_timer_and_never_a_spin_for_others() {
+        let waits =
+            [(0, 0, 0), (1, 0, 1), (300, 0, 1), (999, 0, 1), (1000, 1, 1), (1001, 1, 2), (5300, 5, 6)];
+        for (us, down, up) in waits {
+            let wait = Some(Duration::from_micros(us));
+            assert_eq!((whole_ms(wait, true), whole_ms(wait, false)), (down, up), "{us} us");
+        }
+        assert_eq!((whole_ms(None, true), whole_ms(None, false)), (-1, -1));
+        assert_eq!(whole_ms(Some(Duration::MAX), true), 60_000);
+    }
 }

@@ -141,18 +141,20 @@ impl Runtime {
         let core = &self.core;
         core.feed_starved();
         let ended = Nanos::precise();
-        let mut spins = false;
+        let (mut spins, mut never_late) = (false, false);
         let until = match core.tasks.borrow().any_ready() {
             true => Some(Nanos(0)),
             false => {
                 let precise = core.precise.borrow().wake_at();
+                // Also where the wheel's time comes first: the precise one may be within the same millisecond.
+                never_late = precise.is_some();
                 spins = precise.is_some_and(|wake_at| wake_at.spins && wake_at.time <= ended);
                 let next = earlier(core.wheel.borrow_mut().next(), precise.map(|wake_at| wake_at.time));
                 if spins { Some(Nanos(0)) } else { next }
             }
         };
         core.note_busy(ended);
-        driver::turn(core, ended, until)?;
+        driver::turn(core, ended, until, never_late)?;
         if spins && !core.tasks.borrow().any_ready() {
             Gauges::add(&core.gauges.spun_ns, task::now().since(ended).as_nanos() as u64);
         }
@@ -167,14 +169,14 @@ impl Runtime {
         core.starved.iter().for_each(|line| line.borrow_mut().clear());
         let deadline = Nanos::precise().after(RETURN_MAX);
         // At least once: the last closes may not have been handed over yet.
-        driver::turn(core, Nanos(0), Some(Nanos(0)))?;
+        driver::turn(core, Nanos(0), Some(Nanos(0)), false)?;
         let in_flight = || !core.conns.borrow().is_empty() || !core.listeners.borrow().is_empty();
         while in_flight() && Nanos::precise() < deadline {
             let now = Nanos::precise();
-            driver::turn(core, now, Some(now.after(Duration::from_millis(20))))?;
+            driver::turn(core, now, Some(now.after(Duration::from_millis(20))), false)?;
         }
         // Once more for the closes that the last completions led to.
-        driver::turn(core, Nanos(0), Some(Nanos(0)))
+        driver::turn(core, Nanos(0), Some(Nanos(0)), false)
     }
 }
 

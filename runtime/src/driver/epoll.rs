@@ -109,12 +109,12 @@ impl Epoll {
 }
 
 /// See [`super::turn`].
-pub(crate) fn turn(core: &Core, at_most: Option<Duration>) -> io::Result<()> {
+pub(crate) fn turn(core: &Core, at_most: Option<Duration>, never_late: bool) -> io::Result<()> {
     let (mut events, mut again) = {
         let mut driver = core.driver.borrow_mut();
         let Driver::Epoll(epoll) = &mut *driver else { return Ok(()) };
         let at_most = if epoll.again.is_empty() { at_most } else { Some(Duration::ZERO) };
-        wait(epoll, at_most)?;
+        wait(epoll, at_most, never_late)?;
         (std::mem::take(&mut epoll.events), std::mem::take(&mut epoll.again))
     };
     core.turn_begins();
@@ -135,10 +135,10 @@ pub(crate) fn turn(core: &Core, at_most: Option<Duration>) -> io::Result<()> {
     Ok(())
 }
 
-fn wait(epoll: &mut Epoll, at_most: Option<Duration>) -> io::Result<()> {
+fn wait(epoll: &mut Epoll, at_most: Option<Duration>, never_late: bool) -> io::Result<()> {
     let room = epoll.events.spare_capacity_mut();
     let (at, max) = (room.as_mut_ptr().cast(), room.len() as libc::c_int);
-    let n = match sys::epoll_wait(epoll.fd.as_raw_fd(), at, max, at_most) {
+    let n = match sys::epoll_wait(epoll.fd.as_raw_fd(), at, max, at_most, never_late) {
         Ok(n) => n as usize,
         Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
         Err(error) => return Err(error),

@@ -133,11 +133,12 @@ pub(crate) fn pause_accept(core: &Core, listening: &Rc<Listening>) {
 }
 
 /// Hands what was asked for to the kernel, waits until something happened or from `now` to `until` (where that is not
-/// later: does not wait), and brings what happened to connections and listeners.
-pub(crate) fn turn(core: &Core, now: Nanos, until: Option<Nanos>) -> io::Result<()> {
+/// later: does not wait), and brings what happened to connections and listeners. With `never_late`, a wait that can't
+/// be exact rather ends too early.
+pub(crate) fn turn(core: &Core, now: Nanos, until: Option<Nanos>, never_late: bool) -> io::Result<()> {
     let wait = until.map(|until| until.since(now));
     let uring = matches!(&*core.driver.borrow(), Driver::Uring(_));
-    if uring { uring::turn(core, wait) } else { epoll::turn(core, wait) }
+    if uring { uring::turn(core, wait) } else { epoll::turn(core, wait, never_late) }
 }
 
 /// Operation kinds in the upper half of an operation's number; the place is in the lower.
