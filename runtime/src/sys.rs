@@ -157,4 +157,23 @@ mod tests {
         assert_eq!((whole_ms(None, true), whole_ms(None, false)), (-1, -1));
         assert_eq!(whole_ms(Some(Duration::MAX), true), 60_000);
     }
+
+    #[test]
+    fn a_thread_that_works_is_busy_and_one_that_sleeps_is_not() {
+        let work = std::thread::spawn(|| {
+            let (begin, before) = (monotonic_ns(), thread_busy_ns());
+            // By the clock: a thread that is kept waiting for a core is as busy as one that has it.
+            while monotonic_ns() - begin < 50_000_000 {}
+            thread_busy_ns() - before
+        });
+        let busy = work.join().unwrap();
+        assert!(busy > 25_000_000, "{busy} ns of work");
+        let rest = std::thread::spawn(|| {
+            let before = thread_busy_ns();
+            std::thread::sleep(Duration::from_millis(100));
+            thread_busy_ns() - before
+        });
+        let busy = rest.join().unwrap();
+        assert!(busy < 50_000_000, "{busy} ns while asleep");
+    }
 }

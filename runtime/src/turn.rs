@@ -372,12 +372,12 @@ pub fn pin_to_core(n: usize) -> Option<usize> {
     core_affinity::set_for_current(core).then_some(core.id)
 }
 
-/// Pins the calling thread to the CPU of this number; false if the process may not use it.
+/// Pins the calling thread to the CPU of this number; false if it may not use it (see [`usable_cpus`]).
 pub fn pin_to_cpu(cpu: usize) -> bool {
     usable_cpus().contains(&cpu) && core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
 }
 
-/// Numbers of the CPUs that the process may use.
+/// Numbers of the CPUs that the calling thread may use: those of the process, or the one it is pinned to.
 pub fn usable_cpus() -> Vec<usize> {
     core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect()
 }
@@ -385,4 +385,22 @@ pub fn usable_cpus() -> Vec<usize> {
 /// How many cores the process may use; at least one.
 pub fn usable_cores() -> usize {
     core_affinity::get_core_ids().map_or(1, |cores| cores.len().max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_pinned_to_the_cpu_that_was_named_and_to_no_other() {
+        let all = usable_cpus();
+        assert!(!all.is_empty());
+        for cpu in all {
+            // Threads of their own: being pinned stays with a thread.
+            let pinned = std::thread::spawn(move || (pin_to_cpu(cpu), usable_cpus()));
+            assert_eq!(pinned.join().unwrap(), (true, vec![cpu]));
+        }
+        let nowhere = std::thread::spawn(|| (pin_to_cpu(1 << 20), usable_cpus()));
+        assert_eq!(nowhere.join().unwrap(), (false, usable_cpus()));
+    }
 }
