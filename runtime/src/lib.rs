@@ -23,6 +23,7 @@ pub mod mailbox;
 mod net;
 mod precise;
 mod segment;
+mod sending;
 mod slots;
 mod sys;
 mod task;

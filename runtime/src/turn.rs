@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use crate::buffers::{Draft, Region};
 use crate::clock::Nanos;
-use crate::conn::{Conn, SendOp, Side};
+use crate::conn::{Conn, Side};
 use crate::driver::{self, Choice, Driver, Picked};
 use crate::gauges::Gauges;
 use crate::listener::Listening;
 use crate::precise::Precise;
+use crate::sending::SendOp;
 use crate::sys::EventFd;
 use crate::task::{self, Remote, Tasks};
 use crate::wheel::{Owner, TimerId, Wheel};

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Runs `ours` on a stream whose other end is `theirs`, on both drivers.
 fn between<F: Future<Output = ()> + 'static>(
     theirs: impl Fn(TcpStream) + Clone + Send + 'static,
-    ours: impl Fn(TokioIo<Stream>) -> F,
+    ours: impl Fn(TokioIo<Stream>) -> F + Clone + 'static,
 ) {
     for choice in [Choice::Auto, Choice::Epoll] {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -21,16 +21,12 @@ fn between<F: Future<Output = ()> + 'static>(
         let thread = std::thread::spawn(move || theirs(socket.accept().unwrap().0));
         let options = Options { choice, ..Options::default() };
         let runtime = Runtime::new(&options, Arc::new(Gauges::default())).unwrap();
-        // The future is made on the loop's own thread, but outlives this function's borrow only by `block_on`.
-        let (sender, receiver) = std::sync::mpsc::channel();
-        runtime
-            .block_on(async move {
-                let stream = Stream::connect(&address, Nanos::NEVER).await.unwrap();
-                sender.send(TokioIo::new(stream)).unwrap_or_else(|_| panic!("nobody waits"));
-            })
-            .unwrap();
-        let io = receiver.recv().unwrap();
-        runtime.block_on(ours(io)).unwrap();
+        let ours = ours.clone();
+        let run = runtime.block_on(async move {
+            let stream = Stream::connect(&address, Nanos::NEVER).await.unwrap();
+            ours(TokioIo::new(stream)).await;
+        });
+        run.unwrap();
         thread.join().unwrap();
     }
 }
