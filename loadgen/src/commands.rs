@@ -65,13 +65,14 @@ pub fn run(command: Command) -> Result<u8, String> {
 
 fn once(plan: Plan, load: &Load, expect: Vec<Expectations>) -> Result<u8, String> {
     let stop = stop_on_signals()?;
-    let mut report = measured(plan, load, &stop)?;
+    let Some(mut report) = measured(plan, load, &stop)? else { return Ok(exit::STOPPED) };
     report.expectations = Expectations::all(expect).check(&report);
     write(&report, load)?;
     Ok(code(&report))
 }
 
-fn measured(plan: Plan, load: &Load, stop: &Arc<AtomicBool>) -> Result<Report, String> {
+/// A run's report; none where it was stopped before anything was sent.
+fn measured(plan: Plan, load: &Load, stop: &Arc<AtomicBool>) -> Result<Option<Report>, String> {
     let watch = load.watch_pid.map(Watch::open).transpose()?;
     let progress = Progress::choose(load.progress.unwrap_or(Mode::None));
     let mut beside = Beside { watch, progress, stop: stop.clone() };
@@ -128,7 +129,7 @@ fn find(asked: &Find) -> Result<u8, String> {
     let mut best: Option<Report> = None;
     while let Some(rate) = search.next() {
         let plan = setup::plan(&asked.url, &asked.message, &asked.load, &Pace::Rate(rate, asked.arrivals))?;
-        let mut report = measured(plan, &asked.load, &stop)?;
+        let Some(mut report) = measured(plan, &asked.load, &stop)? else { return Ok(exit::STOPPED) };
         report.expectations = asked.slo.expectations.check(&report);
         let kept = report.expectations.iter().all(|expectation| expectation.met);
         let measured: Vec<String> = report

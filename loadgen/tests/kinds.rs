@@ -251,6 +251,106 @@ fn bytes_over_tcp_come_back_the_same_or_are_a_body_error() {
 }
 
 #[test]
+fn an_answer_that_pours_without_end_is_a_timeout() {
+    let body = origin(|stream, _| {
+        if head(stream) && stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_ok()
+        {
+            let chunk = [b"1000\r\n".as_slice(), &[b'x'; 4096], b"\r\n"].concat();
+            while stream.write_all(&chunk).is_ok() {}
+        }
+    });
+    let interim = origin(|stream, _| {
+        if head(stream) {
+            while stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_ok() {}
+        }
+    });
+    let bytes = origin(|stream, _| {
+        let mut begin = [0; 64];
+        if stream.read_exact(&mut begin).is_ok() {
+            while stream.write_all(&[b'x'; 4096]).is_ok() {}
+        }
+    });
+    for (url, more) in [
+        (format!("http://127.0.0.1:{body}/"), ""),
+        (format!("http://127.0.0.1:{interim}/"), ""),
+        (format!("tcp://127.0.0.1:{bytes}/"), "--payload 64B --body-length 4GiB"),
+    ] {
+        let line =
+            format!("run {url} --rate 4 --duration 1s --warmup 0s --connections 2 --timeout 200ms {more}");
+        let begun = Instant::now();
+        let (_, found) = report(&line.replace("4GiB", "3GiB"));
+        assert_eq!(errors(&found, "timeout"), 4.0, "{url}: {} dropped {}", found["errors"], found["dropped"]);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{url} took {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn lanes_that_wait_for_one_handshake_fail_as_it_does() {
+    // Other lanes have jobs while it is still under way.
+    let plain = origin(|stream, _| {
+        std::thread::sleep(Duration::from_millis(200));
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
+    let line = format!("run https://127.0.0.1:{plain}/ {SHORT} -k --h2 --streams 32");
+    let (_, found) = report(&line.replace("--connections 16", "--connections 1"));
+    assert_eq!(errors(&found, "tls"), 50.0, "{}", found["errors"]);
+}
+
+#[test]
+fn http2_can_have_a_connection_for_each_request_too() {
+    let origin = serve("");
+    let (_, found) =
+        report(&format!("run http://127.0.0.1:{}/ {SHORT} --h2 --connection-per-request", origin.port));
+    assert_eq!(
+        (number(&found, "ok"), number(&found, "connect_time_us.count")),
+        (50.0, 50.0),
+        "{}",
+        found["errors"]
+    );
+}
+
+#[test]
+fn ctrl_c_does_not_wait_out_the_time_limit() {
+    // One answer never comes; one port takes connections and never shakes hands.
+    let silent = serve("--fail 100% --fail-with hang");
+    let deaf = origin(|stream, _| {
+        let _ = stream.read_exact(&mut vec![0; 1 << 20]);
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("a.json");
+    for (url, wait, written) in [
+        (format!("http://127.0.0.1:{}/", silent.port), 2000, true),
+        (format!("https://127.0.0.1:{deaf}/"), 500, false),
+    ] {
+        let line = format!(
+            "run {url} --rate 2 --duration 1s --warmup 0s --timeout 60s -c 4 -k --out {}",
+            out.display()
+        );
+        let mut child = std::process::Command::new(common::BINARY)
+            .args(words(&line))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("it runs");
+        std::thread::sleep(Duration::from_millis(wait));
+        let begun = Instant::now();
+        let interrupted = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(interrupted.expect("kill").success());
+        while child.try_wait().expect("its state").is_none() && begun.elapsed() < Duration::from_secs(8) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let ended = child.try_wait().expect("its state");
+        if ended.is_none() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        assert_eq!(ended.and_then(|status| status.code()), Some(130), "{url}");
+        assert_eq!(out.exists(), written, "{url}");
+        let _ = std::fs::remove_file(&out);
+    }
+}
+
+#[test]
 fn a_connection_outlives_the_time_limit_of_one_answer() {
     let (origin, echo) = (serve(""), serve("--tcp-echo"));
     for (target, port, more) in

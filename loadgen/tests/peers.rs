@@ -16,10 +16,11 @@ struct Nginx {
     tls: u16,
     mutual: u16,
     grpc: u16,
+    grpc_tls: u16,
 }
 
 fn nginx(folder: &Path, grpc_to: u16) -> Option<Nginx> {
-    let [plain, plain_h2, tls, mutual, grpc] = std::array::from_fn(|_| free_port());
+    let [plain, plain_h2, tls, mutual, grpc, grpc_tls] = std::array::from_fn(|_| free_port());
     let at = |name: &str| folder.join(name).display().to_string();
     std::fs::create_dir(folder.join("www")).expect("made");
     std::fs::write(folder.join("www/1k"), vec![b'x'; 1024]).expect("written");
@@ -39,7 +40,8 @@ fn nginx(folder: &Path, grpc_to: u16) -> Option<Nginx> {
          server {{ listen 127.0.0.1:{plain_h2} http2; }}\n\
          server {{ listen 127.0.0.1:{tls} ssl http2; {tls_lines} ssl_session_tickets on; }}\n\
          server {{ listen 127.0.0.1:{mutual} ssl; {tls_lines} ssl_client_certificate {}; ssl_verify_client on; }}\n\
-         server {{ listen 127.0.0.1:{grpc} http2; location / {{ grpc_pass grpc://127.0.0.1:{grpc_to}; }} }} }}\n",
+         server {{ listen 127.0.0.1:{grpc} http2; location / {{ grpc_pass grpc://127.0.0.1:{grpc_to}; }} }}\n\
+         server {{ listen 127.0.0.1:{grpc_tls} ssl http2; {tls_lines} location / {{ grpc_pass grpc://127.0.0.1:{grpc_to}; }} }} }}\n",
         at("pid"),
         at("error.log"),
         at("www"),
@@ -48,7 +50,7 @@ fn nginx(folder: &Path, grpc_to: u16) -> Option<Nginx> {
     );
     std::fs::write(folder.join("nginx.conf"), text).expect("written");
     let process = peer("nginx", &["-c", &at("nginx.conf"), "-e", &at("error.log")], plain)?;
-    Some(Nginx { _process: process, plain, plain_h2, tls, mutual, grpc })
+    Some(Nginx { _process: process, plain, plain_h2, tls, mutual, grpc, grpc_tls })
 }
 
 fn good(line: &str) -> serde_json::Value {
@@ -211,4 +213,7 @@ fn grpc_calls_go_through_nginx_and_their_status_counts() {
     let Some(nginx) = nginx(folder.path(), origin.port) else { return };
     let through = good(&call(nginx.grpc, "{\"id\":300}"));
     assert_eq!(number(&through, "statuses.grpc-0"), 100.0);
+    let trusted =
+        format!("{} --cacert {}", call(nginx.grpc_tls, "{}"), folder.path().join("ca.pem").display());
+    good(&trusted.replace("grpc://", "grpcs://"));
 }

@@ -12,6 +12,7 @@ use super::{Failure, kind_of};
 use crate::plan::{Plan, ProxyHeader};
 use crate::run::line::Line;
 use crate::run::record::Kind;
+use crate::run::thread::connect_deadline;
 use crate::transport::{Tls, Transport};
 
 /// Brings connections up. Cheap to clone.
@@ -32,6 +33,14 @@ impl Dialer {
             }
         };
         Ok(Dialer { plan, tls })
+    }
+
+    /// A connection ahead of the begin, unless each request has its own; without it the first job brings one up.
+    pub async fn ahead(&self, line: &Line) -> Option<Transport> {
+        if self.plan.new_connections {
+            return None;
+        }
+        self.dial(line, connect_deadline(&self.plan)).await.ok()
     }
 
     /// Connects, at the latest by `deadline`.

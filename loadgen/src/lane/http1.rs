@@ -51,10 +51,7 @@ enum Left {
 pub async fn lane(prepared: Rc<Prepared>, line: Rc<Line>, dialer: Dialer, started: Rc<dyn Fn()>) {
     let number = line.add_lane();
     let plan = prepared.plan.clone();
-    let mut transport = match plan.new_connections {
-        true => None,
-        false => dialer.dial(&line, now().after(plan.timeout)).await.ok(),
-    };
+    let mut transport = dialer.ahead(&line).await;
     started();
     loop {
         let mut first = None;

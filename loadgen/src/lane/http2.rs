@@ -20,6 +20,7 @@ use crate::grpc;
 use crate::plan::{Parts, Prepared};
 use crate::run::line::Line;
 use crate::run::record::{GRPC_BASE, Job, Kind, Outcome};
+use crate::run::thread::connect_deadline;
 use crate::target::Protocol;
 use crate::transport::Transport;
 
@@ -36,7 +37,8 @@ struct Shared {
 }
 
 enum State {
-    Down,
+    /// Not up; why, if it was tried.
+    Down(Option<Failure>),
     Dialing(Vec<Waker>),
     Up(SendRequest<Bytes>),
 }
@@ -44,9 +46,9 @@ enum State {
 /// Brings one connection up and starts its lanes.
 pub async fn connection(prepared: Rc<Prepared>, line: Rc<Line>, dialer: Dialer, started: Rc<dyn Fn()>) {
     let plan = prepared.plan.clone();
-    let shared = Rc::new(Shared { prepared, line, dialer, state: RefCell::new(State::Down) });
+    let shared = Rc::new(Shared { prepared, line, dialer, state: RefCell::new(State::Down(None)) });
     if !plan.new_connections {
-        let _ = shared.ready(now().after(plan.timeout)).await;
+        let _ = shared.ready(connect_deadline(&plan)).await;
     }
     started();
     for _ in 0..plan.depth {
@@ -70,7 +72,7 @@ async fn lane(shared: Rc<Shared>) {
             }
         };
         if plan.new_connections {
-            *shared.state.borrow_mut() = State::Down;
+            *shared.state.borrow_mut() = State::Down(None);
         }
         let (outcome, status) = match ended {
             Ok(status) => (Outcome::Ok, Some(status)),
@@ -99,14 +101,17 @@ impl Shared {
             };
             if dials {
                 let dialed = self.dial(deadline).await;
-                let next = dialed.as_ref().map_or(State::Down, |send| State::Up(send.clone()));
+                let next = match &dialed {
+                    Ok(send) => State::Up(send.clone()),
+                    Err(failure) => State::Down(Some(*failure)),
+                };
                 let before = self.state.replace(next);
                 if let State::Dialing(waiting) = before {
                     waiting.into_iter().for_each(Waker::wake);
                 }
                 return dialed;
             }
-            // One wait: if the other one failed to connect, so have we.
+            // One wait: if the other one failed to connect, so have we, and as it did.
             let mut waited = false;
             poll_fn(|cx| {
                 if std::mem::replace(&mut waited, true) {
@@ -121,8 +126,8 @@ impl Shared {
                 }
             })
             .await;
-            if matches!(&*self.state.borrow(), State::Down) {
-                return Err(Failure::of(Kind::Connect));
+            if let State::Down(failed) = &*self.state.borrow() {
+                return Err(failed.unwrap_or(Failure::of(Kind::Reset)));
             }
         }
     }
@@ -150,7 +155,7 @@ impl Shared {
             // Lanes that had it notice by their streams; the next job dials anew.
             let mut state = shared.state.borrow_mut();
             if matches!(&*state, State::Up(_)) {
-                *state = State::Down;
+                *state = State::Down(None);
             }
         });
         Ok(send)

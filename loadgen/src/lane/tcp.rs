@@ -15,10 +15,7 @@ use crate::transport::Transport;
 pub async fn lane(prepared: Rc<Prepared>, line: Rc<Line>, dialer: Dialer, started: Rc<dyn Fn()>) {
     let number = line.add_lane();
     let plan = prepared.plan.clone();
-    let mut transport = match plan.new_connections {
-        true => None,
-        false => dialer.dial(&line, now().after(plan.timeout)).await.ok(),
-    };
+    let mut transport = dialer.ahead(&line).await;
     started();
     while let Some(job) = poll_fn(|cx| line.poll_job(cx, number)).await {
         let deadline = job.sent.after(plan.timeout);

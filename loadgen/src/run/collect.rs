@@ -13,6 +13,7 @@ use crate::report::model::{
 };
 use crate::scenario::Phase;
 use crate::schedule::Arrivals;
+use crate::target::Protocol;
 use crate::units::{show_rate, show_us};
 
 /// The busiest thread may be at work for this share of the time before its lateness can't be told from the target's.
@@ -73,7 +74,7 @@ impl Collected {
     }
 
     /// A thread's second is over. Once all have told theirs it is encoded and its histogram given back.
-    pub fn second(&mut self, slice: Slice, threads: usize, spare: impl Fn(Box<Histogram<u64>>)) {
+    pub fn second(&mut self, slice: Slice, threads: usize, spare: &mut impl FnMut(Box<Histogram<u64>>)) {
         let number = slice.number;
         match self.open.get_mut(&number) {
             None => {
@@ -85,15 +86,15 @@ impl Collected {
                 sum.errors += slice.errors;
                 sum.lag_max_ns = sum.lag_max_ns.max(slice.lag_max_ns);
                 sum.response.add(&*slice.response).expect("all histograms have the same bounds");
-                give_back(slice.response, &spare);
+                give_back(slice.response, spare);
             }
         }
         if self.open.get(&number).is_some_and(|(told, _)| *told == threads) {
-            self.close(number, &spare);
+            self.close(number, spare);
         }
     }
 
-    fn close(&mut self, number: u32, spare: &impl Fn(Box<Histogram<u64>>)) {
+    fn close(&mut self, number: u32, spare: &mut impl FnMut(Box<Histogram<u64>>)) {
         let Some((_, sum)) = self.open.remove(&number) else { return };
         let latency = Latency(*sum.response);
         self.intervals.push(Interval {
@@ -145,7 +146,7 @@ impl Collected {
     /// The report, once every thread has ended.
     pub fn report(&mut self, plan: &Plan, environment: Environment) -> Report {
         let left: Vec<u32> = self.open.keys().copied().collect();
-        left.into_iter().for_each(|number| self.close(number, &|_| {}));
+        left.into_iter().for_each(|number| self.close(number, &mut |_| {}));
         self.intervals.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
         let totals = std::mem::replace(&mut self.totals, Totals::new(0));
         let seconds = self.seconds(plan, &totals);
@@ -176,7 +177,7 @@ impl Collected {
             dropped: self.dropped,
             achieved_rate: if seconds > 0.0 { totals.ok as f64 / seconds } else { 0.0 },
             errors: ERROR_KINDS.iter().map(|kind| (*kind).to_owned()).zip(totals.errors).collect(),
-            statuses: statuses(&totals.statuses[..]),
+            statuses: statuses(&totals.statuses[..], plan.target.protocol == Protocol::Grpc),
             bytes: Bytes { sent: totals.sent_bytes, received: totals.received_bytes },
             response_time_us: response,
             service_time_us: service,
@@ -249,7 +250,7 @@ fn judge(report: &mut Report, closed: bool) {
     report.valid = report.invalid_because.is_empty();
 }
 
-fn give_back(mut histogram: Box<Histogram<u64>>, spare: &impl Fn(Box<Histogram<u64>>)) {
+fn give_back(mut histogram: Box<Histogram<u64>>, spare: &mut impl FnMut(Box<Histogram<u64>>)) {
     histogram.reset();
     spare(histogram);
 }
@@ -306,9 +307,9 @@ fn measured_s(plan: &Plan) -> f64 {
     }
 }
 
-fn statuses(counts: &[u64]) -> BTreeMap<String, u64> {
+fn statuses(counts: &[u64], grpc: bool) -> BTreeMap<String, u64> {
     let name = |status: usize| match (status as u16).checked_sub(GRPC_BASE) {
-        Some(code) if code < 100 => format!("grpc-{code}"),
+        Some(code) if grpc && code < 100 => format!("grpc-{code}"),
         _ => status.to_string(),
     };
     let seen = counts.iter().enumerate().filter(|(_, count)| **count > 0);

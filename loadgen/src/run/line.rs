@@ -101,6 +101,10 @@ impl Line {
     pub fn stop(&self) {
         self.stopped.set(true);
         self.wake_all();
+        // Who waits for the last answers waits less long now.
+        if let Some(waker) = self.last.take() {
+            waker.wake();
+        }
     }
 
     /// The next job for a lane that is free, now or when it comes due; `None` when there will be no more.

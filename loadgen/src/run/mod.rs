@@ -7,7 +7,7 @@ pub mod thread;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
@@ -25,8 +25,8 @@ use thread::Order;
 
 /// Between the last thread being ready and the begin.
 const LEAD: Duration = Duration::from_millis(20);
-/// How long threads may take to connect before that is an error; each connect has its own limit.
-const CONNECT_MAX: Duration = Duration::from_secs(60);
+/// Empty histograms that wait for a thread.
+const SPARES_MAX: usize = 4;
 /// How often the coordinator looks whether it was stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -40,15 +40,15 @@ pub struct Beside {
     pub stop: Arc<AtomicBool>,
 }
 
-/// Runs a plan to its end.
-pub fn run(plan: &Arc<Plan>, beside: &mut Beside) -> Result<Report, String> {
+/// Runs a plan to its end. None where it was stopped before anything was sent.
+pub fn run(plan: &Arc<Plan>, beside: &mut Beside) -> Result<Option<Report>, String> {
     let (to, told) = sync_channel(plan.threads as usize * 8);
     let mut threads = Vec::new();
     for number in 0..plan.threads {
         threads.push(start(plan, number, to.clone())?);
     }
     drop(to);
-    let mut run = Run { plan, threads, beside, collected: Collected::new(plan), sampled: None };
+    let mut run = Run { plan, threads, beside, collected: Collected::new(plan), sampled: None, turn: 0 };
     let outcome = run.conduct(&told);
     // Whatever happened, no thread is left behind.
     run.order_all(|| Order::Stop);
@@ -56,19 +56,18 @@ pub fn run(plan: &Arc<Plan>, beside: &mut Beside) -> Result<Report, String> {
     for thread in run.threads.drain(..) {
         let _ = thread.handle.join();
     }
-    outcome?;
-    Ok(run.report())
+    Ok(outcome?.then(|| run.report()))
 }
 
 struct Thread {
     handle: std::thread::JoinHandle<()>,
     orders: Mailbox<Order>,
-    empties: Sender<Box<Histogram<u64>>>,
+    empties: SyncSender<Box<Histogram<u64>>>,
 }
 
 fn start(plan: &Arc<Plan>, number: u32, to: SyncSender<Told>) -> Result<Thread, String> {
     let (orders, inbox) = mailbox(8);
-    let (empties, spare) = channel();
+    let (empties, spare) = sync_channel(SPARES_MAX);
     let plan = plan.clone();
     let run = move || {
         let failed = to.clone();
@@ -87,15 +86,26 @@ struct Run<'a> {
     beside: &'a mut Beside,
     collected: Collected,
     sampled: Option<f64>,
+    /// Which thread has the next empty histogram.
+    turn: usize,
 }
 
 impl Run<'_> {
-    fn conduct(&mut self, told: &std::sync::mpsc::Receiver<Told>) -> Result<(), String> {
-        for _ in 0..self.plan.threads {
-            match told.recv_timeout(CONNECT_MAX) {
-                Ok(Told::Ready { driver, cpu }) => self.collected.ready(driver, cpu),
+    /// Whether anything was sent.
+    fn conduct(&mut self, told: &std::sync::mpsc::Receiver<Told>) -> Result<bool, String> {
+        let mut ready = 0;
+        while ready < self.threads.len() {
+            match told.recv_timeout(LOOK_EVERY) {
+                Ok(Told::Ready { driver, cpu }) => {
+                    self.collected.ready(driver, cpu);
+                    ready += 1;
+                }
                 Ok(Told::Failed(why)) => return Err(why),
-                Ok(_) | Err(_) => return Err("the connections could not be brought up in a minute".into()),
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err("a generator thread died".into()),
+            }
+            if self.beside.stop.load(Relaxed) {
+                return Ok(false);
             }
         }
         let begin = Nanos::precise().after(LEAD);
@@ -109,9 +119,11 @@ impl Run<'_> {
             match told.recv_timeout(LOOK_EVERY) {
                 Ok(Told::Second(slice)) => {
                     let threads = &self.threads;
-                    self.collected.second(*slice, threads.len(), |empty| {
-                        // Any thread may use it; the first one is as good as another.
-                        let _ = threads[0].empties.send(empty);
+                    let turn = &mut self.turn;
+                    self.collected.second(*slice, threads.len(), &mut |empty| {
+                        // To each in turn, since each gives one away a second. One too many is dropped.
+                        let _ = threads[*turn % threads.len()].empties.try_send(empty);
+                        *turn += 1;
                     });
                 }
                 Ok(Told::Done(finished)) => {
@@ -132,7 +144,7 @@ impl Run<'_> {
             self.look();
         }
         std::mem::replace(&mut self.beside.progress, Progress::None).end();
-        Ok(())
+        Ok(true)
     }
 
     fn order_all(&self, order: impl Fn() -> Order) {

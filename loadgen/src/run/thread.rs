@@ -1,11 +1,13 @@
 //! One generator thread: an event loop, its lanes, and what it tells the coordinator.
 
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender};
+use std::task::Poll;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -31,6 +33,8 @@ pub enum Order {
     Stop,
 }
 
+/// How long the first connections may take, where an answer may take longer.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// How long answers are waited for after a run was stopped early.
 const STOPPED_WAIT: Duration = Duration::from_secs(2);
 /// Buffers of a loop, and their size.
@@ -68,7 +72,9 @@ pub fn run(
     let plan = plan.clone();
     let ended = runtime.block_on(async move {
         let connections = plan.connections_of(number);
-        connected(&plan, &line, dialer, connections).await;
+        if !connected(&plan, &line, dialer, connections, &orders).await {
+            return;
+        }
         line.recorder.borrow().tell(Told::Ready { driver, cpu });
         let Order::Begin { begin, measured } = orders.recv().await else { return };
         line.begin_at(begin, measured);
@@ -78,8 +84,14 @@ pub fn run(
     ended.map_err(|error| format!("the event loop failed: {error}"))
 }
 
-/// Starts the lanes and waits until each connection is up or has failed.
-async fn connected(plan: &Arc<Plan>, line: &Rc<Line>, dialer: Dialer, connections: u32) {
+/// Starts the lanes and waits until each connection is up or has failed; false if it was told to stop before.
+async fn connected(
+    plan: &Arc<Plan>,
+    line: &Rc<Line>,
+    dialer: Dialer,
+    connections: u32,
+    orders: &Mailbox<Order>,
+) -> bool {
     let left = Rc::new(Cell::new(connections));
     let waker = Rc::new(Cell::new(None::<std::task::Waker>));
     let started: Rc<dyn Fn()> = {
@@ -94,14 +106,24 @@ async fn connected(plan: &Arc<Plan>, line: &Rc<Line>, dialer: Dialer, connection
         })
     };
     lane::start(plan, line, dialer, connections, &started);
+    let mut stopped = pin!(orders.recv());
     poll_fn(|cx| {
         if left.get() == 0 {
-            return std::task::Poll::Ready(());
+            return Poll::Ready(true);
+        }
+        // The only order before the begin is to stop.
+        if stopped.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(false);
         }
         waker.set(Some(cx.waker().clone()));
-        std::task::Poll::Pending
+        Poll::Pending
     })
-    .await;
+    .await
+}
+
+/// When connecting ahead of the begin is given up.
+pub fn connect_deadline(plan: &Plan) -> Nanos {
+    now().after(plan.timeout.min(CONNECT_MAX))
 }
 
 /// From the begin to the last answer.
@@ -113,12 +135,12 @@ async fn carry(
     orders: Mailbox<Order>,
     gauges: Arc<Gauges>,
 ) -> Finished {
-    let stopped = Rc::new(Cell::new(false));
+    let stopped = Rc::new(Cell::new(None));
     {
         let (line, stopped) = (line.clone(), stopped.clone());
         spawn(async move {
             while let Order::Begin { .. } = orders.recv().await {}
-            stopped.set(true);
+            stopped.set(Some(Nanos::precise()));
             line.stop();
         });
     }
@@ -147,15 +169,13 @@ async fn carry(
     line.dispatch(plan.spins).await;
     let worked_until = at_work_ns(&gauges);
     // Lanes end their jobs by themselves: each has a time limit.
-    let deadline = match stopped.get() {
-        true => Nanos::precise().after(STOPPED_WAIT),
-        false => Nanos::precise().after(plan.timeout * 2 + Duration::from_secs(1)),
-    };
+    let patience = Nanos::precise().after(plan.timeout * 2 + Duration::from_secs(1));
     let mut timer = PreciseTimer::new();
     poll_fn(|cx| {
         if line.poll_idle(cx).is_ready() {
-            return std::task::Poll::Ready(());
+            return Poll::Ready(());
         }
+        let deadline = stopped.get().map_or(patience, |stopped| stopped.after(STOPPED_WAIT));
         timer.poll_until(cx, deadline)
     })
     .await;
