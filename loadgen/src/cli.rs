@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use crate::cores::Cores;
 use crate::expect::Expectations;
 use crate::find::Objective;
 use crate::progress::Mode;
@@ -89,9 +90,9 @@ pub struct Run {
     /// How, and what of it is written
     #[command(flatten)]
     pub load: Load,
-    /// Thresholds, such as 'p99<10ms,errors<0.01%': exit code 3 when one is missed
-    #[arg(long, value_name = "THRESHOLDS")]
-    pub expect: Vec<Expectations>,
+    /// What must hold
+    #[command(flatten)]
+    pub thresholds: Thresholds,
 }
 
 /// `saturate`
@@ -105,9 +106,9 @@ pub struct Saturate {
     /// How, and what of it is written
     #[command(flatten)]
     pub load: Load,
-    /// Thresholds, such as 'rate>20k': exit code 3 when one is missed
-    #[arg(long, value_name = "THRESHOLDS")]
-    pub expect: Vec<Expectations>,
+    /// What must hold
+    #[command(flatten)]
+    pub thresholds: Thresholds,
 }
 
 /// `find`
@@ -147,7 +148,15 @@ pub struct Mix {
     /// Speak HTTP/2 under http: (prior knowledge) and https: (ALPN)
     #[arg(long)]
     pub h2: bool,
-    /// Thresholds, such as 'p99<10ms,errors<0.01%': exit code 3 when one is missed
+    /// What must hold
+    #[command(flatten)]
+    pub thresholds: Thresholds,
+}
+
+/// What must hold of a run.
+#[derive(Debug, Args)]
+pub struct Thresholds {
+    /// Thresholds, such as 'p99<10ms,errors<0.01%' or 'rate>20k': exit code 3 when one is missed
     #[arg(long, value_name = "THRESHOLDS")]
     pub expect: Vec<Expectations>,
 }
@@ -226,7 +235,7 @@ pub struct Load {
     pub threads: Option<u32>,
     /// Cores to pin the threads to, so that they and the target need not share: 1-3,5
     #[arg(long, value_name = "LIST", help_heading = "Load")]
-    pub cores: Option<String>,
+    pub cores: Option<Cores>,
     /// Look for work rather than sleep for the last 100 us before a request is due: exact, at the price of a core where
     /// requests are due all the time
     #[arg(long, value_enum, default_value_t = Spin::Auto, help_heading = "Load")]

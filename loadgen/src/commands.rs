@@ -38,15 +38,15 @@ pub fn run(command: Command) -> Result<u8, String> {
         Command::Run(asked) => {
             let pace = Pace::Rate(asked.rate, asked.arrivals);
             let plan = setup::plan(&asked.url, &asked.message, &asked.load, &pace)?;
-            once(plan, &asked.load, asked.expect)
+            once(plan, &asked.load, asked.thresholds.expect)
         }
         Command::Saturate(asked) => {
             let plan = setup::plan(&asked.url, &asked.message, &asked.load, &Pace::Saturate)?;
-            once(plan, &asked.load, asked.expect)
+            once(plan, &asked.load, asked.thresholds.expect)
         }
         Command::Scenario(asked) => {
             let plan = setup::scenario(&asked.file, asked.h2, &asked.load)?;
-            once(plan, &asked.load, asked.expect)
+            once(plan, &asked.load, asked.thresholds.expect)
         }
         Command::Find(asked) => find(&asked),
         Command::Compare(asked) => crate::compare::run(&asked),

@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod commands;
 mod compare;
+mod cores;
 mod environment;
 mod expect;
 mod find;

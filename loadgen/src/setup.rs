@@ -78,7 +78,7 @@ fn assemble_with(
 ) -> Result<Plan, String> {
     let cpus = match &load.cores {
         None => Vec::new(),
-        Some(list) => cores(list)?,
+        Some(cores) => cores.usable()?,
     };
     let connections = load.connections.or(connections).unwrap_or(CONNECTIONS);
     let threads = load.threads.unwrap_or(cpus.len().max(1) as u32);
@@ -291,31 +291,6 @@ fn expect(target: &Target, message: &Message) -> Result<Expect, String> {
         sha256: sha256.transpose()?,
         echo: message.echo,
     })
-}
-
-/// CPUs of `1-3,5`.
-pub fn cores(list: &str) -> Result<Vec<usize>, String> {
-    let wrong = || format!("--cores {list}: write numbers and ranges, such as 1-3,5");
-    let usable = ringway_runtime::usable_cpus();
-    let mut cores = Vec::new();
-    for part in list.split(',') {
-        let (from, to) = part.split_once('-').unwrap_or((part, part));
-        let (Ok(from), Ok(to)) = (from.trim().parse::<usize>(), to.trim().parse::<usize>()) else {
-            return Err(wrong());
-        };
-        if from > to || to > 65_535 {
-            return Err(wrong());
-        }
-        for core in from..=to {
-            if !usable.contains(&core) {
-                return Err(format!("--cores {list}: core {core} can't be used; these can: {usable:?}"));
-            }
-            if !cores.contains(&core) {
-                cores.push(core);
-            }
-        }
-    }
-    Ok(cores)
 }
 
 fn enough_descriptors(plan: &Plan) -> Result<(), String> {

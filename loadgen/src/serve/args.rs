@@ -9,9 +9,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use ringway_runtime::{Address, Choice, raise_fd_limit, usable_cpus};
+use ringway_runtime::{Address, raise_fd_limit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::cli::Driver;
+use crate::cores::Cores;
 use crate::units::{self, show_bytes};
 
 use super::behaviour::{self, Behaviour, FAIL_STATUS, Failure, Stall};
@@ -82,12 +84,12 @@ pub struct ServeArgs {
     pub threads: Option<u16>,
 
     /// Pin the loops to these cores, such as 1-3 or 0,2
-    #[arg(long, value_name = "LIST", value_parser = cores)]
+    #[arg(long, value_name = "LIST")]
     pub cores: Option<Cores>,
 
     /// How the loops talk to the kernel
-    #[arg(long, value_enum, default_value_t = Backend::Auto)]
-    pub backend: Backend,
+    #[arg(long, value_enum, default_value_t = Driver::Auto)]
+    pub backend: Driver,
 
     /// Stop after this long; otherwise on Ctrl-C or SIGTERM
     #[arg(long = "for", value_name = "DURATION", value_parser = units::duration)]
@@ -107,22 +109,6 @@ pub enum FailWith {
     #[value(alias = "hang")]
     Timeout,
 }
-
-/// The runtime's driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Backend {
-    /// io_uring where it works, else epoll
-    Auto,
-    /// io_uring or an error
-    #[value(name = "io_uring")]
-    IoUring,
-    /// epoll
-    Epoll,
-}
-
-/// Numbers of cores, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cores(pub Vec<usize>);
 
 /// Serves until a signal comes or the time is over. Returns the process's exit code.
 pub fn run(args: &ServeArgs) -> Result<u8, String> {
@@ -149,11 +135,7 @@ pub fn run(args: &ServeArgs) -> Result<u8, String> {
 impl ServeArgs {
     /// The server that is asked for.
     pub fn server(&self) -> Result<Server, String> {
-        let cores = self.cores.clone().map(|cores| cores.0).unwrap_or_default();
-        let usable = usable_cpus();
-        if let Some(core) = cores.iter().find(|core| !usable.contains(core)) {
-            return Err(format!("--cores: core {core} can't be used; these can: {usable:?}"));
-        }
+        let cores = self.cores.as_ref().map_or_else(|| Ok(Vec::new()), Cores::usable)?;
         let threads = self.threads.map_or(cores.len().max(1), usize::from);
         let address = match &self.unix {
             Some(path) => Address::Unix(path.clone()),
@@ -174,11 +156,7 @@ impl ServeArgs {
             seed: self.seed,
             threads,
             cores,
-            backend: match self.backend {
-                Backend::Auto => Choice::Auto,
-                Backend::IoUring => Choice::IoUring,
-                Backend::Epoll => Choice::Epoll,
-            },
+            backend: self.backend.into(),
         })
     }
 }
@@ -246,25 +224,6 @@ fn wait(signal: &mut UnixStream, run_for: Option<Duration>, running: &Running) {
     }
 }
 
-/// Reads `0,2-4`.
-fn cores(text: &str) -> Result<Cores, String> {
-    let form = || format!("`{text}` is not a list of cores: write 0,2 or 1-3");
-    let mut all = Vec::new();
-    for part in text.split(',') {
-        let number = |text: &str| text.trim().parse::<u16>().map(usize::from).map_err(|_| form());
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (number(first)?, number(last)?);
-        if first > last {
-            return Err(form());
-        }
-        all.extend(first..=last);
-        if all.len() > THREADS_MAX as usize {
-            return Err(format!("`{text}`: at most {THREADS_MAX} cores"));
-        }
-    }
-    Ok(Cores(all))
-}
-
 const THREADS_MAX: i64 = 1024;
 /// How often it is looked whether the server still runs.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -326,12 +285,6 @@ mod tests {
             let why = read(line).unwrap_err();
             assert!(why.contains(word), "{line}: {why}");
         }
-    }
-
-    #[test]
-    fn lists_of_cores_are_numbers_and_ranges() {
-        assert_eq!(cores("1-3,0"), Ok(Cores(vec![1, 2, 3, 0])));
-        assert!(cores("").is_err() && cores("a").is_err() && cores("0-65535").is_err());
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub struct Server {
     pub seed: u64,
     /// Event loops, each on a thread of its own; at least one.
     pub threads: usize,
-    /// Pins the loops to these cores in turn, counted among those that the process may use; empty: not pinned.
+    /// Pins the loops to the CPUs of these numbers in turn; empty: not pinned.
     pub cores: Vec<usize>,
     /// The runtime's driver.
     pub backend: Choice,

@@ -174,7 +174,7 @@ fn decimal(text: &[u8]) -> Option<u64> {
     fits.then(|| text.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }
 
-/// A chunked body on its way past.
+/// A chunked body on its way past. Not the reader that the lanes use: what proves them must not share their mistakes.
 #[derive(Clone, Debug, Default)]
 pub struct Chunks {
     at: At,
