@@ -6,12 +6,14 @@
 use std::io::ErrorKind;
 use std::task::{Context, Poll};
 
-use ringway_runtime::{Draft, Few, Lease, Segment, SendList, Stream};
+use ringway_runtime::{Draft, Few, Lease, Segment, SendList};
 
 use crate::http1::{
     BodyFraming, CHUNK_END, ChunkLimits, Decoder, LAST_CHUNK, LAST_CHUNK_HEAD, Refusal, ResponseFraming,
     Step, Trailers, chunk_head,
 };
+use crate::http2;
+use crate::link::Link;
 
 /// Why a body did not arrive whole.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(crate) struct Incoming {
     pending: Option<Lease>,
     /// Bytes of data so far.
     pub received: u64,
+    /// What came after a stream's body.
+    trailers: Option<Box<Trailers>>,
 }
 
 enum Framing {
@@ -39,28 +43,40 @@ enum Framing {
     Length(u64),
     Chunked(Decoder),
     UntilClose,
+    /// Until the link's end, which is told from its being cut (HTTP/2); at most so many bytes more.
+    Stream(u64),
 }
 
 impl Incoming {
     /// A request's body. `rest` is what came after the head.
-    pub fn of_request(framing: BodyFraming, limits: ChunkLimits, rest: Option<Lease>) -> Incoming {
+    pub fn of_request(
+        framing: BodyFraming,
+        limits: ChunkLimits,
+        rest: Option<Lease>,
+        from: &Link,
+    ) -> Incoming {
         let framing = match framing {
-            BodyFraming::None | BodyFraming::Length(0) => Framing::Done,
+            BodyFraming::None => Framing::Done,
+            _ if from.is_stream() => Framing::Stream(limits.body_bytes_max),
+            BodyFraming::Length(0) | BodyFraming::UntilEnd => Framing::Done,
             BodyFraming::Length(bytes) => Framing::Length(bytes),
             BodyFraming::Chunked => Framing::Chunked(Decoder::new(limits)),
         };
-        Incoming { framing, pending: rest, received: 0 }
+        Incoming { framing, pending: rest, received: 0, trailers: None }
     }
 
     /// A response's body.
-    pub fn of_response(framing: ResponseFraming, rest: Option<Lease>) -> Incoming {
+    pub fn of_response(framing: ResponseFraming, rest: Option<Lease>, from: &Link) -> Incoming {
         let framing = match framing {
-            ResponseFraming::None | ResponseFraming::Length(0) => Framing::Done,
+            _ if from.stream().is_some_and(http2::Stream::is_bodyless) => Framing::Done,
+            ResponseFraming::None => Framing::Done,
+            _ if from.is_stream() => Framing::Stream(u64::MAX),
+            ResponseFraming::Length(0) => Framing::Done,
             ResponseFraming::Length(bytes) => Framing::Length(bytes),
             ResponseFraming::Chunked => Framing::Chunked(Decoder::new(ChunkLimits::default())),
             ResponseFraming::UntilClose => Framing::UntilClose,
         };
-        Incoming { framing, pending: rest, received: 0 }
+        Incoming { framing, pending: rest, received: 0, trailers: None }
     }
 
     /// It has arrived whole.
@@ -80,23 +96,19 @@ impl Incoming {
     pub fn trailers(&self) -> Option<&Trailers> {
         match &self.framing {
             Framing::Chunked(decoder) => decoder.trailers(),
-            _ => None,
+            _ => self.trailers.as_deref(),
         }
     }
 
     /// The next piece of data; `None` once there is no more.
-    pub fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-        stream: &Stream,
-    ) -> Poll<Result<Option<Lease>, Broken>> {
+    pub fn poll_next(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<Result<Option<Lease>, Broken>> {
         loop {
             if self.is_done() {
                 return Poll::Ready(Ok(None));
             }
             let lease = match self.pending.take() {
                 Some(lease) if !lease.is_empty() => lease,
-                _ => match stream.poll_recv(cx) {
+                _ => match link.poll_recv(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(lease)) => lease,
                     Poll::Ready(Err(error)) if error.kind() == ErrorKind::TimedOut => {
@@ -106,8 +118,9 @@ impl Incoming {
                 },
             };
             if lease.is_end() {
-                if let Framing::UntilClose = self.framing {
+                if let Framing::UntilClose | Framing::Stream(_) = self.framing {
                     self.framing = Framing::Done;
+                    self.trailers = link.stream().and_then(http2::Stream::take_trailers);
                     continue;
                 }
                 return Poll::Ready(Err(Broken::Ended));
@@ -131,6 +144,10 @@ impl Incoming {
                 Ok(None)
             }
             Framing::UntilClose => Ok(Some(lease)),
+            Framing::Stream(left) => {
+                *left = left.checked_sub(lease.len() as u64).ok_or(Refusal::BodyTooLarge)?;
+                Ok(Some(lease))
+            }
             Framing::Length(left) if (lease.len() as u64) <= *left => {
                 *left -= lease.len() as u64;
                 if *left == 0 {

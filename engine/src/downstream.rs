@@ -9,10 +9,11 @@
 //!
 //! Invariant: while idle the connection holds no buffer, and its task holds no exchange.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::Duration;
 
 use ringway_runtime::{Address, Lease, Nanos, Stream, now};
@@ -22,11 +23,12 @@ use crate::body::Incoming;
 use crate::exchange::pace::finish_sending;
 use crate::exchange::{self, Next};
 use crate::forwarded::{HopLines, PeerText, Scheme};
+use crate::link::Link;
 use crate::proxy_protocol::{self, Progress};
 use crate::reason::Reason;
 use crate::snapshot::ListenerPlan;
-use crate::tunnel;
 use crate::worker::{Current, DRAIN_IDLE, Worker};
+use crate::{http2, tls, tunnel};
 
 /// What may still be on its way to the client when its next request is read.
 const UNSENT_MAX: usize = 32 << 10;
@@ -39,13 +41,16 @@ const PROXY_HEADER_MAX: Duration = Duration::from_secs(5);
 
 /// A client's connection, shared by its task and the worker's list.
 pub(crate) struct Downstream {
-    pub stream: Stream,
+    /// Set once the connection is established: what comes before HTTP is over.
+    link: OnceCell<Link>,
     pub open: Rc<OpenListener>,
     /// Of whoever connected, or whom the PROXY protocol names; `None`: a Unix socket.
     pub peer: Cell<Option<IpAddr>>,
     pub requests: Cell<u32>,
     /// When it fell idle; [`Nanos::NEVER`] during an exchange.
     idle_since: Cell<Nanos>,
+    /// Whom to wake when the connection is to end: HTTP/2 says so before it does.
+    closing: Cell<Option<Waker>>,
 }
 
 /// What a peer's address looks like in headers and logs, made once.
@@ -60,12 +65,29 @@ impl Downstream {
         draining || self.open.is_closing()
     }
 
+    /// The client's connection.
+    #[inline]
+    pub fn link(&self) -> &Link {
+        match self.link.get() {
+            Some(link) => link,
+            None => unreachable!("what comes before HTTP is over"),
+        }
+    }
+
     /// Ends the wait for a request, at once where it has lasted `idle` already, else when it will have.
     pub fn close_if_idle(&self, now: Nanos, idle: Duration) {
-        let since = self.idle_since.get();
-        if since != Nanos::NEVER {
-            self.stream.set_deadline(since.after(idle).max(now));
+        if let Some(waker) = self.closing.take() {
+            waker.wake();
         }
+        let since = self.idle_since.get();
+        if let Some(link) = self.link.get().filter(|_| since != Nanos::NEVER) {
+            link.set_deadline(since.after(idle).max(now));
+        }
+    }
+
+    /// Wakes when [`Downstream::is_closing`] comes to hold.
+    pub fn notify_on_close(&self, waker: &Waker) {
+        self.closing.set(Some(waker.clone()));
     }
 }
 
@@ -76,16 +98,17 @@ pub(crate) async fn serve(worker: Rc<Worker>, open: Rc<OpenListener>, stream: St
         _ => None,
     };
     let connection = Rc::new(Downstream {
-        stream,
+        link: OnceCell::new(),
         open,
         peer: Cell::new(peer),
         requests: Cell::new(0),
-        idle_since: Cell::new(now()),
+        idle_since: Cell::new(Nanos::NEVER),
+        closing: Cell::new(None),
     });
     let place = worker.enter(connection.clone());
     worker.stats.connections_open.up();
     let guard = Leave { worker: worker.clone(), connection: connection.clone(), place };
-    run(&worker, &connection).await;
+    run(&worker, &connection, stream).await;
     drop(guard);
 }
 
@@ -104,49 +127,148 @@ impl Drop for Leave {
     }
 }
 
-async fn run(worker: &Rc<Worker>, connection: &Downstream) {
-    let Some(mut rest) = after_proxy_protocol(worker, connection).await else { return };
+async fn run(worker: &Rc<Worker>, connection: &Rc<Downstream>, stream: Stream) {
+    let established = match plan_of(&worker.current_of(&connection.open), connection).is_plain() {
+        true => Some(Established { link: Link::Plain(stream), rest: None, http2: false }),
+        // In a slot, since it is large and soon over.
+        false => worker.slots.run(|| establish(worker, connection, stream)).await,
+    };
+    let Some(Established { link, mut rest, http2 }) = established else { return };
+    let scheme = if link.is_tls() { Scheme::Https } else { Scheme::Http };
     let text = PeerText::new(connection.peer.get());
-    let hop = Hop { text, lines: HopLines::new(&text, Scheme::Http) };
+    let hop = Hop { text, lines: HopLines::new(&text, scheme) };
+    let _ = connection.link.set(link);
+    if http2 {
+        return worker.slots.run(|| http2::server::serve(worker, connection, hop, rest)).await;
+    }
+    let link = connection.link();
     loop {
         let first = match rest.take() {
             Some(lease) => lease,
             None => match idle(worker, connection).await {
                 Some(lease) => lease,
-                None if connection.stream.unsent() == 0 => return,
+                None if link.unsent() == 0 => return worker.slots.run(|| close(worker, connection)).await,
                 // In a slot, since it is rare and would make every connection's task larger.
                 None => return worker.slots.run(|| finish(worker, connection)).await,
             },
         };
-        match worker.slots.run(|| exchange::run(worker, connection, &hop, first)).await {
-            Next::Idle(bytes) => rest = bytes,
-            Next::Close => {
-                // Whoever does not read must not keep the connection open by that.
-                let linger_ms = plan_of(&worker.current_of(&connection.open), connection).timeouts.linger_ms;
-                connection.stream.set_deadline(now().after(Duration::from_millis(linger_ms)));
-                let _ = connection.stream.flushed().await;
-                return;
+        // Only where nothing was asked yet, and never under TLS, where ALPN has said what it is.
+        if connection.requests.get() == 0 && scheme == Scheme::Http && first.first() == Some(&b'P') {
+            match worker.slots.run(|| prior_knowledge(worker, connection, first)).await {
+                Some((true, bytes)) => {
+                    return worker
+                        .slots
+                        .run(|| http2::server::serve(worker, connection, hop, Some(bytes)))
+                        .await;
+                }
+                Some((false, bytes)) => rest = Some(bytes),
+                None => return,
             }
+        } else {
+            rest = Some(first);
+        }
+        let Some(first) = rest.take() else { return };
+        match worker.slots.run(|| exchange::run(worker, connection, link, &hop, Ok(first))).await {
+            Next::Idle(bytes) => rest = bytes,
+            Next::Close => return worker.slots.run(|| close(worker, connection)).await,
             Next::Drain(body) => match worker.slots.run(|| drain(worker, connection, body)).await {
                 Some(bytes) => rest = bytes,
                 None => return linger(worker, connection).await,
             },
             Next::Linger => return linger(worker, connection).await,
             Next::Tunnel(tunnel) => {
-                return worker.slots.run(|| tunnel::run(worker, connection, *tunnel)).await;
+                return worker.slots.run(|| tunnel::run(worker, link, *tunnel)).await;
             }
         }
         if connection.requests.get().is_multiple_of(TURN) {
             others_first().await;
         }
         // Rare, so in a slot, as `finish`.
-        if connection.stream.unsent() > UNSENT_MAX
-            && worker.slots.run(|| taken(worker, connection)).await.is_err()
-        {
-            connection.stream.reset_on_close();
+        if link.unsent() > UNSENT_MAX && worker.slots.run(|| taken(worker, connection)).await.is_err() {
+            link.reset_on_close();
             return;
         }
     }
+}
+
+/// A connection on which HTTP begins.
+struct Established {
+    link: Link,
+    /// What has arrived of it.
+    rest: Option<Lease>,
+    http2: bool,
+}
+
+/// What comes before HTTP: PROXY protocol, then TLS.
+async fn establish(worker: &Rc<Worker>, connection: &Downstream, stream: Stream) -> Option<Established> {
+    let rest = after_proxy_protocol(worker, connection, &stream).await?;
+    let tls = plan_of(&worker.current_of(&connection.open), connection).tls.clone();
+    let Some(tls) = tls else { return Some(Established { link: Link::Plain(stream), rest, http2: false }) };
+    let session = shake_hands(worker, &tls, stream, rest).await?;
+    let http2 = session.session().alpn_protocol() == Some(tls::ALPN_HTTP2);
+    Some(Established { link: Link::Tls(Box::new(session)), rest: None, http2 })
+}
+
+/// TLS, within its time and with a bounded number of others.
+async fn shake_hands(
+    worker: &Worker,
+    plan: &tls::ServerPlan,
+    stream: Stream,
+    mut rest: Option<Lease>,
+) -> Option<tls::Stream> {
+    stream.set_deadline(now().after(Duration::from_millis(plan.handshake_ms)));
+    if rest.is_none() {
+        rest = Some(stream.recv().await.ok().filter(|lease| !lease.is_end())?);
+    }
+    if rest.as_ref().is_some_and(|first| first.first().is_some_and(u8::is_ascii_uppercase)) {
+        worker.stats.local_replies.count("plain_http_on_tls", 400);
+        stream.send(&PLAIN_HTTP_ON_TLS[..]);
+        let _ = stream.flushed().await;
+        return None;
+    }
+    let _turn = worker.handshakes.enter(plan.handshakes_max).await;
+    match tls::Stream::accept(stream, &plan.config, rest).await {
+        Ok(session) => {
+            worker.stats.tls_handshakes.increment();
+            Some(session)
+        }
+        Err(failed) => {
+            worker.stats.cut.count(failed.name(), 0);
+            None
+        }
+    }
+}
+
+/// Said to who speaks HTTP where TLS is spoken.
+const PLAIN_HTTP_ON_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 67\r\nConnection: close\r\n\r\n400 Bad Request\nThis port speaks TLS. Ask with https:// instead.\n";
+
+/// Whether HTTP/2 begins here by prior knowledge (RFC 9113 §3.3), and what has arrived; more of it is waited for while
+/// it could be either. `None`: nothing more came.
+async fn prior_knowledge(worker: &Worker, connection: &Downstream, first: Lease) -> Option<(bool, Lease)> {
+    /// No method begins like it.
+    const ENOUGH: usize = 3;
+    let head_ms = plan_of(&worker.current_of(&connection.open), connection).timeouts.head_ms;
+    connection.link().set_deadline(now().after(Duration::from_millis(head_ms)));
+    let mut bytes = first;
+    while bytes.len() < ENOUGH && http2::PREFACE.starts_with(&bytes) {
+        let more = connection.link().recv().await.ok().filter(|lease| !lease.is_end())?;
+        bytes = bytes.joined(&more);
+    }
+    let begins = bytes.len() >= ENOUGH && http2::PREFACE[..ENOUGH] == bytes[..ENOUGH];
+    Some((begins, bytes))
+}
+
+/// Ends a connection of which nothing more is wanted: what was sent is taken, TLS says that it was the last.
+async fn close(worker: &Worker, connection: &Downstream) {
+    // Whoever does not read must not keep the connection open by that.
+    let linger_ms = plan_of(&worker.current_of(&connection.open), connection).timeouts.linger_ms;
+    let link = connection.link();
+    link.set_deadline(now().after(Duration::from_millis(linger_ms)));
+    if link.is_tls() {
+        link.shutdown_write();
+    }
+    let _ = link.flushed().await;
 }
 
 /// Lets the worker's other tasks run: a client that pipelines without pause would never give way by itself.
@@ -167,7 +289,7 @@ async fn others_first() {
 async fn taken(worker: &Worker, connection: &Downstream) -> Result<(), Reason> {
     let rate_min =
         plan_of(&worker.current_of(&connection.open), connection).timeouts.rate_bytes_per_second_min;
-    finish_sending(connection, rate_min, Nanos::NEVER, UNSENT_MAX).await
+    finish_sending(connection.link(), rate_min, Nanos::NEVER, UNSENT_MAX).await
 }
 
 /// Waits for the first bytes of a request. `None`: the client has gone, or has waited too long; nothing is said.
@@ -176,11 +298,11 @@ async fn idle(worker: &Worker, connection: &Downstream) -> Option<Lease> {
     let now = now();
     connection.idle_since.set(now);
     worker.stats.connections_idle.up();
-    connection.stream.set_deadline(now.after(Duration::from_millis(timeouts.idle_ms)));
+    connection.link().set_deadline(now.after(Duration::from_millis(timeouts.idle_ms)));
     if connection.is_closing(worker.draining.get()) {
         connection.close_if_idle(now, DRAIN_IDLE);
     }
-    let received = connection.stream.recv().await;
+    let received = connection.link().recv().await;
     worker.stats.connections_idle.down();
     connection.idle_since.set(Nanos::NEVER);
     received.ok().filter(|lease| !lease.is_end())
@@ -193,7 +315,7 @@ async fn finish(worker: &Worker, connection: &Downstream) {
     let (rate_min, idle_ms) = (plan.timeouts.rate_bytes_per_second_min, plan.timeouts.idle_ms);
     drop(current);
     let deadline = now().after(Duration::from_millis(idle_ms));
-    let _ = finish_sending(connection, rate_min, deadline, 0).await;
+    let _ = finish_sending(connection.link(), rate_min, deadline, 0).await;
 }
 
 /// The plan of the listener a connection came by, in what [`Worker::current_of`] has just returned. Not for anything
@@ -204,7 +326,11 @@ fn plan_of<'a>(current: &'a Current, connection: &Downstream) -> &'a ListenerPla
 
 /// Reads the PROXY protocol header where the listener wants one from this peer. `None`: the connection is refused.
 /// Otherwise the bytes that came after the header, if any.
-async fn after_proxy_protocol(worker: &Worker, connection: &Downstream) -> Option<Option<Lease>> {
+async fn after_proxy_protocol(
+    worker: &Worker,
+    connection: &Downstream,
+    stream: &Stream,
+) -> Option<Option<Lease>> {
     let current = worker.current_of(&connection.open);
     let plan = plan_of(&current, connection);
     if plan.proxy_protocol.is_empty() {
@@ -213,10 +339,10 @@ async fn after_proxy_protocol(worker: &Worker, connection: &Downstream) -> Optio
     let trusted = connection.peer.get().is_none_or(|peer| plan.expects_proxy_protocol(peer));
     let within = Duration::from_millis(plan.timeouts.head_ms).min(PROXY_HEADER_MAX);
     drop(current);
-    connection.stream.set_deadline(now().after(within));
+    stream.set_deadline(now().after(within));
     let mut bytes: Option<Lease> = None;
     loop {
-        let more = connection.stream.recv().await.ok().filter(|lease| !lease.is_end())?;
+        let more = stream.recv().await.ok().filter(|lease| !lease.is_end())?;
         let mut lease = match bytes.take() {
             None => more,
             Some(before) => before.joined(&more),
@@ -248,9 +374,9 @@ async fn after_proxy_protocol(worker: &Worker, connection: &Downstream) -> Optio
 /// Reads the rest of a body that nobody wants. `None`: it broke a rule or took too long; else what came after it.
 async fn drain(worker: &Worker, connection: &Downstream, mut body: Box<Incoming>) -> Option<Option<Lease>> {
     let timeouts = plan_of(&worker.current_of(&connection.open), connection).timeouts;
-    connection.stream.set_deadline(now().after(Duration::from_millis(timeouts.linger_ms)));
+    connection.link().set_deadline(now().after(Duration::from_millis(timeouts.linger_ms)));
     loop {
-        let data = poll_fn(|cx| body.poll_next(cx, &connection.stream)).await.ok()?;
+        let data = poll_fn(|cx| body.poll_next(cx, connection.link())).await.ok()?;
         if data.is_none() {
             return Some(body.rest());
         }
@@ -261,7 +387,7 @@ async fn drain(worker: &Worker, connection: &Downstream, mut body: Box<Incoming>
 /// the answer rather than a reset (RFC 9112 §9.6).
 async fn linger(worker: &Worker, connection: &Downstream) {
     let timeouts = plan_of(&worker.current_of(&connection.open), connection).timeouts;
-    let stream = &connection.stream;
+    let stream = connection.link();
     stream.set_deadline(now().after(Duration::from_millis(timeouts.linger_ms)));
     if stream.flushed().await.is_err() {
         return;

@@ -20,7 +20,7 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringway_runtime::{Draft, Lease, Nanos, SendList, now};
+use ringway_runtime::{Draft, Lease, Nanos, now};
 
 use crate::body::Incoming;
 use crate::downstream::{Downstream, Hop};
@@ -28,6 +28,7 @@ use crate::forwarded::Scheme;
 use crate::http1::{
     self, BodyFraming, ChunkLimits, HeadWriter, Method, Progress, Request, RequestHead, Version,
 };
+use crate::link::Link;
 use crate::local_reply::{self, Answering, Format, LocalReply, Persistence, RouteReply};
 use crate::reason::Reason;
 use crate::snapshot::{ActionPlan, ErrorFormat, ListenerPlan, Origin};
@@ -97,6 +98,8 @@ impl From<http1::Refusal> for Stop {
 pub(crate) struct Exchange<'a> {
     worker: &'a Rc<Worker>,
     connection: &'a Downstream,
+    /// The client's side of this exchange: the connection itself, or a stream on it.
+    client: &'a Link,
     hop: &'a Hop,
     current: Rc<Current>,
     /// Of the connection's listener in `current`; a reload changes both elsewhere.
@@ -109,12 +112,23 @@ pub(crate) struct Exchange<'a> {
     seen: Seen,
 }
 
-/// Runs one exchange whose first bytes are `first`.
-pub(crate) async fn run(worker: &Rc<Worker>, connection: &Downstream, hop: &Hop, first: Lease) -> Next {
+/// Runs one exchange whose first bytes are `first`: some of a connection's, or a stream's whole head.
+pub(crate) async fn run(
+    worker: &Rc<Worker>,
+    connection: &Downstream,
+    client: &Link,
+    hop: &Hop,
+    first: Result<Lease, http1::Refusal>,
+) -> Next {
     let mut scratch = worker.take_scratch();
+    let (first, refused) = match first {
+        Ok(first) => (first, None),
+        Err(refusal) => (Lease::copy_of(b""), Some(refusal)),
+    };
     let mut exchange = Exchange {
         worker,
         connection,
+        client,
         hop,
         current: worker.current_of(&connection.open),
         place: connection.open.place.get(),
@@ -125,7 +139,11 @@ pub(crate) async fn run(worker: &Rc<Worker>, connection: &Downstream, hop: &Hop,
     };
     worker.stats.exchanges_started.increment();
     let mut rest = None;
-    let next = match line(&mut exchange, &mut scratch, &mut rest).await {
+    let ended = match refused {
+        None => line(&mut exchange, &mut scratch, &mut rest).await,
+        Some(refusal) => Err(refusal.into()),
+    };
+    let next = match ended {
         Ok(next) => next,
         Err(stop) => exchange.stop(stop, rest),
     };
@@ -193,16 +211,21 @@ impl Exchange<'_> {
             underscores: plan.allow_underscores,
         };
         let deadline = self.seen.started.after(Duration::from_millis(plan.timeouts.head_ms));
-        let stream = &self.connection.stream;
+        let stream = self.client;
         stream.set_deadline(Nanos::NEVER);
         loop {
             match self.request.parse(&self.head, &limits)? {
                 Progress::Complete(len) => {
+                    if let Some(stream) = self.client.stream() {
+                        self.request.read_from_stream(stream.is_bodyless())?;
+                    }
                     self.seen.parsed = true;
                     self.seen.head_in = len as u64;
                     stream.set_deadline(Nanos::NEVER);
                     return Ok((self.head.len() > len).then(|| self.head.slice(len..self.head.len())));
                 }
+                // A stream's head comes whole.
+                Progress::Partial if self.client.is_stream() => return Err(http1::Refusal::Malformed.into()),
                 Progress::Partial => {
                     stream.set_deadline(deadline);
                     if self.head.is_pooled() {
@@ -242,14 +265,14 @@ impl Exchange<'_> {
         match (keep, self.request.version) {
             (false, _) => Persistence::Close,
             (true, Version::Http10) => Persistence::Said,
-            (true, Version::Http11) => Persistence::Implied,
+            (true, Version::Http11 | Version::Http2) => Persistence::Implied,
         }
     }
 
     /// What follows the head of a request that is answered here, of which `rest` has arrived.
     fn unread(&self, rest: Option<Lease>) -> Unread {
         match (self.request.framing, rest) {
-            _ if !self.seen.parsed => Unread::Lost,
+            _ if !self.seen.parsed || self.client.is_stream() => Unread::Lost,
             (BodyFraming::None | BodyFraming::Length(0), rest) => Unread::Ended(rest),
             _ if self.body_taken => Unread::Lost,
             (BodyFraming::Length(bytes), Some(mut rest)) if bytes <= rest.len() as u64 => {
@@ -261,7 +284,7 @@ impl Exchange<'_> {
             (BodyFraming::Length(bytes), _) if bytes > DRAIN_BYTES_MAX => Unread::Lost,
             (framing, rest) => {
                 let limits = ChunkLimits { body_bytes_max: DRAIN_BYTES_MAX, ..ChunkLimits::default() };
-                Unread::Body(Box::new(Incoming::of_request(framing, limits, rest)))
+                Unread::Body(Box::new(Incoming::of_request(framing, limits, rest, self.client)))
             }
         }
     }
@@ -276,7 +299,7 @@ impl Exchange<'_> {
                 }
                 self.seen.reason = reason.name();
                 // Without a length the connection's end would look like the response's.
-                self.connection.stream.reset_on_close();
+                self.client.reset_on_close();
                 Next::Close
             }
         }
@@ -359,12 +382,19 @@ impl Exchange<'_> {
             date: date.get(seconds),
             allow: b"",
         };
-        let stream = &self.connection.stream;
+        let stream = self.client;
         let lease = drafted(stream.draft(), |out| render(out, &answering));
         self.seen.sent(lease.len() as u64);
         let head = memchr::memmem::find(&lease, b"\r\n\r\n").map_or(lease.len(), |at| at + 4);
         self.seen.body_out = (lease.len() - head) as u64;
-        stream.send(SendList::from(lease));
+        if !self.client.is_stream() {
+            return self.client.send(lease);
+        }
+        self.client.send_head(lease.slice(0..head), head == lease.len());
+        if head < lease.len() {
+            self.client.send(lease.slice(head..lease.len()));
+            self.client.end(None);
+        }
     }
 }
 

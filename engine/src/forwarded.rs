@@ -38,6 +38,8 @@ pub enum Received {
     Http10,
     /// HTTP/1.1
     Http11,
+    /// HTTP/2
+    Http2,
 }
 
 /// The peers whose word counts.
@@ -259,6 +261,7 @@ pub fn put_fields(
     sink.put(match received {
         Received::Http11 => b"\r\nVia: 1.1 ringway\r\n",
         Received::Http10 => b"\r\nVia: 1.0 ringway\r\n",
+        Received::Http2 => b"\r\nVia: 2.0 ringway\r\n",
     });
 }
 
@@ -268,6 +271,7 @@ pub fn via_line(received: Received) -> &'static [u8] {
     match received {
         Received::Http11 => b"Via: 1.1 ringway\r\n",
         Received::Http10 => b"Via: 1.0 ringway\r\n",
+        Received::Http2 => b"Via: 2.0 ringway\r\n",
     }
 }
 

@@ -13,6 +13,8 @@ mod exchange;
 pub mod explain;
 pub mod forwarded;
 pub mod http1;
+pub mod http2;
+mod link;
 pub mod local_reply;
 pub mod observe;
 mod outgoing;
@@ -25,8 +27,10 @@ pub mod sink;
 #[cfg(test)]
 mod sizes;
 pub mod snapshot;
+pub mod tls;
 mod tunnel;
 mod upstream;
+mod websocket;
 mod worker;
 
 pub use engine::{Applied, ApplyError, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo};

@@ -63,6 +63,7 @@ impl RequestOut<'_, '_> {
         let received = match request.head.version {
             Version::Http11 => Received::Http11,
             Version::Http10 => Received::Http10,
+            Version::Http2 => Received::Http2,
         };
         if plan.drops_ours() {
             self.put_what_is_left_of_ours(out, received);
@@ -73,7 +74,8 @@ impl RequestOut<'_, '_> {
         match request.head.framing {
             BodyFraming::None => {}
             BodyFraming::Length(bytes) => out.field_u64(b"Content-Length", bytes),
-            BodyFraming::Chunked => out.put(b"Transfer-Encoding: chunked\r\n"),
+            // A stream takes it out again.
+            BodyFraming::Chunked | BodyFraming::UntilEnd => out.put(b"Transfer-Encoding: chunked\r\n"),
         }
         if let Some(protocol) = self.upgrade {
             out.put(b"Connection: upgrade\r\nUpgrade: ");

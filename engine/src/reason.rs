@@ -65,6 +65,7 @@ reasons! {
     FdLimit, 503, "fd_limit", "The limit of open files is reached.";
     UpstreamConnectRefused, 502, "upstream_connect_refused", "The endpoint refused the connection.";
     UpstreamConnectFailed, 502, "upstream_connect_failed", "The endpoint could not be reached.";
+    UpstreamTlsFailed, 502, "upstream_tls_failed", "The TLS handshake with the endpoint failed.";
     UpstreamConnectTimeout, 504, "upstream_connect_timeout", "The endpoint did not accept the connection in time.";
 
     // The upstream's side, once connected.

@@ -20,13 +20,14 @@ use std::time::Duration;
 use ringway_config::model;
 
 use crate::balance::{Address, Policy};
+use crate::http2::Budget;
 use crate::routing::{Condition, HostRule, PathFill, PathRule, RouteId, RouteRule, Router, Segment};
 
 pub use action::{ActionPlan, ForwardPlan, Origin, RedirectPlan, RespondPlan, Split};
 pub use header_plan::HeaderPlan;
 pub use plan::{
-    EndpointPlan, EndpointTarget, ErrorFormat, Limits, ListenerPlan, PoolPlan, RoutePlan, ServiceId,
-    ServicePlan, SocketPlan, Timeouts,
+    EndpointPlan, EndpointTarget, ErrorFormat, Http2Plan, Limits, ListenerPlan, PoolPlan, Protocol,
+    RoutePlan, ServiceId, ServicePlan, SocketPlan, Timeouts,
 };
 
 /// All that a worker needs to serve. `Send + Sync`, no interior mutability.
@@ -126,6 +127,17 @@ fn listener_plan(listener: &model::Listener, routes: &[RoutePlan]) -> ListenerPl
             model::ErrorFormat::Problem => ErrorFormat::Problem,
             model::ErrorFormat::Text => ErrorFormat::Text,
         },
+        http2: Http2Plan { streams: 100, window: 64 << 10, connection_window: 1 << 20 },
+        budget: Budget {
+            resets: 100,
+            control_frames: 100,
+            empty_frames: 100,
+            continuations: 8,
+            stream_errors: 100,
+            unsent: 1 << 20,
+            keep_alive_ms: 0,
+        },
+        tls: None,
     }
 }
 
@@ -188,6 +200,9 @@ fn service_plan(service: &model::Service) -> ServicePlan {
             idle_max: service.pool.idle,
             idle_timeout_ms: ms(service.pool.idle_timeout),
         },
+        protocol: Protocol::Http1,
+        http2: Http2Plan { streams: 100, window: 64 << 10, connection_window: 1 << 20 },
+        tls: None,
     }
 }
 

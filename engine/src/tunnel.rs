@@ -8,9 +8,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ringway_runtime::{Lease, Stream, now, scarce};
+use ringway_runtime::{Lease, now, scarce};
 
-use crate::downstream::Downstream;
+use crate::link::Link;
 use crate::upstream::Lent;
 use crate::worker::Worker;
 
@@ -29,10 +29,10 @@ pub(crate) struct Tunnel {
 }
 
 /// Carries bytes until the tunnel ends.
-pub(crate) async fn run(worker: &Rc<Worker>, connection: &Downstream, tunnel: Tunnel) {
+pub(crate) async fn run(worker: &Rc<Worker>, client: &Link, tunnel: Tunnel) {
     worker.stats.tunnels_open.up();
     let _open = Open(worker);
-    let (down, up) = (&connection.stream, tunnel.upstream.stream());
+    let (down, up) = (client, tunnel.upstream.link());
     let mut ways = [Way::new(down, up, tunnel.to_upstream), Way::new(up, down, tunnel.to_downstream)];
     loop {
         // Both, since each way waits for one side only, and one of them may have ended already.
@@ -69,8 +69,8 @@ impl Drop for Open<'_> {
 
 /// One direction.
 struct Way<'a> {
-    from: &'a Stream,
-    to: &'a Stream,
+    from: &'a Link,
+    to: &'a Link,
     early: Option<Lease>,
     ended: bool,
     carried: u64,
@@ -84,7 +84,7 @@ enum Moved {
 }
 
 impl<'a> Way<'a> {
-    fn new(from: &'a Stream, to: &'a Stream, early: Option<Lease>) -> Way<'a> {
+    fn new(from: &'a Link, to: &'a Link, early: Option<Lease>) -> Way<'a> {
         Way { from, to, early, ended: false, carried: 0 }
     }
 

@@ -21,6 +21,7 @@ use crate::http1::{RequestHead, ResponseHead};
 use crate::observe::{Counted, WorkerStats};
 use crate::request_id::RequestIds;
 use crate::snapshot::{ActionPlan, ListenerPlan, ServiceId, Snapshot};
+use crate::tls;
 use crate::upstream::Service;
 
 /// How often idle upstream connections are looked over.
@@ -74,6 +75,8 @@ pub(crate) struct Worker {
     pub random: RefCell<fastrand::Rng>,
     pub log: RefCell<Option<crate::observe::AccessLog>>,
     pub draining: Cell<bool>,
+    /// TLS handshakes under way.
+    pub handshakes: tls::Turns,
     current: RefCell<Rc<Current>>,
     services: RefCell<FxHashMap<Arc<str>, Rc<Service>>>,
     resolved: RefCell<Arc<Resolved>>,
@@ -140,6 +143,7 @@ impl Worker {
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
             log: RefCell::new(log),
             draining: Cell::new(false),
+            handshakes: tls::Turns::default(),
             current: RefCell::new(Rc::new(Current {
                 snapshot: first.snapshot.clone(),
                 counted: first.counted.clone(),

@@ -15,6 +15,8 @@ use std::ops::{Deref, Range};
 use std::ptr::NonNull;
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 /// Memory cut into buffers of one size.
 pub(crate) struct Region {
     base: NonNull<u8>,
@@ -25,6 +27,8 @@ pub(crate) struct Region {
     reserve: usize,
     /// Not a pool: freed with its last lease.
     own: bool,
+    /// Memory of someone else's, which is kept and given back; it is never written.
+    kept: Option<Bytes>,
 }
 
 const PAGE: usize = 4096;
@@ -41,6 +45,7 @@ impl Region {
             free: RefCell::new(free),
             reserve: count as usize / 8,
             own: false,
+            kept: None,
         })
     }
 
@@ -53,6 +58,22 @@ impl Region {
             free: RefCell::new(Vec::new()),
             reserve: 0,
             own: true,
+            kept: None,
+        })
+    }
+
+    /// Bytes of someone else's, as a region of one buffer that is full.
+    fn around(bytes: Bytes) -> Rc<Region> {
+        let base = NonNull::from(&bytes[..]).cast();
+        let size = u32::try_from(bytes.len()).expect("pieces are far below 4 GiB");
+        Rc::new(Region {
+            base,
+            size,
+            leases: zeroed(1),
+            free: RefCell::new(Vec::new()),
+            reserve: 0,
+            own: true,
+            kept: Some(bytes),
         })
     }
 
@@ -103,6 +124,9 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
+        if self.kept.is_some() {
+            return;
+        }
         let align = if self.own { 8 } else { PAGE };
         let layout = layout(self.size as usize * self.leases.len(), align);
         // SAFETY: `base` came from `reserve` with this layout, and no lease is left (each holds an Rc of the region).
@@ -143,6 +167,12 @@ impl Lease {
         let mut draft = Draft::sized(bytes.len());
         draft.put(bytes);
         draft.into_lease()
+    }
+
+    /// Bytes of someone else's (h2 hands out such), not copied. At most 4 GiB.
+    pub fn of_bytes(bytes: Bytes) -> Lease {
+        let len = bytes.len() as u32;
+        Region::around(bytes).lease(0, len)
     }
 
     /// A lease of no bytes: how the end of a stream is told.
@@ -195,7 +225,7 @@ impl Lease {
 
     /// Appends `bytes` behind these in the same buffer if this is the only lease on it and they fit.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
-        let sole = self.region.leases[self.id as usize].get() == 1;
+        let sole = self.region.leases[self.id as usize].get() == 1 && self.region.kept.is_none();
         if !sole || ((self.region.size - self.end) as usize) < bytes.len() {
             return false;
         }
@@ -346,6 +376,20 @@ mod tests {
         assert_eq!(b.len(), 2);
         drop(b);
         assert_eq!(pool.free(), 2);
+    }
+
+    #[test]
+    fn bytes_of_others_are_kept_and_never_written() {
+        let bytes = Bytes::from(vec![1, 2, 3, 4]);
+        let mut lease = Lease::of_bytes(bytes.clone());
+        assert_eq!(lease.as_ptr(), bytes.as_ptr());
+        lease.truncate(2);
+        assert!(!lease.append(&[9]));
+        let joined = lease.slice(0..1).joined(&[7]);
+        drop(lease);
+        assert_eq!(&*joined, [1, 7]);
+        assert_eq!(&bytes[..], [1, 2, 3, 4]);
+        assert!(Lease::of_bytes(Bytes::new()).is_end());
     }
 
     #[test]

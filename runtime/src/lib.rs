@@ -45,7 +45,7 @@ pub use precise::PreciseTimer;
 pub use segment::{Few, Segment, SendList};
 pub use slots::Slots;
 pub use sys::thread_busy_ns;
-pub use task::{Sleep, now, scarce, sleep, spawn};
+pub use task::{Sleep, draft, now, scarce, sleep, sleep_until, spawn};
 #[cfg(feature = "tokio-io")]
 pub use tokio_io::TokioIo;
 pub use turn::{Options, Runtime, pin_to_core, pin_to_cpu, usable_cores, usable_cpus};

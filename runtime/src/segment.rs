@@ -105,6 +105,11 @@ impl SendList {
         self.segments.iter().map(Segment::bytes)
     }
 
+    /// The runs themselves, in order.
+    pub fn into_segments(self) -> impl Iterator<Item = Segment> {
+        self.segments.into_iter()
+    }
+
     /// How many runs.
     pub fn runs(&self) -> usize {
         self.segments.len()

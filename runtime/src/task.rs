@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use std::time::Duration;
 
+use crate::buffers::Draft;
 use crate::clock::Nanos;
 use crate::sys::EventFd;
 use crate::turn::Core;
@@ -285,10 +286,19 @@ pub fn scarce() -> bool {
 
 /// Waits coarsely (in steps of about 8 ms, never less than `duration`).
 pub fn sleep(duration: Duration) -> Sleep {
+    sleep_until(now().after(duration))
+}
+
+/// Waits until `deadline`; may be moved. Coarse, as [`sleep`].
+pub fn sleep_until(deadline: Nanos) -> Sleep {
     let core = current();
     let timer = core.wheel.borrow_mut().add_sleep();
-    let deadline = now().after(duration);
     Sleep { core, timer, deadline }
+}
+
+/// A buffer of this worker's to write a head into.
+pub fn draft() -> Draft {
+    current().draft()
 }
 
 /// See [`sleep`].

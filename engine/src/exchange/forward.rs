@@ -9,12 +9,13 @@ use std::io::ErrorKind;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ringway_runtime::{Lease, Nanos, SendList, now};
+use ringway_runtime::{Lease, Nanos, now};
 
 use super::upload::{Bounds, Upload};
 use super::{Exchange, Next, Stop, decide, drafted, relay};
 use crate::body::{Incoming, Outgoing};
 use crate::http1::{self, BodyFraming, ChunkLimits, Method, Progress, Response, ResponseHead, Version};
+use crate::http2::UNPROCESSED;
 use crate::local_reply::LocalReply;
 use crate::outgoing::{Announced, Connection, RequestOut, ResponseOut};
 use crate::path::{self, PathOptions};
@@ -38,6 +39,8 @@ pub(super) struct Answer {
 enum Failed {
     /// The connection had been closed while it was pooled.
     Stale,
+    /// The endpoint says that it has not looked at the request.
+    Unprocessed,
     Stopped(Stop),
 }
 
@@ -81,28 +84,36 @@ pub(super) async fn forward(
         ..ChunkLimits::default()
     };
     let has_body = !matches!(x.request.framing, BodyFraming::None | BodyFraming::Length(0));
-    let outgoing =
-        if x.request.framing == BodyFraming::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
     // What has arrived of the body already, in case it must be sent twice.
     let first = rest.as_ref().map(|rest| rest.slice(0..rest.len()));
-    let mut wish = Wish { fresh: x.request.method == Method::Connect };
+    if x.request.method == Method::Connect {
+        let lent = service.tunnel(course.service, deadline, None).await.map_err(Stop::Reply)?;
+        x.seen.endpoint = Some(lent.endpoint.clone());
+        return connect(x, plan, lent, rest.take());
+    }
+    let mut wish = Wish {
+        fresh: false,
+        http2: x.request.version == Version::Http2,
+        tunnel: upgrade(&x.request(), plan).is_some(),
+    };
     loop {
         let lent = service.checkout(course.service, wish, deadline, &mut x.seen.endpoint).await;
         let mut lent = lent.map_err(Stop::Reply)?;
-        if x.request.method == Method::Connect {
-            return connect(x, plan, lent, rest.take());
-        }
         let head = request_head(x, scratch, &course, &lent);
         lent.sending(now());
         x.worker.stats.upstream_sent.add(head.len() as u64);
         let mut sent = Waiting::begin(&lent, &course);
-        lent.stream().send(SendList::from(head));
+        lent.link().send_head(head, !has_body);
         x.body_taken = has_body;
         let mut upload = has_body.then(|| {
-            let body = Incoming::of_request(x.request.framing, limits, rest.take());
+            let body = Incoming::of_request(x.request.framing, limits, rest.take(), x.client);
+            let outgoing = match x.request.framing {
+                BodyFraming::Chunked | BodyFraming::UntilEnd if !lent.link().is_stream() => Outgoing::Chunked,
+                _ => Outgoing::Plain,
+            };
             let bounds =
                 Bounds { rate_min: plan.timeouts.rate_bytes_per_second_min, deadline, stall: sent.idle };
-            Upload::new(body, outgoing, &x.connection.stream, lent.stream(), bounds)
+            Upload::new(body, outgoing, x.client, lent.link(), bounds)
         });
         let answered = sent.answer(x, &lent, &mut upload, &mut scratch.response).await;
         x.seen.body_in = upload.as_ref().map_or(0, Upload::received);
@@ -111,7 +122,9 @@ pub(super) async fn forward(
                 drop(first);
                 return answered_by(x, scratch, &course, lent, upload, answer, rest).await;
             }
-            Err(Failed::Stale) if !wish.fresh && may_repeat(x, &first, &upload) => {
+            Err(again @ (Failed::Stale | Failed::Unprocessed))
+                if !wish.fresh && may_repeat(x, &again, &first, &upload) =>
+            {
                 drop(upload);
                 drop(lent);
                 service.counters.stale_retries.increment();
@@ -130,7 +143,7 @@ pub(super) async fn forward(
                 drop(upload);
                 // What a client did says nothing about the endpoint.
                 let of_client = match &failed {
-                    Failed::Stale => false,
+                    Failed::Stale | Failed::Unprocessed => false,
                     Failed::Stopped(Stop::Cut(_)) => true,
                     Failed::Stopped(Stop::Reply(reply)) => reply.status < 500,
                 };
@@ -138,10 +151,12 @@ pub(super) async fn forward(
                     lent.outcome = crate::balance::Outcome::Failed;
                 }
                 if !whole {
-                    lent.stream().reset_on_close();
+                    lent.link().reset_on_close();
                 }
                 let stop = match failed {
-                    Failed::Stale => Stop::Reply(LocalReply::from(Reason::UpstreamReset)),
+                    Failed::Stale | Failed::Unprocessed => {
+                        Stop::Reply(LocalReply::from(Reason::UpstreamReset))
+                    }
                     Failed::Stopped(stop) => stop,
                 };
                 return Err(stop_of(x, stop, whole && has_body));
@@ -158,15 +173,15 @@ fn stop_of(x: &mut Exchange<'_>, stop: Stop, body_was_read: bool) -> Stop {
     stop
 }
 
-/// Idempotent, and all of the body that was read is what had arrived with the head.
-fn may_repeat(x: &Exchange<'_>, first: &Option<Lease>, upload: &Option<Upload>) -> bool {
+/// Idempotent or never looked at, and all of the body that was read is what had arrived with the head.
+fn may_repeat(x: &Exchange<'_>, failed: &Failed, first: &Option<Lease>, upload: &Option<Upload>) -> bool {
     let at_hand = first.as_ref().map_or(0, |first| first.len() as u64);
     let replayable = match (upload, x.request.framing) {
         (None, _) => true,
-        (Some(upload), BodyFraming::Length(_)) => upload.received() <= at_hand,
+        (Some(upload), BodyFraming::Length(_) | BodyFraming::UntilEnd) => upload.received() <= at_hand,
         _ => false,
     };
-    x.request.method.is_idempotent() && replayable
+    (x.request.method.is_idempotent() || matches!(failed, Failed::Unprocessed)) && replayable
 }
 
 /// Puts the path the upstream gets into `scratch.path`, where it is not the one that came.
@@ -211,7 +226,7 @@ fn request_head(x: &Exchange<'_>, scratch: &Scratch, course: &Course<'_>, lent: 
         upgrade: upgrade(&request, course.listener),
         plan: &course.route.request_headers,
     };
-    drafted(lent.stream().draft(), |writer| out.write(writer))
+    drafted(lent.link().draft(), |writer| out.write(writer))
 }
 
 /// The first protocol asked for that is allowed. A body and an upgrade don't go together here: which of the bytes
@@ -244,7 +259,7 @@ impl Waiting {
             begun: false,
             interims: 0,
         };
-        lent.stream().set_deadline(now().after(waiting.head_within).min(course.deadline));
+        lent.link().set_deadline(now().after(waiting.head_within).min(course.deadline));
         waiting
     }
 
@@ -317,29 +332,32 @@ impl Waiting {
     ) -> Poll<Result<Lease, Failed>> {
         match upload {
             Some(upload) if upload.is_going() => {
-                if let Poll::Ready(ended) = upload.poll(cx, &x.connection.stream, lent.stream()) {
+                if let Poll::Ready(ended) = upload.poll(cx, x.client, lent.link()) {
                     ended.map_err(Failed::Stopped)?;
-                    lent.stream().set_deadline(now().after(self.head_within).min(self.deadline));
+                    lent.link().set_deadline(now().after(self.head_within).min(self.deadline));
                 }
             }
             _ => {
-                if x.connection.stream.poll_broken(cx).is_ready() {
+                if x.client.poll_broken(cx).is_ready() {
                     return Poll::Ready(Err(Stop::Cut(Reason::ClientGone).into()));
                 }
             }
         }
         loop {
-            return Poll::Ready(match lent.stream().poll_recv(cx) {
+            return Poll::Ready(match lent.link().poll_recv(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(lease)) if !lease.is_end() => Ok(lease),
                 Poll::Ready(Err(error)) if error.kind() == ErrorKind::TimedOut => match upload {
-                    Some(upload) if upload.is_going() => match upload.upstream_late(lent.stream()) {
+                    Some(upload) if upload.is_going() => match upload.upstream_late(lent.link()) {
                         Some(stop) => Err(stop.into()),
                         None => continue,
                     },
                     _ if now() >= self.deadline => Err(Stop::from(Reason::ExchangeTimeout).into()),
                     _ => Err(Stop::from(Reason::UpstreamHeadTimeout).into()),
                 },
+                Poll::Ready(Err(error)) if error.kind() == UNPROCESSED && !self.begun => {
+                    Err(Failed::Unprocessed)
+                }
                 Poll::Ready(Ok(_)) if lent.reused && !self.begun => Err(Failed::Stale),
                 Poll::Ready(Err(_)) if lent.reused && !self.begun => Err(Failed::Stale),
                 Poll::Ready(Ok(_)) => Err(Stop::from(Reason::UpstreamClosed).into()),
@@ -363,10 +381,9 @@ fn pass_interim(x: &mut Exchange<'_>, response: &ResponseHead, bytes: &Lease) {
         plan: x.seen.route.map_or(&unchanged, |route| &current.snapshot.route(route).response_headers),
         date: b"",
     };
-    let stream = &x.connection.stream;
-    let head = drafted(stream.draft(), |writer| out.write(writer));
+    let head = drafted(x.client.draft(), |writer| out.write(writer));
     x.seen.sent(head.len() as u64);
-    stream.send(head);
+    x.client.send_head(head, false);
 }
 
 /// The head has come: switches protocols or relays the response.
@@ -412,11 +429,10 @@ fn switch(
         plan: &course.route.response_headers,
         date: b"",
     };
-    let stream = &x.connection.stream;
-    let head = drafted(stream.draft(), |writer| out.write(writer));
+    let head = drafted(x.client.draft(), |writer| out.write(writer));
     x.seen.sent(head.len() as u64);
     x.seen.status = 101;
-    stream.send(head);
+    x.client.send_head(head, false);
     let early = (answer.bytes.len() > answer.len).then(|| answer.bytes.slice(answer.len..answer.bytes.len()));
     Ok(Next::Tunnel(Box::new(Tunnel {
         upstream: lent,
@@ -428,8 +444,7 @@ fn switch(
 
 /// CONNECT, where a listener allows it: the endpoint is the other end of a tunnel (RFC 9110 §9.3.6).
 fn connect(x: &mut Exchange<'_>, plan: &ListenerPlan, lent: Lent, rest: Option<Lease>) -> Result<Next, Stop> {
-    let stream = &x.connection.stream;
-    stream.send(SendList::from(&b"HTTP/1.1 200 OK\r\n\r\n"[..]));
+    x.client.send_head(Lease::copy_of(b"HTTP/1.1 200 OK\r\n\r\n"), false);
     x.seen.status = 200;
     Ok(Next::Tunnel(Box::new(Tunnel {
         upstream: lent,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ringway_runtime::{Nanos, now};
 
-use crate::downstream::Downstream;
+use crate::link::Link;
 use crate::reason::Reason;
 
 /// Over how long a rate is taken.
@@ -61,25 +61,24 @@ impl Pace {
 
 /// Waits until the client has taken all but `left` bytes of what was sent, at the least rate and by `deadline`.
 pub(crate) async fn finish_sending(
-    connection: &Downstream,
+    client: &Link,
     rate_min: u32,
     deadline: Nanos,
     left: usize,
 ) -> Result<(), Reason> {
-    let stream = &connection.stream;
-    let mut pace = Pace::new(rate_min, now(), stream.sent());
+    let mut pace = Pace::new(rate_min, now(), client.sent());
     loop {
-        stream.set_deadline(pace.due().min(deadline));
-        match stream.flushed_to(left).await {
+        client.set_deadline(pace.due().min(deadline));
+        match client.flushed_to(left).await {
             Ok(()) => {
-                stream.set_deadline(Nanos::NEVER);
+                client.set_deadline(Nanos::NEVER);
                 return Ok(());
             }
             Err(error) if error.kind() == ErrorKind::TimedOut => {
                 if now() >= deadline {
                     return Err(Reason::ExchangeTimeout);
                 }
-                if pace.is_too_slow(now(), stream.sent()) {
+                if pace.is_too_slow(now(), client.sent()) {
                     return Err(Reason::ResponseRateTooLow);
                 }
             }

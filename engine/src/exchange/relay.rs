@@ -49,28 +49,27 @@ pub(super) async fn relay(
     rest: &mut Option<Lease>,
 ) -> Result<Next, Stop> {
     let response = &scratch.response;
+    let from_stream = lent.link().is_stream();
     let shape = shape(response, x.request.version);
     let uploaded = upload.as_ref().is_none_or(Upload::is_done);
     let keep = x.may_keep() && uploaded && !shape.until_close;
     let head = head(x, response, &answer, course.route, &shape, keep);
     x.seen.status = response.status;
-    let reusable = response.keep_alive && uploaded && response.framing != ResponseFraming::UntilClose;
+    let reusable =
+        from_stream || response.keep_alive && uploaded && response.framing != ResponseFraming::UntilClose;
     let after_head = (answer.bytes.len() > answer.len).then(|| {
         let mut bytes = answer.bytes;
         bytes.advance(answer.len);
         bytes
     });
+    let body = Incoming::of_response(response.framing, after_head, lent.link());
     let mut flow = Flow {
-        body: Incoming::of_response(response.framing, after_head),
+        list: x.client.begin(head, body.is_done()),
+        body,
         outgoing: shape.outgoing,
-        list: SendList::from(head),
         idle: Duration::from_millis(course.service.idle_ms),
         deadline: course.deadline,
-        pace: Pace::new(
-            course.listener.timeouts.rate_bytes_per_second_min,
-            now(),
-            x.connection.stream.sent(),
-        ),
+        pace: Pace::new(course.listener.timeouts.rate_bytes_per_second_min, now(), x.client.sent()),
         blocked: false,
         done: false,
         sent: 0,
@@ -88,7 +87,7 @@ pub(super) async fn relay(
     }
     drop(upload);
     if let Err(reason) = relayed {
-        lent.stream().reset_on_close();
+        lent.link().reset_on_close();
         return Err(Stop::Cut(reason));
     }
     // Bytes after a response are no answer to anything: such a connection is not used again.
@@ -97,15 +96,14 @@ pub(super) async fn relay(
         lent.give_back();
     } else {
         if !uploaded {
-            lent.stream().reset_on_close();
+            lent.link().reset_on_close();
         }
         drop(lent);
     }
-    if x.connection.stream.unsent() > LEFT_OVER || !keep {
+    let left = if keep && !x.client.is_stream() { LEFT_OVER } else { 0 };
+    if x.client.unsent() > left || !keep {
         let rate_min = course.listener.timeouts.rate_bytes_per_second_min;
-        finish_sending(x.connection, rate_min, course.deadline, if keep { LEFT_OVER } else { 0 })
-            .await
-            .map_err(Stop::Cut)?;
+        finish_sending(x.client, rate_min, course.deadline, left).await.map_err(Stop::Cut)?;
     }
     Ok(match keep {
         true => Next::Idle(rest.take()),
@@ -124,6 +122,7 @@ fn shape(response: &ResponseHead, client: Version) -> Shape {
             plain(response.content_length.map_or(Announced::Nothing, Announced::Length))
         }
         (ResponseFraming::Length(bytes), _) => plain(Announced::Length(bytes)),
+        (ResponseFraming::Chunked | ResponseFraming::UntilClose, Version::Http2) => plain(Announced::Nothing),
         (ResponseFraming::Chunked | ResponseFraming::UntilClose, Version::Http11) => {
             Shape { announced: Announced::Chunked, outgoing: Outgoing::Chunked, until_close: false }
         }
@@ -149,12 +148,12 @@ fn head(
         connection: match (keep, x.request.version) {
             (false, _) => Connection::Close,
             (true, Version::Http10) => Connection::KeepAlive,
-            (true, Version::Http11) => Connection::Implied,
+            (true, Version::Http11 | Version::Http2) => Connection::Implied,
         },
         plan: &route.response_headers,
         date: date.get(seconds),
     };
-    drafted(x.connection.stream.draft(), |writer| out.write(writer))
+    drafted(x.client.draft(), |writer| out.write(writer))
 }
 
 /// A response's body under way.
@@ -190,7 +189,7 @@ impl Flow {
         lent: &Lent,
         upload: &mut Option<Upload>,
     ) -> Poll<Result<(), Reason>> {
-        let (down, up) = (&x.connection.stream, lent.stream());
+        let (down, up) = (x.client, lent.link());
         if let Some(upload) = upload
             && upload.is_going()
             && let Poll::Ready(Err(_)) = upload.poll(cx, down, up)
@@ -245,7 +244,7 @@ impl Flow {
     /// Takes what has arrived, up to a batch. Ready when a batch is full, the body is done or broken.
     fn gather(&mut self, cx: &mut Context<'_>, lent: &Lent) -> Poll<Result<(), Broken>> {
         while self.list.len() < BATCH && self.list.runs() < RUNS_MAX {
-            match self.body.poll_next(cx, lent.stream()) {
+            match self.body.poll_next(cx, lent.link()) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
                 Poll::Ready(Ok(None)) => {
@@ -265,7 +264,10 @@ impl Flow {
         if !self.list.is_empty() {
             let list = std::mem::take(&mut self.list);
             self.sent += list.len() as u64;
-            x.connection.stream.send(list);
+            x.client.send(list);
+        }
+        if self.done {
+            x.client.end(self.body.trailers());
         }
     }
 
@@ -274,8 +276,8 @@ impl Flow {
         if !self.blocked {
             self.blocked = true;
             self.pace.resume(now());
-            x.connection.stream.set_deadline(self.pace.due().min(self.deadline));
-            lent.stream().set_deadline(Nanos::NEVER);
+            x.client.set_deadline(self.pace.due().min(self.deadline));
+            lent.link().set_deadline(Nanos::NEVER);
         }
     }
 
@@ -283,8 +285,8 @@ impl Flow {
         if self.blocked {
             self.blocked = false;
             self.pace.pause(now());
-            x.connection.stream.set_deadline(Nanos::NEVER);
-            lent.stream().set_deadline(now().after(self.idle).min(self.deadline));
+            x.client.set_deadline(Nanos::NEVER);
+            lent.link().set_deadline(now().after(self.idle).min(self.deadline));
         }
     }
 
@@ -293,10 +295,10 @@ impl Flow {
         if now >= self.deadline {
             return Err(Reason::ExchangeTimeout);
         }
-        if self.pace.is_too_slow(now, x.connection.stream.sent()) {
+        if self.pace.is_too_slow(now, x.client.sent()) {
             return Err(Reason::ResponseRateTooLow);
         }
-        x.connection.stream.set_deadline(self.pace.due().min(self.deadline));
+        x.client.set_deadline(self.pace.due().min(self.deadline));
         Ok(())
     }
 
@@ -305,7 +307,7 @@ impl Flow {
             return Err(Reason::ExchangeTimeout);
         }
         if upload.as_ref().is_some_and(Upload::is_going) {
-            lent.stream().set_deadline(now().after(self.idle).min(self.deadline));
+            lent.link().set_deadline(now().after(self.idle).min(self.deadline));
             return Ok(());
         }
         Err(Reason::UpstreamIdleTimeout)

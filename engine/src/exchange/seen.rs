@@ -120,6 +120,7 @@ impl Exchange<'_> {
                 (false, _) => "",
                 (true, Version::Http10) => "HTTP/1.0",
                 (true, Version::Http11) => "HTTP/1.1",
+                (true, Version::Http2) => "HTTP/2.0",
             },
             host: if seen.parsed { request.authority() } else { b"" },
             status: seen.status,

@@ -6,12 +6,13 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ringway_runtime::{Nanos, SendList, Stream, now};
+use ringway_runtime::{Nanos, SendList, now};
 
 use super::Stop;
 use super::pace::Pace;
 use crate::body::{Broken, Incoming, Outgoing};
 use crate::http1;
+use crate::link::Link;
 use crate::reason::Reason;
 
 /// Bytes that may wait for the upstream.
@@ -49,7 +50,7 @@ pub(super) struct Bounds {
 
 impl Upload {
     /// Begins, the head having been sent.
-    pub fn new(body: Incoming, outgoing: Outgoing, from: &Stream, to: &Stream, bounds: Bounds) -> Upload {
+    pub fn new(body: Incoming, outgoing: Outgoing, from: &Link, to: &Link, bounds: Bounds) -> Upload {
         let pace = Pace::new(bounds.rate_min, now(), 0);
         from.set_deadline(pace.due().min(bounds.deadline));
         to.set_deadline(now().after(bounds.stall).min(bounds.deadline));
@@ -82,7 +83,7 @@ impl Upload {
     }
 
     /// Moves what can be moved. Ready once the upload has ended or failed; `Err` is the client's fault.
-    pub fn poll(&mut self, cx: &mut Context<'_>, from: &Stream, to: &Stream) -> Poll<Result<(), Stop>> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, from: &Link, to: &Link) -> Poll<Result<(), Stop>> {
         while self.state == State::Going {
             if to.is_behind(WINDOW, RUNS_MAX) {
                 match to.poll_flushed(cx) {
@@ -123,13 +124,16 @@ impl Upload {
                 }
             }
             to.send(list);
+            if self.state == State::Done {
+                to.end(self.body.trailers());
+            }
             to.set_deadline(now().after(self.stall).min(self.deadline));
         }
         Poll::Ready(Ok(()))
     }
 
     /// The upstream's deadline passed during the upload: `None` if it is the client we wait for.
-    pub fn upstream_late(&self, to: &Stream) -> Option<Stop> {
+    pub fn upstream_late(&self, to: &Link) -> Option<Stop> {
         if now() >= self.deadline {
             return Some(Reason::ExchangeTimeout.into());
         }
@@ -145,7 +149,7 @@ impl Upload {
     }
 
     /// The client's deadline passed: too slow, or the next window begins.
-    fn late(&mut self, from: &Stream) -> Option<Stop> {
+    fn late(&mut self, from: &Link) -> Option<Stop> {
         let now = now();
         if now >= self.deadline {
             return Some(Reason::ExchangeTimeout.into());

@@ -52,6 +52,7 @@ pub fn request_head(data: &[u8]) {
         out.field(b"host", request.authority());
     }
     match head.framing {
+        BodyFraming::UntilEnd => unreachable!("only a stream is framed so"),
         BodyFraming::None => {}
         BodyFraming::Length(length) => out.field_u64(b"content-length", length),
         BodyFraming::Chunked => out.field(b"transfer-encoding", b"chunked"),

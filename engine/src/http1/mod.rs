@@ -77,7 +77,7 @@ pub enum Progress {
     Complete(usize),
 }
 
-/// The two versions of HTTP/1.
+/// The version that a message came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Version {
     /// HTTP/1.0
@@ -85,6 +85,8 @@ pub enum Version {
     /// HTTP/1.1
     #[default]
     Http11,
+    /// HTTP/2; the reader of HTTP/1.1 never finds it.
+    Http2,
 }
 
 /// How a request's body is delimited (RFC 9112 §6.3).
@@ -97,4 +99,6 @@ pub enum BodyFraming {
     Length(u64),
     /// Chunks, then trailers.
     Chunked,
+    /// All that comes until its stream ends (HTTP/2, without Content-Length).
+    UntilEnd,
 }

@@ -141,6 +141,23 @@ impl RequestHead {
         self.arrival = Arrival::default();
     }
 
+    /// The head that was parsed came on a stream of HTTP/2, which says itself whether a body follows.
+    ///
+    /// # Errors
+    /// A length was announced and no body follows.
+    pub fn read_from_stream(&mut self, bodyless: bool) -> Result<(), Refusal> {
+        self.version = Version::Http2;
+        let tunnel = self.method == Method::Connect || self.upgrade.is_some();
+        self.framing = match self.framing {
+            BodyFraming::Length(bytes) if bodyless && bytes > 0 => return Err(Refusal::BadContentLength),
+            framing if bodyless || tunnel => framing,
+            BodyFraming::None => BodyFraming::UntilEnd,
+            framing => framing,
+        };
+        self.expect_continue &= !bodyless;
+        Ok(())
+    }
+
     /// Reads and judges a head. `None`: it is not complete, or malformed.
     #[inline]
     fn read(&mut self, bytes: &[u8], from: usize, limits: &Limits) -> Result<Option<usize>, Refusal> {

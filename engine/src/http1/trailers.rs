@@ -27,6 +27,19 @@ impl Trailers {
         self.iter().next().is_none()
     }
 
+    /// Reads trailers that are all there, the empty line included.
+    ///
+    /// # Errors
+    /// The rule broken.
+    pub fn parse(bytes: Vec<u8>, limits: &Limits) -> Result<Trailers, Refusal> {
+        if bytes.len() > limits.head_bytes_max as usize {
+            return Err(Refusal::TrailersTooLarge);
+        }
+        let mut trailers = Trailers { bytes, fields: Fields::default() };
+        trailers.read(limits)?;
+        Ok(trailers)
+    }
+
     /// Takes bytes up to the end of the trailers. `Some`: how many of `input` belonged to them; `None`: all, and more
     /// are needed.
     pub(super) fn take(&mut self, input: &[u8], limits: &Limits) -> Result<Option<usize>, Refusal> {
@@ -36,14 +49,14 @@ impl Trailers {
             }
             self.bytes.push(*byte);
             if *byte == b'\n' && (self.bytes.ends_with(b"\n\r\n") || self.bytes.ends_with(b"\n\n")) {
-                self.parse(limits)?;
+                self.read(limits)?;
                 return Ok(Some(place + 1));
             }
         }
         Ok(None)
     }
 
-    fn parse(&mut self, limits: &Limits) -> Result<(), Refusal> {
+    fn read(&mut self, limits: &Limits) -> Result<(), Refusal> {
         let limits = Limits { fields_max: limits.fields_max.min(TRAILERS_MAX), ..*limits };
         if self.fields.read(&self.bytes, 0, &limits)?.is_none() {
             return match diagnose::fields(&self.bytes, &limits) {

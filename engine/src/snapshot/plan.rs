@@ -7,7 +7,9 @@ use ipnet::IpNet;
 
 use super::{ActionPlan, HeaderPlan};
 use crate::balance::{Address, Policy};
+use crate::http2::Budget;
 use crate::routing::{RouteId, RouteRule, Router};
+use crate::tls::{ClientPlan, ServerPlan};
 
 /// Place of a service in [`super::Snapshot::services`]; changes with every snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,9 +48,21 @@ pub struct ListenerPlan {
     pub allow_trace: bool,
     /// Form of local replies.
     pub errors: ErrorFormat,
+    /// Where clients speak HTTP/2.
+    pub http2: Http2Plan,
+    /// What clients of HTTP/2 may cost.
+    pub budget: Budget,
+    /// Where clients speak TLS.
+    pub tls: Option<Arc<ServerPlan>>,
 }
 
 impl ListenerPlan {
+    /// HTTP begins with a connection's first byte.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.tls.is_none() && self.proxy_protocol.is_empty()
+    }
+
     /// Whether this peer's forwarding headers are believed.
     #[inline]
     pub fn trusts(&self, peer: IpAddr) -> bool {
@@ -174,6 +188,12 @@ pub struct ServicePlan {
     pub idle_ms: u64,
     /// Of each worker, for each endpoint.
     pub pool: PoolPlan,
+    /// What its endpoints speak.
+    pub protocol: Protocol,
+    /// Where they speak HTTP/2.
+    pub http2: Http2Plan,
+    /// Where they speak TLS.
+    pub tls: Option<Arc<ClientPlan>>,
 }
 
 impl ServicePlan {
@@ -203,6 +223,28 @@ impl ServicePlan {
             EndpointTarget::Known(_) => None,
         })
     }
+}
+
+/// What a service's endpoints speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1
+    Http1,
+    /// HTTP/2: agreed on by ALPN under TLS, else with prior knowledge.
+    Http2,
+    /// What ALPN agrees on; without TLS what the request came by.
+    Auto,
+}
+
+/// Bounds of one connection of HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2Plan {
+    /// Streams at once.
+    pub streams: u32,
+    /// Bytes that may be on their way to us on one stream.
+    pub window: u32,
+    /// The same on all streams together.
+    pub connection_window: u32,
 }
 
 /// One endpoint as configured.

@@ -1,0 +1,150 @@
+//! A connection to an endpoint that speaks HTTP/2, shared by the streams of one worker.
+//!
+//! A task of its own moves its frames. The connection counts its streams ([`Place`]) and is not asked for more than the
+//! endpoint or the configuration allows. It ends once nobody keeps it and its last stream has ended. Invariant: a stream
+//! is opened only on a connection that has room, so that none waits inside `h2`.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::task::Waker;
+
+use h2::client::SendRequest;
+use ringway_runtime::{Nanos, TokioIo, now, spawn};
+
+use super::piece::{Meter, Piece};
+use super::stream::{Scheme, Stream};
+use crate::link::Link;
+use crate::snapshot::Http2Plan;
+
+/// A connection to an endpoint.
+pub(crate) struct Peer {
+    send: RefCell<SendRequest<Piece>>,
+    scheme: Scheme,
+    active: Cell<u32>,
+    streams_max: u32,
+    unsent: Rc<Cell<usize>>,
+    /// It has ended, or takes no more streams.
+    gone: Rc<Cell<bool>>,
+    idle_since: Cell<Nanos>,
+    /// It has carried a stream.
+    used: Cell<bool>,
+    /// Who waits for room on any connection to this endpoint.
+    waiting: Waiting,
+}
+
+/// Tasks that wait for something to change; all of them look again then.
+pub(crate) type Waiting = Rc<RefCell<Vec<Waker>>>;
+
+/// One stream's place on a connection. Dropping it makes room.
+pub(crate) struct Place(Rc<Peer>);
+
+impl Place {
+    /// Its connection takes no more streams.
+    pub fn retire(&self) {
+        self.0.retire();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let peer = &self.0;
+        peer.active.set(peer.active.get() - 1);
+        peer.idle_since.set(now());
+        wake_all(&peer.waiting);
+    }
+}
+
+pub(crate) fn wake_all(waiting: &Waiting) {
+    for waker in waiting.take() {
+        waker.wake();
+    }
+}
+
+impl Peer {
+    /// Begins HTTP/2 on a connection; the endpoint's settings are not waited for (RFC 9113 §3.4).
+    pub async fn begin(link: Link, plan: &Http2Plan, waiting: Waiting) -> io::Result<Rc<Peer>> {
+        let scheme = if link.is_tls() { Scheme::Https } else { Scheme::Http };
+        link.set_deadline(Nanos::NEVER);
+        let mut builder = h2::client::Builder::new();
+        builder
+            .enable_push(false)
+            .initial_window_size(plan.window)
+            .initial_connection_window_size(plan.connection_window)
+            .max_header_list_size(HEAD_BYTES_MAX)
+            .max_concurrent_reset_streams(RESETS_REMEMBERED);
+        let (send, connection) =
+            builder.handshake::<_, Piece>(TokioIo::new(link)).await.map_err(io::Error::other)?;
+        let gone = Rc::new(Cell::new(false));
+        let peer = Rc::new(Peer {
+            send: RefCell::new(send),
+            scheme,
+            active: Cell::new(0),
+            streams_max: plan.streams,
+            unsent: Rc::default(),
+            gone: gone.clone(),
+            idle_since: Cell::new(now()),
+            used: Cell::new(false),
+            waiting: waiting.clone(),
+        });
+        spawn(async move {
+            // How it ended is told to its streams.
+            let _ = connection.await;
+            gone.set(true);
+            wake_all(&waiting);
+        });
+        Ok(peer)
+    }
+
+    /// A stream, where there is room for one. Whether the connection has carried any before.
+    pub fn open(self: &Rc<Peer>) -> Option<(Stream, bool)> {
+        if !self.has_room() {
+            return None;
+        }
+        self.active.set(self.active.get() + 1);
+        let place = Place(self.clone());
+        let send = self.send.borrow().clone();
+        let stream = Stream::to_endpoint(send, self.scheme, Meter::of(self.unsent.clone()), place);
+        Some((stream, self.used.replace(true)))
+    }
+
+    /// It has ended, or takes no more streams.
+    pub fn is_gone(&self) -> bool {
+        self.gone.get()
+    }
+
+    /// No more streams: one of them met its end.
+    pub fn retire(&self) {
+        self.gone.set(true);
+    }
+
+    /// Streams under way.
+    pub fn active(&self) -> u32 {
+        self.active.get()
+    }
+
+    /// Since when there have been none.
+    pub fn idle_since(&self) -> Nanos {
+        self.idle_since.get()
+    }
+
+    /// Another stream may be opened.
+    pub fn has_room(&self) -> bool {
+        !self.is_gone() && self.active.get() < self.room()
+    }
+
+    /// More than three quarters of its room is taken: another connection is worth opening.
+    pub fn is_nearly_full(&self) -> bool {
+        self.active.get() * 4 >= self.room() * 3
+    }
+
+    fn room(&self) -> u32 {
+        let theirs = u32::try_from(self.send.borrow().current_max_send_streams()).unwrap_or(u32::MAX);
+        theirs.min(self.streams_max)
+    }
+}
+
+/// As a response's head over HTTP/1.1.
+const HEAD_BYTES_MAX: u32 = 32 << 10;
+/// Streams we reset whose late frames are still taken for what they are.
+const RESETS_REMEMBERED: usize = 64;
