@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use crate::admin::{self, Sources};
 use crate::dns::{self, Dns, Sink};
 use crate::log_writer::LogWriter;
-use crate::reload::{self, Candidate, Reloader};
+use crate::reload::{self, Candidate, Reloader, Unusable};
 use crate::say;
 use crate::status::{Phase, Status};
 use crate::systemd;
@@ -196,13 +196,13 @@ fn start_runtime(
 }
 
 /// `${VAR}` as the process's environment has it.
-fn load(path: &Path) -> Result<Candidate, String> {
+fn load(path: &Path) -> Result<Candidate, Unusable> {
     match ringway_config::load(path, &|name| std::env::var(name).ok()) {
         Ok(loaded) => {
             let warnings = loaded.report().render();
             Ok(Candidate { config: loaded.config, warnings, shown })
         }
-        Err(report) => Err(report.render()),
+        Err(report) => Err(Unusable { diagnostics: report.render(), files: report.files }),
     }
 }
 

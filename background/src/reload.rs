@@ -19,7 +19,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use ringway_config::model::{Config, LogTo};
+use ringway_config::model::{Config, LogTo, ReadFile};
 use ringway_engine::engine::{Applied, ApplyError};
 use serde_json::Value;
 
@@ -55,7 +55,7 @@ pub(crate) struct Parts {
 }
 
 /// A validated configuration and its warnings as text, or the diagnostics as text.
-pub(crate) type Load = Box<dyn Fn(&Path) -> Result<Candidate, String> + Send>;
+pub(crate) type Load = Box<dyn Fn(&Path) -> Result<Candidate, Unusable> + Send>;
 pub(crate) type Apply = Box<dyn Fn(&Config) -> Result<Applied, ApplyError> + Send>;
 
 /// A configuration that could run.
@@ -65,6 +65,21 @@ pub(crate) struct Candidate {
     pub warnings: String,
     /// For `/config`, of a configuration that runs.
     pub shown: fn(&Config) -> Value,
+}
+
+/// A configuration that could not.
+#[derive(Debug, Default)]
+pub(crate) struct Unusable {
+    /// Rendered.
+    pub diagnostics: String,
+    /// The other files it was made from.
+    pub files: Vec<ReadFile>,
+}
+
+impl From<String> for Unusable {
+    fn from(diagnostics: String) -> Unusable {
+        Unusable { diagnostics, files: Vec::new() }
+    }
 }
 
 /// The thread's handle.
@@ -94,7 +109,8 @@ impl Reloader {
             let watch = Watch::start(&parts.path, move || {
                 let _ = watched.try_send(Order::Look);
             });
-            Thread { tried: parts.text.clone(), parts, orders: waiting, stop: stopped, watch }.run();
+            let (tried, tried_files) = (parts.text.clone(), parts.running.files.clone());
+            Thread { tried, tried_files, parts, orders: waiting, stop: stopped, watch }.run();
         })?;
         Ok(Reloader { orders, stop, thread })
     }
@@ -123,6 +139,8 @@ struct Thread {
     parts: Parts,
     /// The text last tried, whether it was good or not.
     tried: Vec<u8>,
+    /// The other files of it, as they were then.
+    tried_files: Vec<ReadFile>,
     orders: Receiver<Order>,
     stop: Arc<AtomicBool>,
     watch: Watch,
@@ -130,6 +148,7 @@ struct Thread {
 
 impl Thread {
     fn run(mut self) {
+        self.follow();
         while let Some(order) = self.wait() {
             match order {
                 _ if self.parts.status.phase() == Phase::Draining => continue,
@@ -140,8 +159,20 @@ impl Thread {
                     None => return,
                 },
             }
-            self.watch.follow();
+            self.follow();
         }
+    }
+
+    /// Watches what runs and what was tried.
+    fn follow(&mut self) {
+        let files = self.parts.running.files.iter().chain(&self.tried_files);
+        self.watch.also(files.map(|file| file.path.clone()));
+        self.watch.follow();
+    }
+
+    /// Whether this is what runs, the files it names included.
+    fn runs(&self, text: &[u8]) -> bool {
+        text == self.parts.text && unchanged(&self.parts.running.files)
     }
 
     /// `None`: the end.
@@ -184,7 +215,7 @@ impl Thread {
     fn asked(&mut self) {
         systemd::reloading();
         match read(&self.parts.path) {
-            Ok(text) if text == self.parts.text => {
+            Ok(text) if self.runs(&text) => {
                 self.unchanged();
                 say::info("asked to reload: the configuration file is what runs, nothing to do");
             }
@@ -197,8 +228,8 @@ impl Thread {
     /// The watch. What was tried before isn't tried again.
     fn changed(&mut self) {
         match read(&self.parts.path) {
-            Ok(text) if text == self.parts.text => self.unchanged(),
-            Ok(text) if text == self.tried => {}
+            Ok(text) if self.runs(&text) => self.unchanged(),
+            Ok(text) if text == self.tried && unchanged(&self.tried_files) => {}
             Ok(text) => {
                 systemd::reloading();
                 self.reload(text);
@@ -214,6 +245,7 @@ impl Thread {
 
     fn unchanged(&mut self) {
         self.tried.clone_from(&self.parts.text);
+        self.tried_files.clone_from(&self.parts.running.files);
         if self.parts.status.failure().is_some() {
             self.parts.status.forget_failure();
             say::info("the configuration file is again what runs");
@@ -231,8 +263,12 @@ impl Thread {
         let began = Instant::now();
         let candidate = match (self.parts.load)(&self.parts.path) {
             Ok(candidate) => candidate,
-            Err(diagnostics) => return self.failed(diagnostics),
+            Err(unusable) => {
+                self.tried_files = unusable.files;
+                return self.failed(unusable.diagnostics);
+            }
         };
+        self.tried_files.clone_from(&candidate.config.files);
         if !candidate.warnings.is_empty() {
             say::warning(&candidate.warnings);
         }
@@ -299,6 +335,11 @@ impl Thread {
             Some(_) => format!("Serving, configuration {generation}; the last reload failed, see the log"),
         }
     }
+}
+
+/// Whether files are what they were.
+fn unchanged(files: &[ReadFile]) -> bool {
+    files.iter().all(|file| file.now() == *file)
 }
 
 /// As `config` keeps texts: without the byte order mark.

@@ -29,6 +29,8 @@ const LOOKS_MAX: usize = 50;
 /// Watches until dropped.
 pub struct Watch {
     path: PathBuf,
+    /// What the file names besides.
+    others: Vec<PathBuf>,
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
     names: Arc<Mutex<BTreeSet<OsString>>>,
@@ -52,14 +54,27 @@ impl Watch {
                 "cannot watch the configuration file, looking every so often: {error}"
             ));
         }
-        let mut watch = Watch { path, watcher: watcher.ok(), watched: BTreeSet::new(), names, blind: true };
+        let watched = BTreeSet::new();
+        let mut watch =
+            Watch { path, others: Vec::new(), watcher: watcher.ok(), watched, names, blind: true };
         watch.follow();
         watch
     }
 
-    /// Watches the folders that lead to the file now. To be called after each change.
+    /// Watches these files too, from the next [`Watch::follow`] on.
+    pub fn also(&mut self, others: impl Iterator<Item = PathBuf>) {
+        self.others = others.map(|path| std::path::absolute(&path).unwrap_or(path)).collect();
+    }
+
+    /// Watches the folders that lead to the files now. To be called after each change.
     pub fn follow(&mut self) {
-        let way = way_to(&self.path);
+        let mut way = way_to(&self.path);
+        for other in &self.others {
+            let Way { folders, names } = way_to(other);
+            way.names.extend(names);
+            // One that is not there yet may come; its folder may not, and nothing can be watched then.
+            way.folders.extend(folders.into_iter().filter(|folder| folder.is_dir()));
+        }
         *self.names.lock().unwrap_or_else(PoisonError::into_inner) = way.names;
         let Some(watcher) = &mut self.watcher else { return };
         for folder in self.watched.difference(&way.folders) {

@@ -54,6 +54,7 @@ fn snapshots(c: &mut Criterion) {
             b.iter(|| {
                 let loaded = ringway_config::load_str("bench.yaml", black_box(&text), &|_| None);
                 Snapshot::compile(&loaded.unwrap_or_else(|_| panic!("a legal configuration")).config, 1)
+                    .expect("a legal configuration")
             });
         });
     }

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::model::ReadFile;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -17,10 +19,12 @@ const SHOWN_COLUMNS: usize = 120;
 /// Every code a diagnostic may have, and what it means. They stay as they are from version to version.
 pub const CODES: &[(&str, &str)] = &[
     ("bad-address", "not an address of the kind that belongs there"),
+    ("bad-certificate", "a file without a certificate that can be used"),
     ("bad-choice", "not one of the words that belong there"),
     ("bad-duration", "not a whole number with a unit of time"),
     ("bad-header", "not a header's name or value"),
     ("bad-host", "not a host name or pattern"),
+    ("bad-key", "a file without the certificate's private key"),
     ("bad-method", "not a method"),
     ("bad-name", "not a name"),
     ("bad-network", "not a network"),
@@ -28,6 +32,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("bad-rate", "not a rate"),
     ("bad-size", "not a whole number with a unit of size"),
     ("bad-variable", "`${...}` that is not closed or not a name"),
+    ("certificate-validity", "warning: a certificate is not valid now, or not for long"),
     ("conflict", "two things that don't go together"),
     ("double-slash", "warning: a path that comes only where slashes are not merged"),
     ("duplicate-endpoint", "warning: an endpoint is in a service twice"),
@@ -37,6 +42,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("empty", "nothing is configured"),
     ("empty-list", "a list needs an entry"),
     ("forbidden-header", "a header that is made for each hop"),
+    ("insecure", "warning: something is not verified"),
+    ("key-log", "warning: session secrets are written to a file"),
     ("lower-case-method", "warning: a method in lower case is another method"),
     ("missing-field", "a field must be there"),
     ("no-routes", "warning: every request will be answered 404"),
@@ -246,6 +253,8 @@ pub struct Report {
     pub diagnostics: Vec<Diagnostic>,
     /// Further ones that were not kept.
     pub dropped: usize,
+    /// Every other file that was read, or could not be.
+    pub files: Vec<ReadFile>,
 }
 
 impl Report {

@@ -9,6 +9,7 @@ pub mod describe;
 pub mod diagnostic;
 pub mod diff;
 mod expand;
+mod files;
 mod load;
 pub mod model;
 mod schema;

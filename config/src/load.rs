@@ -24,7 +24,12 @@ pub struct Loaded {
 impl Loaded {
     /// The warnings as a report, to render or for JSON.
     pub fn report(&self) -> Report {
-        Report { source: self.source.clone(), diagnostics: self.warnings.clone(), dropped: 0 }
+        Report {
+            source: self.source.clone(),
+            diagnostics: self.warnings.clone(),
+            dropped: 0,
+            files: self.config.files.clone(),
+        }
     }
 }
 
@@ -33,7 +38,12 @@ pub fn load(path: &Path, env: &Env<'_>) -> Result<Loaded, Report> {
     let name = path.display().to_string();
     let failed = |code, place, message: String, text: &str| {
         let diagnostic = Diagnostic { place, ..Diagnostic::error(code, Place::START, message) };
-        Report { source: Source::new(&name, text), diagnostics: vec![diagnostic], dropped: 0 }
+        Report {
+            source: Source::new(&name, text),
+            diagnostics: vec![diagnostic],
+            dropped: 0,
+            files: Vec::new(),
+        }
     };
     let mut bytes = Vec::new();
     // One byte more than may be: a larger file is told, not cut.
@@ -57,7 +67,7 @@ pub fn load(path: &Path, env: &Env<'_>) -> Result<Loaded, Report> {
 pub fn load_str(name: &str, text: &str, env: &Env<'_>) -> Result<Loaded, Report> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let source = Source::new(name, text);
-    let mut sink = Sink::default();
+    let mut sink = Sink::of(Path::new(name));
     let config = match tree::parse(text) {
         Ok(mut tree) => {
             expand(&mut tree, env, &mut sink);
@@ -73,6 +83,6 @@ pub fn load_str(name: &str, text: &str, env: &Env<'_>) -> Result<Loaded, Report>
     diagnostics.dedup();
     match config {
         Some(config) if !sink.has_errors() => Ok(Loaded { config, warnings: diagnostics, source }),
-        _ => Err(Report { source, diagnostics, dropped: sink.dropped }),
+        _ => Err(Report { source, diagnostics, dropped: sink.dropped, files: sink.files.read_files() }),
     }
 }

@@ -10,6 +10,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use tls::{
+    Authorities, Certificate, ClientCertificates, ListenerTls, Secret, ServiceTls, Tls, TlsVersion,
+};
+
+mod tls;
+
 /// Index into [`Config::services`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceId(pub u32);
@@ -37,6 +43,17 @@ pub struct Config {
     pub services: Vec<Service>,
     /// In the order written. Each has a name; unnamed ones are called after their place: `route-3`.
     pub routes: Vec<Route>,
+    /// Every other file that was read.
+    pub files: Vec<ReadFile>,
+}
+
+/// A file the configuration names, as it was when it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ReadFile {
+    /// Where.
+    pub path: PathBuf,
+    /// Of what it held.
+    pub digest: u64,
 }
 
 /// `role`
@@ -138,6 +155,16 @@ pub struct Listener {
     pub address: Address,
     /// The routes it serves, by place in [`Config::routes`].
     pub routes: Vec<RouteId>,
+    /// Where TLS is spoken.
+    pub tls: Option<Tls>,
+    /// What clients speak.
+    pub protocol: ListenerProtocol,
+    /// Where bytes that are not HTTP go.
+    pub tcp: Option<Tcp>,
+    /// How `protocol: auto` tells what is spoken.
+    pub detect: Detect,
+    /// Bounds of HTTP/2.
+    pub http2: ListenerHttp2,
     /// PROXY protocol is required from these peers, refused from others. Empty: not spoken here.
     pub proxy_protocol: Vec<IpNet>,
     /// Hops whose X-Forwarded-*, Forwarded and X-Request-Id are believed.
@@ -160,6 +187,78 @@ pub struct Listener {
     pub trace: bool,
     /// Form of local replies.
     pub errors: ErrorFormat,
+}
+
+/// `listeners[].protocol`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ListenerProtocol {
+    /// HTTP/1.1 and HTTP/2 (default).
+    #[default]
+    Http,
+    /// That, TLS, or bytes.
+    Auto,
+}
+
+/// `listeners[].tcp`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tcp {
+    /// Never empty; weights add up to more than zero.
+    pub split: Vec<(ServiceId, u32)>,
+    /// The header endpoints are sent first.
+    pub proxy_protocol: ProxyProtocol,
+}
+
+/// `listeners[].tcp.proxy_protocol`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ProxyProtocol {
+    /// None (default).
+    #[default]
+    None,
+    /// The line of text.
+    V1,
+    /// The binary form.
+    V2,
+}
+
+/// `listeners[].detect`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detect {
+    /// How long a silent client is waited for (default 50 ms).
+    pub timeout: Duration,
+    /// Ports on which nothing is looked at.
+    pub opaque_ports: Vec<u16>,
+}
+
+/// `listeners[].http2`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenerHttp2 {
+    /// Streams and windows.
+    pub bounds: Http2,
+    /// What may wait for a slow client on all streams.
+    pub unsent: u32,
+    /// RST_STREAM a second.
+    pub resets: u32,
+    /// SETTINGS, PING, PRIORITY and unknown frames a second.
+    pub control_frames: u32,
+    /// Frames a second that carry and end nothing.
+    pub empty_frames: u32,
+    /// CONTINUATION frames of one head.
+    pub continuations: u32,
+    /// Streams reset for a client's errors.
+    pub stream_errors: u32,
+    /// Between two PINGs; `None` is none.
+    pub keep_alive: Option<Duration>,
+}
+
+/// `services.X.http2`, and the same of listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2 {
+    /// Streams at once on one connection.
+    pub streams: u32,
+    /// Bytes on their way to us on one stream.
+    pub window: u32,
+    /// The same on all streams.
+    pub connection_window: u32,
 }
 
 /// `listeners[].limits`
@@ -190,6 +289,8 @@ pub struct ListenerTimeouts {
     pub idle: Duration,
     /// Least bytes a second, over any 5 s, of a request body read or a response taken (default 100; 0 is off).
     pub min_rate: u32,
+    /// First byte of a TLS handshake to its end (default 10 s).
+    pub handshake: Duration,
     /// Silence on a tunnel (default 1 h).
     pub tunnel_idle: Duration,
     /// What is read and thrown away after a refused request before the connection is closed (default 1 s).
@@ -235,6 +336,24 @@ pub struct Service {
     pub timeouts: ServiceTimeouts,
     /// Bounds of the per-worker pool, for each endpoint.
     pub pool: Pool,
+    /// What its endpoints speak.
+    pub protocol: ServiceProtocol,
+    /// Where they speak TLS.
+    pub tls: Option<ServiceTls>,
+    /// Bounds of HTTP/2.
+    pub http2: Http2,
+}
+
+/// `services.X.protocol`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ServiceProtocol {
+    /// HTTP/1.1 (default).
+    #[default]
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// What TLS agrees on; without TLS what the request came by.
+    Auto,
 }
 
 /// One of `services.X.endpoints`

@@ -3,12 +3,14 @@
 //! The result has the fields and forms of the file, so that (where nothing is redacted) it loads as the same
 //! configuration again.
 
+mod protocols;
+
 use serde_json::{Map, Value, json};
 
 use crate::decode::{endpoint_text, listen_text, path_text, segments_text};
 use crate::model::{
     AccessLog, Action, Backend, Balance, Config, ErrorFormat, Forward, HeaderOps, HostPattern, HostPolicy,
-    Listener, LogFormat, LogTo, PathTemplate, Role, Route, Service, ValueMatch,
+    Listener, LogFormat, LogTo, PathTemplate, Role, Route, Service, ServiceId, ServiceProtocol, ValueMatch,
 };
 use crate::units::{duration_text, size_text};
 
@@ -81,7 +83,7 @@ pub(crate) fn listener_as_json(listener: &Listener, config: &Config) -> Value {
     if let Some(bytes) = listener.socket.send_buffer {
         socket.insert("send_buffer".into(), json!(size_text(u64::from(bytes))));
     }
-    json!({
+    let mut shown = json!({
         "name": listener.name,
         "address": listen_text(&listener.address),
         "routes": routes,
@@ -103,6 +105,7 @@ pub(crate) fn listener_as_json(listener: &Listener, config: &Config) -> Value {
                 0 => "none".to_owned(),
                 rate => format!("{}/s", size_text(u64::from(rate))),
             },
+            "handshake": duration_text(timeouts.handshake),
             "tunnel_idle": duration_text(timeouts.tunnel_idle),
             "linger": duration_text(timeouts.linger),
         },
@@ -113,7 +116,12 @@ pub(crate) fn listener_as_json(listener: &Listener, config: &Config) -> Value {
         "connect": listener.connect,
         "trace": listener.trace,
         "errors": match listener.errors { ErrorFormat::Problem => "problem", ErrorFormat::Text => "text" },
-    })
+        "http2": protocols::listener_http2(&listener.http2),
+    });
+    if let Value::Object(shown) = &mut shown {
+        protocols::listener(listener, config, shown);
+    }
+    shown
 }
 
 /// One service, without its name.
@@ -123,7 +131,7 @@ pub(crate) fn service_as_json(service: &Service) -> Value {
         .iter()
         .map(|endpoint| json!({ "address": endpoint_text(&endpoint.address), "weight": endpoint.weight }))
         .collect();
-    json!({
+    let mut shown = json!({
         "endpoints": endpoints,
         "balance": match service.balance {
             Balance::RoundRobin => "round_robin",
@@ -131,7 +139,11 @@ pub(crate) fn service_as_json(service: &Service) -> Value {
             Balance::PeakEwma => "peak_ewma",
             Balance::Random => "random",
         },
-        "protocol": "http1",
+        "protocol": match service.protocol {
+            ServiceProtocol::Http1 => "http1",
+            ServiceProtocol::Http2 => "http2",
+            ServiceProtocol::Auto => "auto",
+        },
         "authority": service.authority,
         "host": match service.host { HostPolicy::Preserve => "preserve", HostPolicy::Service => "service" },
         "timeouts": {
@@ -144,7 +156,12 @@ pub(crate) fn service_as_json(service: &Service) -> Value {
             "idle": service.pool.idle,
             "idle_timeout": duration_text(service.pool.idle_timeout),
         },
-    })
+        "http2": protocols::bounds(&service.http2),
+    });
+    if let (Value::Object(shown), Some(tls)) = (&mut shown, &service.tls) {
+        shown.insert("tls".into(), protocols::service_tls(tls));
+    }
+    shown
 }
 
 /// One route. Conditions that hold for anything are left out, as they can't be written.
@@ -212,13 +229,7 @@ fn action(action: &Action, config: &Config, shown: &mut Map<String, Value>) {
 }
 
 fn forward_as_json(forward: &Forward, config: &Config, shown: &mut Map<String, Value>) {
-    let split: Vec<Value> = forward
-        .split
-        .iter()
-        .filter_map(|(id, weight)| Some((config.services.get(id.0 as usize)?, weight)))
-        .map(|(service, weight)| json!({ "service": service.name, "weight": weight }))
-        .collect();
-    shown.insert("to".into(), Value::Array(split));
+    shown.insert("to".into(), split(&forward.split, config));
     let mut rewrite = Map::new();
     if let Some(PathTemplate(segments)) = &forward.rewrite_path {
         rewrite.insert("path".into(), json!(segments_text(segments)));
@@ -230,6 +241,15 @@ fn forward_as_json(forward: &Forward, config: &Config, shown: &mut Map<String, V
         shown.insert("rewrite".into(), Value::Object(rewrite));
     }
     shown.insert("timeout".into(), json!(forward.timeout.map_or("none".to_owned(), duration_text)));
+}
+
+/// Services and weights.
+fn split(split: &[(ServiceId, u32)], config: &Config) -> Value {
+    split
+        .iter()
+        .filter_map(|(id, weight)| Some((config.services.get(id.0 as usize)?, weight)))
+        .map(|(service, weight)| json!({ "service": service.name, "weight": weight }))
+        .collect()
 }
 
 fn conditions(conditions: &[ValueMatch]) -> Value {

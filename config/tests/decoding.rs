@@ -119,6 +119,7 @@ fn defaults_are_those_of_the_model() {
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             min_rate: 100,
+            handshake: Duration::from_secs(10),
             tunnel_idle: Duration::from_secs(3600),
             linger: Duration::from_secs(1),
         }
@@ -251,6 +252,8 @@ fn written_defaults_are_the_defaults() {
     }
 }
 
+const CERTIFICATES: &str = "certificates: [ { cert: tests/tls/site.crt, key: tests/tls/site.key } ]";
+
 /// A configuration that is right but for one field of one object.
 fn with_field(object: &'static Object, field: &'static Field, value: &str) -> String {
     let one = format!("{}: {value}", field.name);
@@ -273,6 +276,25 @@ fn with_field(object: &'static Object, field: &'static Field, value: &str) -> St
         "limits" => listener.push_str(&format!(", limits: {{ {one} }}")),
         "listener_timeouts" => listener.push_str(&format!(", timeouts: {{ {one} }}")),
         "socket" => listener.push_str(&format!(", socket: {{ {one} }}")),
+        "tls" => {
+            listener.push_str(&format!(", tls: {{ {one}{} }}", unless("certificates", CERTIFICATES)));
+        }
+        "certificate" => {
+            let cert = unless("cert", "cert: tests/tls/site.crt");
+            let key = unless("key", "key: tests/tls/site.key");
+            listener.push_str(&format!(", tls: {{ certificates: [ {{ {one}{cert}{key} }} ] }}"));
+        }
+        "clients" => {
+            let ca = unless("ca", "ca: tests/tls/ca.crt");
+            listener.push_str(&format!(", tls: {{ clients: {{ {one}{ca} }}, {CERTIFICATES} }}"));
+        }
+        "http2" => listener.push_str(&format!(", http2: {{ {one} }}")),
+        "tcp" => listener.push_str(&format!(", tcp: {{ {one}{} }}", unless("to", "to: s"))),
+        "detect" => {
+            listener.push_str(&format!(", protocol: auto, tcp: {{ to: s }}, detect: {{ {one} }}"));
+        }
+        "service_tls" => service.push_str(&format!(", tls: {{ {one} }}")),
+        "service_http2" => service.push_str(&format!(", http2: {{ {one} }}")),
         "service" => service = format!("{one}{}", unless("endpoints", "endpoints: [ 127.0.0.1:1 ]")),
         "endpoint" => {
             service = format!("endpoints: [ {{ {one}{} }} ]", unless("address", "address: 127.0.0.1:1"));

@@ -161,7 +161,7 @@ impl Engine {
     pub fn apply(&self, config: &Config) -> Result<Applied, ApplyError> {
         let mut state = self.shared.state();
         let generation = state.generation + 1;
-        let snapshot = Arc::new(Snapshot::compile(config, generation));
+        let snapshot = Arc::new(Snapshot::compile(config, generation).map_err(ApplyError)?);
         let workers = self.shared.workers.len();
         let plan = sockets::plan(&snapshot, &state.listeners, workers, &mut Vec::new())
             .map_err(|error| ApplyError(error.to_string()))?;

@@ -7,6 +7,7 @@ mod accept;
 pub mod balance;
 mod body;
 pub mod date;
+pub mod detect;
 mod downstream;
 pub mod engine;
 mod exchange;

@@ -27,6 +27,8 @@ pub(crate) struct RequestOut<'a, 'c> {
     /// Given where the peer is a trusted hop.
     pub claims: Option<&'a Claims<'c>>,
     pub request_id: &'a [u8],
+    /// What is told of the client's certificate: a field with its CRLF, or nothing.
+    pub client_cert: &'a str,
     /// The protocol to switch to, if one is allowed.
     pub upgrade: Option<&'a [u8]>,
     pub plan: &'a HeaderPlan,
@@ -46,15 +48,18 @@ impl RequestOut<'_, '_> {
         out.put(b" HTTP/1.1\r\nHost: ");
         out.put(self.host);
         out.put(b"\r\n");
+        // A client never speaks of its own certificate, and a trusted hop only where we don't.
+        let certified = self.claims.is_some() && self.client_cert.is_empty();
         let trusted = self.claims.is_some();
         let counted = request.head.max_forwards.is_some();
         let (bytes, plan) = (request.bytes, self.plan);
         let fields = request.head.fields.as_slice();
         if plan.is_empty() {
-            out.fields(bytes, fields, |field| passes_upstream(field, bytes, trusted, counted));
+            out.fields(bytes, fields, |field| passes_upstream(field, bytes, trusted, certified, counted));
         } else {
             out.fields(bytes, fields, |field| {
-                passes_upstream(field, bytes, trusted, counted) && !plan.drops(field.name().of(bytes))
+                passes_upstream(field, bytes, trusted, certified, counted)
+                    && !plan.drops(field.name().of(bytes))
             });
         }
         if let Some(hops) = request.head.max_forwards {
@@ -71,6 +76,7 @@ impl RequestOut<'_, '_> {
             forwarded::put_fields(out, self.hop, request.authority(), received, self.claims);
             request_id::put_field(out, self.request_id);
         }
+        out.put(self.client_cert.as_bytes());
         match request.head.framing {
             BodyFraming::None => {}
             BodyFraming::Length(bytes) => out.field_u64(b"Content-Length", bytes),
@@ -108,7 +114,7 @@ impl RequestOut<'_, '_> {
 }
 
 #[inline]
-fn passes_upstream(field: &Field, bytes: &[u8], trusted: bool, counted: bool) -> bool {
+fn passes_upstream(field: &Field, bytes: &[u8], trusted: bool, certified: bool, counted: bool) -> bool {
     if field.dropped() {
         return false;
     }
@@ -125,6 +131,7 @@ fn passes_upstream(field: &Field, bytes: &[u8], trusted: bool, counted: bool) ->
         Known::MaxForwards => !counted,
         // The names told apart by `claim` and not by the codec have these lengths.
         Known::Other => match field.name().len {
+            23 => certified || !field.name().of(bytes).eq_ignore_ascii_case(b"x-forwarded-client-cert"),
             9 | 15 | 16 | 18 => trusted || claim(field.name().of(bytes)) != Some(Claim::Other),
             _ => true,
         },

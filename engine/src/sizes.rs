@@ -9,7 +9,7 @@ use crate::tunnel;
 use crate::worker::Scratch;
 
 /// The task of a connection, as long as the connection lives.
-const CONNECTION_TASK_BYTES_MAX: usize = 768;
+const CONNECTION_TASK_BYTES_MAX: usize = 800;
 /// A connection's record.
 const DOWNSTREAM_BYTES_MAX: usize = 64;
 /// An exchange under way, in its slot.

@@ -21,13 +21,15 @@ use ringway_config::model;
 
 use crate::balance::{Address, Policy};
 use crate::http2::Budget;
+use crate::proxy_protocol;
 use crate::routing::{Condition, HostRule, PathFill, PathRule, RouteId, RouteRule, Router, Segment};
+use crate::tls::{ClientPlan, ServerPlan};
 
 pub use action::{ActionPlan, ForwardPlan, Origin, RedirectPlan, RespondPlan, Split};
 pub use header_plan::HeaderPlan;
 pub use plan::{
-    EndpointPlan, EndpointTarget, ErrorFormat, Http2Plan, Limits, ListenerPlan, PoolPlan, Protocol,
-    RoutePlan, ServiceId, ServicePlan, SocketPlan, Timeouts,
+    EndpointPlan, EndpointTarget, ErrorFormat, Http2Plan, Limits, ListenerPlan, Mode, PoolPlan, Protocol,
+    RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts,
 };
 
 /// All that a worker needs to serve. `Send + Sync`, no interior mutability.
@@ -50,16 +52,16 @@ const _: () = {
 
 impl Snapshot {
     /// Compiles a validated configuration. Takes time with its size (10 000 routes: tens of milliseconds): not for workers.
-    pub fn compile(config: &model::Config, generation: u64) -> Snapshot {
+    ///
+    /// # Errors
+    /// What TLS objects to that a validated configuration could not tell, such as a system that trusts nobody.
+    pub fn compile(config: &model::Config, generation: u64) -> Result<Snapshot, String> {
         let routes: Box<[RoutePlan]> =
             config.routes.iter().enumerate().map(|(place, route)| route_plan(place as u32, route)).collect();
-        let listeners = config.listeners.iter().map(|listener| listener_plan(listener, &routes)).collect();
-        Snapshot {
-            generation,
-            listeners,
-            routes,
-            services: config.services.iter().map(service_plan).collect(),
-        }
+        let listeners: Result<_, _> =
+            config.listeners.iter().map(|listener| listener_plan(listener, &routes)).collect();
+        let services: Result<_, _> = config.services.iter().map(service_plan).collect();
+        Ok(Snapshot { generation, listeners: listeners?, routes, services: services? })
     }
 
     /// The listener of this name.
@@ -85,12 +87,21 @@ impl Snapshot {
     }
 }
 
-fn listener_plan(listener: &model::Listener, routes: &[RoutePlan]) -> ListenerPlan {
+fn listener_plan(listener: &model::Listener, routes: &[RoutePlan]) -> Result<ListenerPlan, String> {
     let mut own: Vec<RouteId> = listener.routes.iter().map(|id| RouteId(id.0)).collect();
     own.sort_unstable();
     own.dedup();
     own.retain(|id| (id.0 as usize) < routes.len());
-    ListenerPlan {
+    let of_listener = |error| format!("listener `{}`: {error}", listener.name);
+    let tls = match &listener.tls {
+        Some(model::Tls::Terminate(tls)) => {
+            let http = mode(listener).serves_http();
+            let plan = ServerPlan::new(&listener.name, tls, ms(listener.timeouts.handshake), http);
+            Some(Arc::new(plan.map_err(of_listener)?))
+        }
+        Some(model::Tls::Passthrough) | None => None,
+    };
+    Ok(ListenerPlan {
         name: listener.name.as_str().into(),
         address: address(&listener.address),
         router: Router::new(own.iter().map(|id| &routes[id.0 as usize].rule)),
@@ -110,6 +121,7 @@ fn listener_plan(listener: &model::Listener, routes: &[RoutePlan]) -> ListenerPl
             head_ms: ms(listener.timeouts.head),
             idle_ms: ms(listener.timeouts.idle),
             rate_bytes_per_second_min: listener.timeouts.min_rate,
+            handshake_ms: ms(listener.timeouts.handshake),
             tunnel_idle_ms: ms(listener.timeouts.tunnel_idle),
             linger_ms: ms(listener.timeouts.linger),
         },
@@ -127,18 +139,44 @@ fn listener_plan(listener: &model::Listener, routes: &[RoutePlan]) -> ListenerPl
             model::ErrorFormat::Problem => ErrorFormat::Problem,
             model::ErrorFormat::Text => ErrorFormat::Text,
         },
-        http2: Http2Plan { streams: 100, window: 64 << 10, connection_window: 1 << 20 },
+        http2: http2_plan(&listener.http2.bounds),
         budget: Budget {
-            resets: 100,
-            control_frames: 100,
-            empty_frames: 100,
-            continuations: 8,
-            stream_errors: 100,
-            unsent: 1 << 20,
-            keep_alive_ms: 0,
+            resets: listener.http2.resets,
+            control_frames: listener.http2.control_frames,
+            empty_frames: listener.http2.empty_frames,
+            continuations: listener.http2.continuations,
+            stream_errors: listener.http2.stream_errors,
+            unsent: listener.http2.unsent,
+            keep_alive_ms: listener.http2.keep_alive.map_or(0, ms),
         },
-        tls: None,
+        tls,
+        mode: mode(listener),
+    })
+}
+
+fn mode(listener: &model::Listener) -> Mode {
+    let tcp = listener.tcp.as_ref().map(|tcp| TcpPlan {
+        split: Split::new(tcp.split.iter().map(|(service, weight)| (ServiceId(service.0), *weight))),
+        proxy_protocol: match tcp.proxy_protocol {
+            model::ProxyProtocol::None => None,
+            model::ProxyProtocol::V1 => Some(proxy_protocol::Form::V1),
+            model::ProxyProtocol::V2 => Some(proxy_protocol::Form::V2),
+        },
+    });
+    match (tcp, listener.protocol) {
+        (None, _) if listener.tls == Some(model::Tls::Passthrough) => Mode::Passthrough,
+        (None, _) => Mode::Http,
+        (Some(tcp), model::ListenerProtocol::Http) => Mode::Tcp(tcp),
+        (Some(tcp), model::ListenerProtocol::Auto) => Mode::Auto {
+            opaque: tcp,
+            detect_ms: ms(listener.detect.timeout),
+            opaque_ports: listener.detect.opaque_ports.clone().into(),
+        },
     }
+}
+
+fn http2_plan(bounds: &model::Http2) -> Http2Plan {
+    Http2Plan { streams: bounds.streams, window: bounds.window, connection_window: bounds.connection_window }
 }
 
 fn route_plan(place: u32, route: &model::Route) -> RoutePlan {
@@ -180,8 +218,10 @@ fn route_plan(place: u32, route: &model::Route) -> RoutePlan {
     }
 }
 
-fn service_plan(service: &model::Service) -> ServicePlan {
-    ServicePlan {
+fn service_plan(service: &model::Service) -> Result<ServicePlan, String> {
+    let tls = service.tls.as_ref().map(ClientPlan::new).transpose();
+    let tls = tls.map_err(|error| format!("service `{}`: {error}", service.name))?;
+    Ok(ServicePlan {
         name: service.name.as_str().into(),
         endpoints: service.endpoints.iter().map(endpoint_plan).collect(),
         policy: match service.balance {
@@ -200,10 +240,14 @@ fn service_plan(service: &model::Service) -> ServicePlan {
             idle_max: service.pool.idle,
             idle_timeout_ms: ms(service.pool.idle_timeout),
         },
-        protocol: Protocol::Http1,
-        http2: Http2Plan { streams: 100, window: 64 << 10, connection_window: 1 << 20 },
-        tls: None,
-    }
+        protocol: match service.protocol {
+            model::ServiceProtocol::Http1 => Protocol::Http1,
+            model::ServiceProtocol::Http2 => Protocol::Http2,
+            model::ServiceProtocol::Auto => Protocol::Auto,
+        },
+        http2: http2_plan(&service.http2),
+        tls: tls.map(Arc::new),
+    })
 }
 
 fn endpoint_plan(endpoint: &model::Endpoint) -> EndpointPlan {

@@ -15,7 +15,7 @@ pub fn explain(args: &cli::Explain) -> Ended {
         Failure::new(Code::Usage, format!("{error}; example: 'GET http://api.example.com/v1'"))
     })?;
     let loaded = files::load(&args.config)?;
-    let snapshot = Snapshot::compile(&loaded.config, 1);
+    let snapshot = Snapshot::compile(&loaded.config, 1).map_err(|error| Failure::new(Code::Config, error))?;
     let explanation = decide(&snapshot, &request, &canonical_path);
     if args.json { print(&format!("{:#}\n", explanation.to_json())) } else { print(&explanation.to_string()) }
 }

@@ -22,6 +22,7 @@ fn config(workers: u16, drain_s: u64) -> Config {
         listeners: Vec::new(),
         services: Vec::new(),
         routes: Vec::new(),
+        files: Vec::new(),
     }
 }
 
@@ -52,7 +53,7 @@ impl Bench {
             load: Box::new(|path| {
                 let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
                 let numbers: Option<Vec<u64>> = text.split(' ').map(|word| word.parse().ok()).collect();
-                let numbers = numbers.ok_or("gateway.yaml:1:1: not a number")?;
+                let numbers = numbers.ok_or("gateway.yaml:1:1: not a number".to_owned())?;
                 let config = config(numbers[0] as u16, numbers[1]);
                 Ok(Candidate {
                     config,

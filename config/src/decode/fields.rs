@@ -370,8 +370,10 @@ fn article(object: &Object) -> String {
     match object.name {
         "config" => "the file".to_owned(),
         name @ ("runtime" | "buffers" | "admin" | "access_log" | "limits" | "socket" | "pool" | "respond"
-        | "redirect" | "rewrite") => format!("`{name}`"),
+        | "redirect" | "rewrite" | "tls" | "clients" | "http2" | "tcp" | "detect") => format!("`{name}`"),
         "listener_timeouts" | "service_timeouts" => "`timeouts`".to_owned(),
+        "service_tls" => "`tls`".to_owned(),
+        "service_http2" => "`http2`".to_owned(),
         "header_ops" => "header changes".to_owned(),
         "endpoint" => "an endpoint".to_owned(),
         "split" => "a split's part".to_owned(),

@@ -7,14 +7,15 @@ use ipnet::IpNet;
 use crate::describe::tables;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::model::{
-    Address, ErrorFormat, Listener, ListenerLimits, ListenerTimeouts, Route, RouteId, SocketOptions,
+    Address, ErrorFormat, Listener, ListenerLimits, ListenerProtocol, ListenerTimeouts, Route, RouteId,
+    Service, SocketOptions,
 };
 use crate::tree::Value;
 use crate::units::{Problem, quoted};
 
 use super::fields::{Fields, text_of};
 use super::near::nearest;
-use super::{Placed, Sink, address, headers, name, route_id};
+use super::{Placed, Sink, address, headers, name, protocols, route_id, tls};
 
 /// Listeners of one file.
 const LISTENERS_MAX: usize = 1000;
@@ -22,6 +23,7 @@ const LISTENERS_MAX: usize = 1000;
 /// Every listener with a good address. Its place is that of the address.
 pub(super) fn listeners(
     config: &Fields<'_>,
+    services: &[Placed<Service>],
     routes: &[Placed<Route>],
     sink: &mut Sink,
 ) -> Vec<Placed<Listener>> {
@@ -37,6 +39,7 @@ pub(super) fn listeners(
         ids.entry(&route.value.name).or_insert_with(|| route_id(index));
     }
     let mut names: HashMap<String, Place> = HashMap::new();
+    let serving = nodes.iter().filter(|node| protocols::is_http_node(node)).count();
     let mut listeners = Vec::with_capacity(nodes.len());
     for node in nodes {
         let Some(fields) = Fields::open(node, &tables::LISTENER, sink) else { continue };
@@ -48,16 +51,32 @@ pub(super) fn listeners(
             sink.push(diagnostic.related(*first, "the first is here"));
         }
         names.entry(name.clone()).or_insert(place);
-        let routes = served(&fields, &ids, routes, nodes.len(), sink);
-        if let Some(value) = listener(name, routes, &fields, sink) {
+        let served = match protocols::is_http(&fields) {
+            true => served(&fields, &ids, routes, serving, sink),
+            false => Vec::new(),
+        };
+        if let Some(value) = listener(name, served, &fields, services, routes, sink) {
             listeners.push(Placed { value, place: fields.value_place("address"), sound: true });
         }
     }
     listeners
 }
 
-fn listener(name: String, routes: Vec<RouteId>, fields: &Fields<'_>, sink: &mut Sink) -> Option<Listener> {
+fn listener(
+    name: String,
+    routes: Vec<RouteId>,
+    fields: &Fields<'_>,
+    services: &[Placed<Service>],
+    all_routes: &[Placed<Route>],
+    sink: &mut Sink,
+) -> Option<Listener> {
     let address = fields.parsed("address", sink, |_, text| address::listen(text));
+    let tls = tls::listener(fields, sink);
+    let protocol = fields.chosen("protocol", &[ListenerProtocol::Http, ListenerProtocol::Auto], sink);
+    let tcp = protocols::tcp(fields, services, sink);
+    let detect = protocols::detect(fields, sink);
+    let http2 = protocols::listener_http2(fields, sink);
+    protocols::check(fields, protocol, &tls, &tcp, &routes, all_routes, sink);
     let proxy_protocol = networks(fields, "proxy_protocol", sink);
     if matches!(address, Some(Address::Unix(_))) && !proxy_protocol.is_empty() {
         let message = "peers on a Unix socket have no address that could be trusted";
@@ -77,6 +96,11 @@ fn listener(name: String, routes: Vec<RouteId>, fields: &Fields<'_>, sink: &mut 
         name,
         address: address?,
         routes,
+        tls,
+        protocol,
+        tcp,
+        detect,
+        http2,
         proxy_protocol,
         trusted_hops,
         limits,
@@ -102,7 +126,7 @@ fn served(
     let all = || (0..routes.len()).map(route_id).collect();
     let Some(node) = fields.node("routes") else {
         if listeners > 1 {
-            let message = "with several listeners each says which routes it serves";
+            let message = "with several listeners for HTTP each says which routes it serves";
             let diagnostic = Diagnostic::error("missing-field", fields.place, message);
             sink.push(diagnostic.help("write `routes: [ names ]` or `routes: all`"));
             return Vec::new();
@@ -214,6 +238,7 @@ fn timeouts(listener: &Fields<'_>, sink: &mut Sink) -> ListenerTimeouts {
         head: fields.duration("head", sink),
         idle: fields.duration("idle", sink),
         min_rate: fields.rate_or("min_rate", sink).unwrap_or(0),
+        handshake: fields.duration("handshake", sink),
         tunnel_idle: fields.duration("tunnel_idle", sink),
         linger: fields.duration("linger", sink),
     }

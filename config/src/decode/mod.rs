@@ -11,16 +11,19 @@ mod listeners;
 pub(crate) mod near;
 mod overlap;
 mod paths;
+mod protocols;
 mod reach;
 mod references;
 mod routes;
 mod services;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::describe::tables;
 use crate::diagnostic::{Diagnostic, Place, Severity};
+use crate::files::Files;
 use crate::model::{
     AccessLog, Admin, Backend, Buffers, Config, LogFormat, LogTo, Role, RouteId, Runtime, ServiceId,
 };
@@ -42,9 +45,16 @@ pub struct Sink {
     /// How many came after [`KEPT_MAX`].
     pub dropped: usize,
     errors: usize,
+    /// Reads the files that the configuration names.
+    pub files: Files,
 }
 
 impl Sink {
+    /// For the file at `path`.
+    pub fn of(path: &std::path::Path) -> Sink {
+        Sink { files: Files::beside(path), ..Sink::default() }
+    }
+
     /// One more.
     pub fn push(&mut self, diagnostic: Diagnostic) {
         self.errors += usize::from(diagnostic.severity == Severity::Error);
@@ -104,7 +114,7 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
 
     let services = services::services(&fields, sink);
     let routes = routes::routes(&fields, &services, sink);
-    let listeners = listeners::listeners(&fields, &routes, sink);
+    let listeners = listeners::listeners(&fields, &services, &routes, sink);
 
     overlap::check(&listeners, &admin, admin_place, sink);
     reach::check(&listeners, &routes, sink);
@@ -122,6 +132,7 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
         listeners: listeners.into_iter().map(|listener| listener.value).collect(),
         services: services.into_iter().map(|service| service.value).collect(),
         routes: routes.into_iter().map(|route| route.value).collect(),
+        files: sink.files.read_files(),
     })
 }
 

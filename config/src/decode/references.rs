@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::diagnostic::Diagnostic;
-use crate::model::{Action, Listener, Route, Service};
+use crate::model::{Action, Listener, ListenerProtocol, Route, Service};
 
 use super::fields::Fields;
 use super::{Placed, Sink, route_id, service_id};
@@ -20,7 +20,8 @@ pub(super) fn check(
     if sink.has_errors() {
         return;
     }
-    if routes.is_empty() {
+    let tunnels = |listener: &Listener| listener.tcp.is_some() && listener.protocol == ListenerProtocol::Http;
+    if routes.is_empty() && !listeners.iter().all(|listener| tunnels(&listener.value)) {
         let diagnostic = Diagnostic::warning("no-routes", config.key_place("routes"), "there are no routes");
         sink.push(diagnostic.help("every request will be answered 404"));
     }
@@ -31,6 +32,12 @@ pub(super) fn check(
             _ => None,
         })
         .flatten()
+        .chain(
+            listeners
+                .iter()
+                .filter_map(|one| one.value.tcp.as_ref())
+                .flat_map(|tcp| tcp.split.iter().map(|(id, _)| *id)),
+        )
         .collect();
     for (index, service) in services.iter().enumerate() {
         if !used.contains(&service_id(index)) {

@@ -223,7 +223,12 @@ fn new_path(fields: &Fields<'_>, pattern: &PathPattern, sink: &mut Sink) -> Opti
     fields.parsed("path", sink, |_, text| paths::template(text, pattern))
 }
 
-fn split(fields: &Fields<'_>, services: &[Placed<Service>], sink: &mut Sink) -> Vec<(ServiceId, u32)> {
+/// `to`: a service, or services with weights.
+pub(super) fn split(
+    fields: &Fields<'_>,
+    services: &[Placed<Service>],
+    sink: &mut Sink,
+) -> Vec<(ServiceId, u32)> {
     let Some(node) = fields.node("to") else { return Vec::new() };
     let items = match &node.value {
         Value::Text(text) => {

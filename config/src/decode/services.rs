@@ -2,12 +2,14 @@
 
 use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
-use crate::model::{Balance, Endpoint, EndpointAddress, HostPolicy, Pool, Service, ServiceTimeouts};
+use crate::model::{
+    Balance, Endpoint, EndpointAddress, HostPolicy, Http2, Pool, Service, ServiceProtocol, ServiceTimeouts,
+};
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
 
 use super::fields::Fields;
-use super::{Placed, Sink, address, hosts, name};
+use super::{Placed, Sink, address, hosts, name, protocols, tls};
 
 /// Services of one file.
 const SERVICES_MAX: usize = 100_000;
@@ -43,13 +45,16 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
                 idle: Default::default(),
             },
             pool: Pool { connections: 0, idle: 0, idle_timeout: Default::default() },
+            protocol: ServiceProtocol::default(),
+            tls: None,
+            http2: Http2 { streams: 0, window: 0, connection_window: 0 },
         };
     };
     let endpoints = endpoints(name, &fields, sink);
     let authority = fields.parsed("authority", sink, |_, text| hosts::authority(text));
     let authority = authority.unwrap_or_else(|| endpoints.first().map(default_authority).unwrap_or_default());
-    // Only http1 can be said; the model has nothing to hold it in.
-    fields.choice("protocol", sink);
+    let protocols = [ServiceProtocol::Http1, ServiceProtocol::Http2, ServiceProtocol::Auto];
+    let tls = tls::service(&fields, &authority, sink);
     let balances = [Balance::RoundRobin, Balance::LeastRequest, Balance::PeakEwma, Balance::Random];
     Service {
         name: name.to_owned(),
@@ -59,6 +64,9 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
         host: fields.chosen("host", &[HostPolicy::Preserve, HostPolicy::Service], sink),
         timeouts: timeouts(&fields, sink),
         pool: pool(&fields, sink),
+        protocol: fields.chosen("protocol", &protocols, sink),
+        tls,
+        http2: protocols::bounds(&fields.object_or_default("http2", &tables::SERVICE_HTTP2, sink), sink),
     }
 }
 

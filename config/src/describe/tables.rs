@@ -1,15 +1,19 @@
 //! The tables. Change one and the decoder, the schema and the reference change with it.
 
 mod listeners;
+mod protocols;
 mod routes;
 mod services;
+mod tls;
 
 use super::Absent::{Default, Means, Required};
 use super::{Field, Kind, Object};
 
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
+pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP};
 pub use routes::{HEADER_OPS, REDIRECT, RESPOND, REWRITE, ROUTE, SPLIT};
 pub use services::{ENDPOINT_OBJECT, POOL, SERVICE, SERVICE_TIMEOUTS};
+pub use tls::{CERTIFICATE, CLIENT_CERTIFICATES, LISTENER_TLS, SERVICE_TLS};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -190,10 +194,18 @@ pub static ALL: &[&Object] = &[
     &LIMITS,
     &LISTENER_TIMEOUTS,
     &SOCKET,
+    &LISTENER_TLS,
+    &CERTIFICATE,
+    &CLIENT_CERTIFICATES,
+    &LISTENER_HTTP2,
+    &TCP,
+    &DETECT,
     &SERVICE,
     &ENDPOINT_OBJECT,
     &SERVICE_TIMEOUTS,
     &POOL,
+    &SERVICE_TLS,
+    &SERVICE_HTTP2,
     &ROUTE,
     &SPLIT,
     &RESPOND,

@@ -35,7 +35,7 @@ struct Birth {
 
 /// See [`Engine::start`].
 pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<Engine, StartError> {
-    let snapshot = Arc::new(Snapshot::compile(config, 1));
+    let snapshot = Arc::new(Snapshot::compile(config, 1).map_err(StartError::Other)?);
     let count = worker_count(config);
     let registry = Registry::new(count);
     let plan = sockets::plan(&snapshot, &[], count, &mut inherited)?;

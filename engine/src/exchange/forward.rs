@@ -223,6 +223,7 @@ fn request_head(x: &Exchange<'_>, scratch: &Scratch, course: &Course<'_>, lent: 
         hop: &x.hop.lines,
         claims: claims.as_ref(),
         request_id: &x.seen.request_id,
+        client_cert: x.hop.client.as_ref().and_then(|client| client.field.as_deref()).unwrap_or_default(),
         upgrade: upgrade(&request, course.listener),
         plan: &course.route.request_headers,
     };

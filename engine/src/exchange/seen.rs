@@ -136,6 +136,7 @@ impl Exchange<'_> {
             upstream_head_us: seen.upstream_head_us,
             retries: seen.retries,
             referer: if seen.parsed { request.known(Known::Referer).unwrap_or_default() } else { b"" },
+            client_cert: self.hop.client.as_ref().map_or(b"", |client| client.identity.name().as_bytes()),
             user_agent: if seen.parsed { request.known(Known::UserAgent).unwrap_or_default() } else { b"" },
         };
         if let Some(log) = &mut *self.worker.log.borrow_mut() {

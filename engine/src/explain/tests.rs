@@ -20,7 +20,7 @@ fn as_sent(raw: &[u8], merge_slashes: bool, out: &mut Vec<u8>) -> Result<(), Str
 fn told(config: &model::Config, text: &str, headers: &[(&str, &str)]) -> Explanation {
     let headers = headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
     let request = Request::parse(text, headers).unwrap();
-    explain(&Snapshot::compile(config, 1), &request, &as_sent)
+    explain(&Snapshot::compile(config, 1).unwrap(), &request, &as_sent)
 }
 
 fn shop() -> model::Config {

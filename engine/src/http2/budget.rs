@@ -210,10 +210,10 @@ mod tests {
             (DATA, 0, Exceeded::EmptyFrames),
         ] {
             let mut one = Frames::new();
-            assert_eq!(one.pass(&frames(&vec![(kind, 0, len); 10]), 0, &BUDGET), Ok(()), "{kind}");
+            assert_eq!(one.pass(&frames(&[(kind, 0, len); 10]), 0, &BUDGET), Ok(()), "{kind}");
             assert_eq!(one.pass(&frame(kind, 0, len), 0, &BUDGET), Err(exceeded));
             let mut other = Frames::new();
-            assert_eq!(other.pass(&frames(&vec![(kind, 0, len); 10]), 0, &BUDGET), Ok(()));
+            assert_eq!(other.pass(&frames(&[(kind, 0, len); 10]), 0, &BUDGET), Ok(()));
             assert_eq!(other.pass(&frame(kind, 0, len), SECOND_NS / 5, &BUDGET), Ok(()));
         }
     }

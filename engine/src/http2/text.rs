@@ -199,8 +199,8 @@ pub fn request_of(text: &[u8], https: bool) -> Result<Request<()>, Malformed> {
             host = value;
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             upgrade = std::str::from_utf8(value).ok();
-        } else if !is_http1_only(name)
-            && !(upgrade.is_some() && name.eq_ignore_ascii_case(b"sec-websocket-key"))
+        } else if !(is_http1_only(name)
+            || upgrade.is_some() && name.eq_ignore_ascii_case(b"sec-websocket-key"))
         {
             append(&mut fields, &text, name, value)?;
         }
@@ -252,7 +252,7 @@ pub fn response_of(text: &[u8]) -> Result<Response<()>, Malformed> {
         let Some((name, value)) = field_of(line) else { break };
         let of_switch =
             name.eq_ignore_ascii_case(b"upgrade") || name.eq_ignore_ascii_case(b"sec-websocket-accept");
-        if !is_http1_only(name) && !(switched && of_switch) {
+        if !(is_http1_only(name) || switched && of_switch) {
             append(&mut fields, &text, name, value)?;
         }
     }

@@ -94,6 +94,8 @@ worker_stats! {
     upstream_sent: Counter "counter" Summed "ringway_upstream_sent_bytes_total" "Bytes sent to endpoints.";
     http2_connections: Gauge "gauge" Summed "ringway_http2_connections_active" "Connections of HTTP/2 downstream.";
     tls_handshakes: Counter "counter" Summed "ringway_tls_handshakes_total" "TLS handshakes with clients that succeeded.";
+    tls_resumptions: Counter "counter" Summed "ringway_tls_resumptions_total"
+        "Of those, the ones that resumed an earlier session.";
     proxy_protocol_refused: Counter "counter" Summed "ringway_proxy_protocol_refused_total"
         "Connections closed for a missing, malformed or untrusted PROXY protocol header.";
     fd_limit_hits: Counter "counter" Summed "ringway_fd_limit_hits_total"

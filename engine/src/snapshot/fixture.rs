@@ -21,14 +21,31 @@ pub(crate) fn config(services: Vec<Service>, routes: Vec<Route>) -> Config {
         listeners: vec![listener("web", 8080, all)],
         services,
         routes,
+        files: vec![],
     }
 }
+
+const HTTP2: Http2 = Http2 { streams: 100, window: 64 << 10, connection_window: 1 << 20 };
 
 pub(crate) fn listener(name: &str, port: u16, routes: Vec<RouteId>) -> Listener {
     Listener {
         name: name.into(),
         address: Address::Ip(([0, 0, 0, 0], port).into()),
         routes,
+        tls: None,
+        protocol: ListenerProtocol::Http,
+        tcp: None,
+        detect: Detect { timeout: Duration::from_millis(50), opaque_ports: vec![] },
+        http2: ListenerHttp2 {
+            bounds: HTTP2,
+            unsent: 1 << 20,
+            resets: 100,
+            control_frames: 100,
+            empty_frames: 100,
+            continuations: 8,
+            stream_errors: 100,
+            keep_alive: None,
+        },
         proxy_protocol: vec![],
         trusted_hops: vec!["10.0.0.0/8".parse().unwrap()],
         limits: ListenerLimits {
@@ -44,6 +61,7 @@ pub(crate) fn listener(name: &str, port: u16, routes: Vec<RouteId>) -> Listener 
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             min_rate: 100,
+            handshake: Duration::from_secs(10),
             tunnel_idle: Duration::from_secs(3600),
             linger: Duration::from_secs(1),
         },
@@ -80,6 +98,9 @@ pub(crate) fn service(name: &str, endpoints: &[(&str, u16)]) -> Service {
             idle: Duration::from_secs(60),
         },
         pool: Pool { connections: 1024, idle: 128, idle_timeout: Duration::from_secs(30) },
+        protocol: ServiceProtocol::Http1,
+        tls: None,
+        http2: HTTP2,
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{ActionPlan, HeaderPlan};
+use super::{ActionPlan, HeaderPlan, Split};
 use crate::balance::{Address, Policy};
 use crate::http2::Budget;
+use crate::proxy_protocol;
 use crate::routing::{RouteId, RouteRule, Router};
 use crate::tls::{ClientPlan, ServerPlan};
 
@@ -52,15 +53,53 @@ pub struct ListenerPlan {
     pub http2: Http2Plan,
     /// What clients of HTTP/2 may cost.
     pub budget: Budget,
-    /// Where clients speak TLS.
+    /// Where clients speak TLS that ends here.
     pub tls: Option<Arc<ServerPlan>>,
+    /// What becomes of a connection.
+    pub mode: Mode,
+}
+
+/// What becomes of a listener's connections.
+#[derive(Debug)]
+pub enum Mode {
+    /// They carry requests.
+    Http,
+    /// They are carried as bytes.
+    Tcp(TcpPlan),
+    /// As bytes, to the service of the route for the name that their TLS asks for.
+    Passthrough,
+    /// Requests, TLS, or bytes: whichever they begin with.
+    Auto {
+        /// Where bytes go.
+        opaque: TcpPlan,
+        /// Who is silent for so long waits for the other side.
+        detect_ms: u64,
+        /// On these ports nothing is looked at.
+        opaque_ports: Box<[u16]>,
+    },
+}
+
+impl Mode {
+    /// Whether requests may come.
+    pub fn serves_http(&self) -> bool {
+        matches!(self, Mode::Http | Mode::Auto { .. })
+    }
+}
+
+/// Where bytes go that are not HTTP.
+#[derive(Clone, Debug)]
+pub struct TcpPlan {
+    /// Services by weight.
+    pub split: Split,
+    /// How endpoints are told who connected.
+    pub proxy_protocol: Option<proxy_protocol::Form>,
 }
 
 impl ListenerPlan {
     /// HTTP begins with a connection's first byte.
     #[inline]
     pub fn is_plain(&self) -> bool {
-        self.tls.is_none() && self.proxy_protocol.is_empty()
+        self.tls.is_none() && self.proxy_protocol.is_empty() && matches!(self.mode, Mode::Http)
     }
 
     /// Whether this peer's forwarding headers are believed.
@@ -114,6 +153,8 @@ pub struct Timeouts {
     pub idle_ms: u64,
     /// Over any five seconds; 0 is off.
     pub rate_bytes_per_second_min: u32,
+    /// First byte of a TLS handshake to its end.
+    pub handshake_ms: u64,
     /// Silence on a tunnel.
     pub tunnel_idle_ms: u64,
     /// Reading and throwing away before a close.

@@ -20,7 +20,7 @@ fn routes_lead_to_plans_and_plans_to_services() {
         forward.timeout = Some(Duration::from_micros(1500));
     }
     let health = route("health", None, model::PathPattern::Exact("/healthz".into()), respond(200, "ok"));
-    let snapshot = Snapshot::compile(&config(services, vec![orders, health]), 7);
+    let snapshot = Snapshot::compile(&config(services, vec![orders, health]), 7).unwrap();
 
     let path = "/v1/orders/7";
     let found = matched(&snapshot, "api.example.com:8080", path);
@@ -47,7 +47,7 @@ fn routes_lead_to_plans_and_plans_to_services() {
 #[test]
 fn names_become_addresses_each_with_the_whole_weight() {
     let services = vec![service("s", &[("127.0.0.1:9001", 1), ("dns:x.internal:80", 2), ("dns:gone:81", 1)])];
-    let snapshot = Snapshot::compile(&config(services, vec![]), 1);
+    let snapshot = Snapshot::compile(&config(services, vec![]), 1).unwrap();
     let plan = &snapshot.services[0];
     assert_eq!(plan.names().map(|name| &**name).collect::<Vec<_>>(), ["x.internal", "gone"]);
     let resolved = |name: &str| match name {
@@ -69,7 +69,7 @@ fn a_listener_serves_only_its_own_routes() {
         ],
     );
     config.listeners[0].routes = vec![model::RouteId(1)];
-    let snapshot = Snapshot::compile(&config, 1);
+    let snapshot = Snapshot::compile(&config, 1).unwrap();
     assert_eq!(matched(&snapshot, "h", "/b").route, RouteId(1));
     let request = RouteQuery { host: b"h", path: b"/a", query: b"", method: b"GET" };
     let headers: &[(&str, &str)] = &[];
@@ -96,7 +96,7 @@ fn paths_are_understood_in_every_form() {
 
 #[test]
 fn hops_are_trusted_by_their_address_also_when_it_is_mapped() {
-    let snapshot = Snapshot::compile(&config(vec![], vec![]), 1);
+    let snapshot = Snapshot::compile(&config(vec![], vec![]), 1).unwrap();
     let listener = &snapshot.listeners[0];
     for (peer, trusted) in
         [("10.1.2.3", true), ("11.1.2.3", false), ("::ffff:10.1.2.3", true), ("::1", false)]
@@ -180,7 +180,7 @@ fn ten_thousand_routes_compile_and_are_found() {
             route(&format!("r{i}"), Some(&host), prefix(&format!("/v{}/s{i}", i % 7)), respond(200, ""))
         })
         .collect();
-    let snapshot = Snapshot::compile(&config(vec![], routes), 1);
+    let snapshot = Snapshot::compile(&config(vec![], routes), 1).unwrap();
     for i in 0..10_000_u32 {
         let path = format!("/v{}/s{i}/x", i % 7);
         let found = matched(&snapshot, &format!("h{}.example.com", i % 100), &path);

@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
+use ringway_config::model::ServiceTls;
 use ringway_runtime::{Address, Stream as Raw};
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
+use super::server::{certified, roots_of};
 use super::stream::{Failed, Stream};
-use super::{ALPN_HTTP1, ALPN_HTTP2, Offer};
+use super::{ALPN_HTTP1, ALPN_HTTP2, Offer, provider, versions};
 
 /// How a service's endpoints are spoken to under TLS.
 #[derive(Debug)]
@@ -19,8 +24,37 @@ pub struct ClientPlan {
 }
 
 impl ClientPlan {
-    /// A plan by this configuration, which says nothing of ALPN yet.
-    pub fn new(config: ClientConfig, name: Option<ServerName<'static>>) -> ClientPlan {
+    /// What a service's endpoints are asked for.
+    ///
+    /// # Errors
+    /// What rustls objects to, or that the system trusts nobody.
+    pub fn new(tls: &ServiceTls) -> Result<ClientPlan, String> {
+        let provider = provider();
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(versions(tls.min_version))
+            .map_err(|error| error.to_string())?;
+        let builder = match (&tls.ca, tls.insecure_skip_verify) {
+            (_, true) => {
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(TakeAny(provider.clone())))
+            }
+            (Some(ca), false) => builder.with_root_certificates(roots_of(ca)?),
+            (None, false) => builder.with_root_certificates(of_system()?),
+        };
+        let config = match &tls.certificate {
+            None => builder.with_no_client_auth(),
+            Some(certificate) => {
+                let key = certified(certificate, &provider)?;
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)))
+            }
+        };
+        let name = match &tls.name {
+            None => None,
+            Some(name) => Some(ServerName::try_from(name.clone()).map_err(|error| error.to_string())?),
+        };
+        Ok(ClientPlan::of(config, name))
+    }
+
+    fn of(config: ClientConfig, name: Option<ServerName<'static>>) -> ClientPlan {
         let offers: [&[&[u8]]; 4] = [&[], &[ALPN_HTTP1], &[ALPN_HTTP2], &[ALPN_HTTP2, ALPN_HTTP1]];
         let configs = offers.map(|offer| {
             let mut config = config.clone();
@@ -50,5 +84,53 @@ impl ClientPlan {
             Offer::Both => &self.configs[3],
         };
         Stream::connect(stream, config, name).await
+    }
+}
+
+fn of_system() -> Result<RootCertStore, String> {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    match store.is_empty() {
+        false => Ok(store),
+        true => Err("this system trusts no certificate authority: name one with `tls: { ca: FILE }`".into()),
+    }
+}
+
+/// Takes any certificate, but still checks that the endpoint has its key.
+#[derive(Debug)]
+struct TakeAny(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for TakeAny {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -11,8 +11,10 @@ use std::task::{Context, Poll, Waker};
 
 use ringway_runtime::{Draft, Lease, SendList, Stream as Raw};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use rustls::{ClientConfig, ClientConnection, Connection, HandshakeKind, ServerConfig, ServerConnection};
 use smallvec::SmallVec;
+
+use super::ClientIdentity;
 
 /// A TLS session on a connection.
 pub(crate) struct Stream {
@@ -110,6 +112,17 @@ impl Stream {
     /// What was agreed on.
     pub fn session(&self) -> Ref<'_, Connection> {
         self.session.borrow()
+    }
+
+    /// The handshake resumed an earlier session.
+    pub fn is_resumed(&self) -> bool {
+        self.session.borrow().handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// Who the client is by its certificate, where it showed one; it was verified in the handshake.
+    pub fn client(&self) -> Option<ClientIdentity> {
+        let session = self.session.borrow();
+        session.peer_certificates().and_then(|chain| chain.first()).map(ClientIdentity::of)
     }
 
     /// See [`Link::poll_recv`](crate::link::Link::poll_recv).

@@ -3,7 +3,7 @@
 use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
-use super::{GIB, KIB, MIB, NAME, TIB};
+use super::{DETECT, GIB, KIB, LISTENER_HTTP2, LISTENER_TLS, MIB, NAME, TCP, TIB};
 
 const LISTEN: Kind = Kind::Text("an address (`127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock`)");
 const CIDR: Kind = Kind::Text("a network (`10.0.0.0/8`, `fd00::/8`) or an IP address");
@@ -13,7 +13,7 @@ const TOKEN: Kind = Kind::Text("a protocol name (`websocket`)");
 pub static LISTENER: Object = Object {
     name: "listener",
     about: "Where connections are accepted.",
-    later: &["tls", "tcp", "udp", "http2", "http3", "protocol", "transparent", "rate_limit", "auth"],
+    later: &["udp", "http3", "transparent", "rate_limit", "auth"],
     fields: &[
         Field {
             name: "name",
@@ -32,6 +32,38 @@ pub static LISTENER: Object = Object {
             kind: Kind::Or("all", &Kind::List(&NAME)),
             absent: Means("all routes if it is the only listener, else an error"),
             about: "Names of the routes it serves.",
+        },
+        Field {
+            name: "protocol",
+            kind: Kind::Choice { now: &["http", "auto"], later: &[] },
+            absent: Default("http"),
+            about: "What clients speak. `http` is HTTP/1.1 and HTTP/2, told apart by ALPN under TLS and else by how they \
+                    begin; `auto` is that or TLS, and what is neither goes where `tcp` says.",
+        },
+        Field {
+            name: "tls",
+            kind: Kind::Or("passthrough", &Kind::Object(&LISTENER_TLS)),
+            absent: Means("plain"),
+            about: "TLS ends here; or `passthrough`: routes choose a service by the name the client asks for, and \
+                    nothing is decrypted.",
+        },
+        Field {
+            name: "tcp",
+            kind: Kind::Object(&TCP),
+            absent: Means("HTTP"),
+            about: "Connections are carried as bytes; with `protocol: auto` those that are not HTTP.",
+        },
+        Field {
+            name: "detect",
+            kind: Kind::Object(&DETECT),
+            absent: Means("its defaults"),
+            about: "How `protocol: auto` tells what a client speaks.",
+        },
+        Field {
+            name: "http2",
+            kind: Kind::Object(&LISTENER_HTTP2),
+            absent: Means("its defaults"),
+            about: "Bounds of HTTP/2.",
         },
         Field {
             name: "proxy_protocol",
@@ -147,7 +179,7 @@ pub static LIMITS: Object = Object {
 pub static LISTENER_TIMEOUTS: Object = Object {
     name: "listener_timeouts",
     about: "How long clients may take.",
-    later: &["handshake"],
+    later: &[],
     fields: &[
         Field {
             name: "head",
@@ -168,10 +200,16 @@ pub static LISTENER_TIMEOUTS: Object = Object {
             about: "Least rate, over any 5 s, at which a request body is sent or a response taken.",
         },
         Field {
+            name: "handshake",
+            kind: Kind::Duration,
+            absent: Default("10s"),
+            about: "First byte of a TLS handshake to its end: closed.",
+        },
+        Field {
             name: "tunnel_idle",
             kind: Kind::Duration,
             absent: Default("1h"),
-            about: "Silence on a tunnel (after CONNECT or an upgrade).",
+            about: "Silence on a tunnel: after CONNECT or an upgrade, and of `tcp`.",
         },
         Field {
             name: "linger",

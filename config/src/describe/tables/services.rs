@@ -3,6 +3,8 @@
 use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
+use super::{SERVICE_HTTP2, SERVICE_TLS};
+
 const ENDPOINT: Kind =
     Kind::Text("an address (`127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock`, `dns:name:port`)");
 
@@ -11,7 +13,6 @@ pub static SERVICE: Object = Object {
     name: "service",
     about: "A named set of endpoints.",
     later: &[
-        "tls",
         "health",
         "health_check",
         "ejection",
@@ -40,9 +41,10 @@ pub static SERVICE: Object = Object {
         },
         Field {
             name: "protocol",
-            kind: Kind::Choice { now: &["http1"], later: &["http2", "auto"] },
+            kind: Kind::Choice { now: &["http1", "http2", "auto"], later: &[] },
             absent: Default("http1"),
-            about: "What its endpoints speak.",
+            about: "What its endpoints speak: `http2` for gRPC. `auto` is what TLS agrees on; without TLS what the \
+                    request came by.",
         },
         Field {
             name: "authority",
@@ -62,6 +64,18 @@ pub static SERVICE: Object = Object {
             kind: Kind::Object(&SERVICE_TIMEOUTS),
             absent: Means("its defaults"),
             about: "How long endpoints may take.",
+        },
+        Field {
+            name: "tls",
+            kind: Kind::Object(&SERVICE_TLS),
+            absent: Means("plain"),
+            about: "TLS towards endpoints; `{}` is enough where the system trusts them.",
+        },
+        Field {
+            name: "http2",
+            kind: Kind::Object(&SERVICE_HTTP2),
+            absent: Means("its defaults"),
+            about: "Bounds of HTTP/2.",
         },
         Field {
             name: "pool",

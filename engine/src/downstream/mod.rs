@@ -9,6 +9,9 @@
 //!
 //! Invariant: while idle the connection holds no buffer, and its task holds no exchange.
 
+mod bytes;
+mod establish;
+
 use std::cell::{Cell, OnceCell};
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -24,11 +27,12 @@ use crate::exchange::pace::finish_sending;
 use crate::exchange::{self, Next};
 use crate::forwarded::{HopLines, PeerText, Scheme};
 use crate::link::Link;
-use crate::proxy_protocol::{self, Progress};
 use crate::reason::Reason;
 use crate::snapshot::ListenerPlan;
+use crate::tls::ClientIdentity;
 use crate::worker::{Current, DRAIN_IDLE, Worker};
-use crate::{http2, tls, tunnel};
+use crate::{http2, tunnel};
+use establish::{Carries, Established, establish};
 
 /// What may still be on its way to the client when its next request is read.
 const UNSENT_MAX: usize = 32 << 10;
@@ -36,8 +40,6 @@ const UNSENT_MAX: usize = 32 << 10;
 const TURN: u32 = 64;
 /// What is thrown away of a refused request at most, before the connection is cut.
 const LINGER_BYTES_MAX: usize = 1 << 20;
-/// How long a connection may take over its PROXY protocol header at most; less where the listener wants heads sooner.
-const PROXY_HEADER_MAX: Duration = Duration::from_secs(5);
 
 /// A client's connection, shared by its task and the worker's list.
 pub(crate) struct Downstream {
@@ -57,6 +59,25 @@ pub(crate) struct Downstream {
 pub(crate) struct Hop {
     pub text: PeerText,
     pub lines: HopLines,
+    /// Who the client is by its certificate.
+    pub client: Option<Box<Client>>,
+}
+
+/// A client that showed a certificate.
+pub(crate) struct Client {
+    pub identity: ClientIdentity,
+    /// The field that tells endpoints, where they are told.
+    pub field: Option<String>,
+}
+
+impl Client {
+    fn of(link: &Link, plan: &ListenerPlan) -> Option<Box<Client>> {
+        let Link::Tls(session) = link else { return None };
+        let identity = session.client()?;
+        let told = plan.tls.as_ref().is_some_and(|tls| tls.client_cert_header);
+        let field = told.then(|| identity.field());
+        Some(Box::new(Client { identity, field }))
+    }
 }
 
 impl Downstream {
@@ -129,16 +150,20 @@ impl Drop for Leave {
 
 async fn run(worker: &Rc<Worker>, connection: &Rc<Downstream>, stream: Stream) {
     let established = match plan_of(&worker.current_of(&connection.open), connection).is_plain() {
-        true => Some(Established { link: Link::Plain(stream), rest: None, http2: false }),
+        true => Some(Established { link: Link::Plain(stream), rest: None, carries: Carries::Http1 }),
         // In a slot, since it is large and soon over.
         false => worker.slots.run(|| establish(worker, connection, stream)).await,
     };
-    let Some(Established { link, mut rest, http2 }) = established else { return };
+    let Some(Established { link, mut rest, carries }) = established else { return };
     let scheme = if link.is_tls() { Scheme::Https } else { Scheme::Http };
-    let text = PeerText::new(connection.peer.get());
-    let hop = Hop { text, lines: HopLines::new(&text, scheme) };
+    let client = Client::of(&link, plan_of(&worker.current_of(&connection.open), connection));
     let _ = connection.link.set(link);
-    if http2 {
+    if let Carries::Bytes(bytes) = carries {
+        return worker.slots.run(|| bytes::carry(worker, connection, bytes, rest)).await;
+    }
+    let text = PeerText::new(connection.peer.get());
+    let hop = Hop { text, lines: HopLines::new(&text, scheme), client };
+    if let Carries::Http2 = carries {
         return worker.slots.run(|| http2::server::serve(worker, connection, hop, rest)).await;
     }
     let link = connection.link();
@@ -191,63 +216,11 @@ async fn run(worker: &Rc<Worker>, connection: &Rc<Downstream>, stream: Stream) {
     }
 }
 
-/// A connection on which HTTP begins.
-struct Established {
-    link: Link,
-    /// What has arrived of it.
-    rest: Option<Lease>,
-    http2: bool,
-}
-
-/// What comes before HTTP: PROXY protocol, then TLS.
-async fn establish(worker: &Rc<Worker>, connection: &Downstream, stream: Stream) -> Option<Established> {
-    let rest = after_proxy_protocol(worker, connection, &stream).await?;
-    let tls = plan_of(&worker.current_of(&connection.open), connection).tls.clone();
-    let Some(tls) = tls else { return Some(Established { link: Link::Plain(stream), rest, http2: false }) };
-    let session = shake_hands(worker, &tls, stream, rest).await?;
-    let http2 = session.session().alpn_protocol() == Some(tls::ALPN_HTTP2);
-    Some(Established { link: Link::Tls(Box::new(session)), rest: None, http2 })
-}
-
-/// TLS, within its time and with a bounded number of others.
-async fn shake_hands(
-    worker: &Worker,
-    plan: &tls::ServerPlan,
-    stream: Stream,
-    mut rest: Option<Lease>,
-) -> Option<tls::Stream> {
-    stream.set_deadline(now().after(Duration::from_millis(plan.handshake_ms)));
-    if rest.is_none() {
-        rest = Some(stream.recv().await.ok().filter(|lease| !lease.is_end())?);
-    }
-    if rest.as_ref().is_some_and(|first| first.first().is_some_and(u8::is_ascii_uppercase)) {
-        worker.stats.local_replies.count("plain_http_on_tls", 400);
-        stream.send(&PLAIN_HTTP_ON_TLS[..]);
-        let _ = stream.flushed().await;
-        return None;
-    }
-    let _turn = worker.handshakes.enter(plan.handshakes_max).await;
-    match tls::Stream::accept(stream, &plan.config, rest).await {
-        Ok(session) => {
-            worker.stats.tls_handshakes.increment();
-            Some(session)
-        }
-        Err(failed) => {
-            worker.stats.cut.count(failed.name(), 0);
-            None
-        }
-    }
-}
-
-/// Said to who speaks HTTP where TLS is spoken.
-const PLAIN_HTTP_ON_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
-    Content-Length: 67\r\nConnection: close\r\n\r\n400 Bad Request\nThis port speaks TLS. Ask with https:// instead.\n";
-
 /// Whether HTTP/2 begins here by prior knowledge (RFC 9113 §3.3), and what has arrived; more of it is waited for while
 /// it could be either. `None`: nothing more came.
 async fn prior_knowledge(worker: &Worker, connection: &Downstream, first: Lease) -> Option<(bool, Lease)> {
-    /// No method begins like it.
-    const ENOUGH: usize = 3;
+    /// The preface's first line, which no request of HTTP/1.1 has.
+    const ENOUGH: usize = 16;
     let head_ms = plan_of(&worker.current_of(&connection.open), connection).timeouts.head_ms;
     connection.link().set_deadline(now().after(Duration::from_millis(head_ms)));
     let mut bytes = first;
@@ -255,8 +228,7 @@ async fn prior_knowledge(worker: &Worker, connection: &Downstream, first: Lease)
         let more = connection.link().recv().await.ok().filter(|lease| !lease.is_end())?;
         bytes = bytes.joined(&more);
     }
-    let begins = bytes.len() >= ENOUGH && http2::PREFACE[..ENOUGH] == bytes[..ENOUGH];
-    Some((begins, bytes))
+    Some((bytes.starts_with(&http2::PREFACE[..ENOUGH]), bytes))
 }
 
 /// Ends a connection of which nothing more is wanted: what was sent is taken, TLS says that it was the last.
@@ -322,53 +294,6 @@ async fn finish(worker: &Worker, connection: &Downstream) {
 /// older: places change with the snapshot.
 fn plan_of<'a>(current: &'a Current, connection: &Downstream) -> &'a ListenerPlan {
     &current.snapshot.listeners[connection.open.place.get()]
-}
-
-/// Reads the PROXY protocol header where the listener wants one from this peer. `None`: the connection is refused.
-/// Otherwise the bytes that came after the header, if any.
-async fn after_proxy_protocol(
-    worker: &Worker,
-    connection: &Downstream,
-    stream: &Stream,
-) -> Option<Option<Lease>> {
-    let current = worker.current_of(&connection.open);
-    let plan = plan_of(&current, connection);
-    if plan.proxy_protocol.is_empty() {
-        return Some(None);
-    }
-    let trusted = connection.peer.get().is_none_or(|peer| plan.expects_proxy_protocol(peer));
-    let within = Duration::from_millis(plan.timeouts.head_ms).min(PROXY_HEADER_MAX);
-    drop(current);
-    stream.set_deadline(now().after(within));
-    let mut bytes: Option<Lease> = None;
-    loop {
-        let more = stream.recv().await.ok().filter(|lease| !lease.is_end())?;
-        let mut lease = match bytes.take() {
-            None => more,
-            Some(before) => before.joined(&more),
-        };
-        let progress = match proxy_protocol::parse(&lease) {
-            Ok(progress) if trusted => progress,
-            // `P` may be the beginning of POST.
-            Ok(Progress::Partial) if lease.len() < proxy_protocol::V1_PREFIX.len() => Progress::Partial,
-            // Someone who may not speak for others: what is no PROXY header is served as it is.
-            Err(proxy_protocol::ProxyRefusal::NotProxyProtocol) if !trusted => return Some(Some(lease)),
-            _ => {
-                worker.stats.proxy_protocol_refused.increment();
-                return None;
-            }
-        };
-        match progress {
-            Progress::Partial => bytes = Some(lease),
-            Progress::Complete { consumed, source, .. } => {
-                if let Some(source) = source {
-                    connection.peer.set(Some(source.ip().to_canonical()));
-                }
-                lease.advance(consumed);
-                return Some((!lease.is_empty()).then_some(lease));
-            }
-        }
-    }
 }
 
 /// Reads the rest of a body that nobody wants. `None`: it broke a rule or took too long; else what came after it.

@@ -6,7 +6,11 @@
 //! at all is decided before. On the line: between `accept` and `detect`.
 //! Source: <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>.
 
+mod write;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+pub use write::{Form, header};
 
 /// What the bytes so far amount to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

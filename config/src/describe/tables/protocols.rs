@@ -1,0 +1,130 @@
+//! The tables of what is spoken beside HTTP/1.1: HTTP/2 and bytes that are not HTTP.
+
+use crate::describe::Absent::{Default, Means, Required};
+use crate::describe::{Field, Kind, Object};
+
+use super::routes::SPLIT;
+use super::{KIB, MIB, NAME};
+
+const STREAMS: Field = Field {
+    name: "streams",
+    kind: Kind::Integer(1, 10_000),
+    absent: Default("100"),
+    about: "Streams at once on one connection.",
+};
+const WINDOW: Field = Field {
+    name: "window",
+    kind: Kind::Size(64 * KIB - 1, 16 * MIB),
+    absent: Default("64KiB"),
+    about: "What may be on its way to us on one stream.",
+};
+const CONNECTION_WINDOW: Field = Field {
+    name: "connection_window",
+    kind: Kind::Size(64 * KIB - 1, 64 * MIB),
+    absent: Default("1MiB"),
+    about: "What may be on its way to us on all streams of a connection: what they hold of our memory at most.",
+};
+
+/// `listeners[].http2`
+pub static LISTENER_HTTP2: Object = Object {
+    name: "http2",
+    about: "HTTP/2 with clients. Whoever goes beyond what is allowed a second is told to calm down (GOAWAY) and counted.",
+    later: &[],
+    fields: &[
+        STREAMS,
+        WINDOW,
+        CONNECTION_WINDOW,
+        Field {
+            name: "unsent",
+            kind: Kind::Size(64 * KIB, 64 * MIB),
+            absent: Default("1MiB"),
+            about: "What may wait for a slow client on all streams of a connection.",
+        },
+        Field {
+            name: "resets",
+            kind: Kind::Rate,
+            absent: Default("100/s"),
+            about: "Streams a client may reset (rapid reset).",
+        },
+        Field {
+            name: "control_frames",
+            kind: Kind::Rate,
+            absent: Default("100/s"),
+            about: "SETTINGS, PING, PRIORITY and frames of unknown types.",
+        },
+        Field {
+            name: "empty_frames",
+            kind: Kind::Rate,
+            absent: Default("100/s"),
+            about: "Frames that carry nothing and end nothing.",
+        },
+        Field {
+            name: "continuations",
+            kind: Kind::Integer(0, 1000),
+            absent: Default("8"),
+            about: "CONTINUATION frames of one head.",
+        },
+        Field {
+            name: "stream_errors",
+            kind: Kind::Integer(1, 1_000_000),
+            absent: Default("100"),
+            about: "Streams that we had to reset for a client's errors, in a connection's life.",
+        },
+        Field {
+            name: "keep_alive",
+            kind: Kind::Or("none", &Kind::Duration),
+            absent: Default("none"),
+            about: "How often a PING asks whether the client is there; one that does not answer before the next is gone.",
+        },
+    ],
+};
+
+/// `services.X.http2`
+pub static SERVICE_HTTP2: Object = Object {
+    name: "service_http2",
+    about: "HTTP/2 with endpoints.",
+    later: &[],
+    fields: &[STREAMS, WINDOW, CONNECTION_WINDOW],
+};
+
+/// `listeners[].tcp`
+pub static TCP: Object = Object {
+    name: "tcp",
+    about: "Bytes that are not HTTP, or not ours to read.",
+    later: &[],
+    fields: &[
+        Field {
+            name: "to",
+            kind: Kind::Either(&NAME, &Kind::List(&Kind::Object(&SPLIT))),
+            absent: Required,
+            about: "The service connections go to, or services with weights.",
+        },
+        Field {
+            name: "proxy_protocol",
+            kind: Kind::Choice { now: &["none", "v1", "v2"], later: &[] },
+            absent: Default("none"),
+            about: "Tell endpoints who connected, by a PROXY protocol header.",
+        },
+    ],
+};
+
+/// `listeners[].detect`
+pub static DETECT: Object = Object {
+    name: "detect",
+    about: "How `protocol: auto` tells what a client speaks.",
+    later: &[],
+    fields: &[
+        Field {
+            name: "timeout",
+            kind: Kind::Duration,
+            absent: Default("50ms"),
+            about: "A client that has said nothing by then waits for the server to speak first (MySQL, SMTP).",
+        },
+        Field {
+            name: "opaque_ports",
+            kind: Kind::List(&Kind::Integer(1, 65_535)),
+            absent: Means("none"),
+            about: "Ports on which nothing is looked at.",
+        },
+    ],
+};

@@ -1,0 +1,133 @@
+//! TLS, HTTP/2 and bytes that are not HTTP, as they are shown.
+
+use serde_json::{Map, Value, json};
+
+use crate::model::{
+    Certificate, ClientCertificates, Config, Http2, Listener, ListenerHttp2, ListenerProtocol, ListenerTls,
+    ProxyProtocol, ServiceTls, Tls, TlsVersion,
+};
+use crate::units::{duration_text, size_text};
+
+/// What a listener speaks, as far as it is not told of every listener.
+pub(super) fn listener(listener: &Listener, config: &Config, shown: &mut Map<String, Value>) {
+    match &listener.tls {
+        None => {}
+        Some(Tls::Passthrough) => drop(shown.insert("tls".into(), json!("passthrough"))),
+        Some(Tls::Terminate(tls)) => drop(shown.insert("tls".into(), listener_tls(tls))),
+    }
+    if let Some(tcp) = &listener.tcp {
+        let proxy_protocol = match tcp.proxy_protocol {
+            ProxyProtocol::None => "none",
+            ProxyProtocol::V1 => "v1",
+            ProxyProtocol::V2 => "v2",
+        };
+        let to = super::split(&tcp.split, config);
+        shown.insert("tcp".into(), json!({ "to": to, "proxy_protocol": proxy_protocol }));
+    }
+    if listener.protocol == ListenerProtocol::Auto {
+        let detect = &listener.detect;
+        shown.insert("protocol".into(), json!("auto"));
+        shown.insert(
+            "detect".into(),
+            json!({ "timeout": duration_text(detect.timeout), "opaque_ports": detect.opaque_ports }),
+        );
+    } else if listener.tcp.is_some() {
+        // What means nothing beside it can't be written beside it.
+        for name in [
+            "routes",
+            "http2",
+            "trusted_hops",
+            "upgrades",
+            "underscores",
+            "merge_slashes",
+            "connect",
+            "trace",
+            "errors",
+        ] {
+            shown.remove(name);
+        }
+    }
+}
+
+fn listener_tls(tls: &ListenerTls) -> Value {
+    let mut shown = Map::new();
+    shown.insert("certificates".into(), tls.certificates.iter().map(certificate).collect());
+    shown.insert("min_version".into(), json!(version(tls.min_version)));
+    let clients = match &tls.clients {
+        ClientCertificates::NotAsked => None,
+        ClientCertificates::Optional(ca) => Some(("optional", ca)),
+        ClientCertificates::Required(ca) => Some(("required", ca)),
+    };
+    if let Some((verify, ca)) = clients {
+        let header = tls.client_cert_header;
+        shown.insert("clients".into(), json!({ "verify": verify, "ca": ca.file, "header": header }));
+    }
+    shown.insert("tickets".into(), json!(tls.tickets));
+    shown.insert("handshakes".into(), json!(tls.handshakes));
+    if let Some(path) = &tls.key_log {
+        shown.insert("key_log".into(), json!(path));
+    }
+    Value::Object(shown)
+}
+
+/// `services.X.tls`
+pub(super) fn service_tls(tls: &ServiceTls) -> Value {
+    let mut shown = Map::new();
+    if let Some(ca) = &tls.ca {
+        shown.insert("ca".into(), json!(ca.file));
+    }
+    if let Some(name) = &tls.name {
+        shown.insert("name".into(), json!(name));
+    }
+    shown.insert("insecure_skip_verify".into(), json!(tls.insecure_skip_verify));
+    if let Some(one) = &tls.certificate {
+        shown.insert("certificate".into(), certificate(one));
+    }
+    shown.insert("min_version".into(), json!(version(tls.min_version)));
+    Value::Object(shown)
+}
+
+fn certificate(certificate: &Certificate) -> Value {
+    let mut shown = Map::new();
+    shown.insert("cert".into(), json!(certificate.cert));
+    shown.insert("key".into(), json!(certificate.key));
+    if let Some(path) = &certificate.ocsp {
+        shown.insert("ocsp".into(), json!(path));
+    }
+    Value::Object(shown)
+}
+
+fn version(version: TlsVersion) -> &'static str {
+    match version {
+        TlsVersion::Tls12 => "1.2",
+        TlsVersion::Tls13 => "1.3",
+    }
+}
+
+/// Streams and windows.
+pub(super) fn bounds(http2: &Http2) -> Value {
+    json!({
+        "streams": http2.streams,
+        "window": size_text(u64::from(http2.window)),
+        "connection_window": size_text(u64::from(http2.connection_window)),
+    })
+}
+
+/// `listeners[].http2`
+pub(super) fn listener_http2(http2: &ListenerHttp2) -> Value {
+    let mut shown = bounds(&http2.bounds);
+    if let Value::Object(shown) = &mut shown {
+        shown.insert("unsent".into(), json!(size_text(u64::from(http2.unsent))));
+        for (name, rate) in [
+            ("resets", http2.resets),
+            ("control_frames", http2.control_frames),
+            ("empty_frames", http2.empty_frames),
+        ] {
+            shown.insert(name.into(), json!(format!("{rate}/s")));
+        }
+        shown.insert("continuations".into(), json!(http2.continuations));
+        shown.insert("stream_errors".into(), json!(http2.stream_errors));
+        shown.insert("keep_alive".into(), json!(http2.keep_alive.map_or("none".to_owned(), duration_text)));
+    }
+    shown
+}

@@ -1,0 +1,44 @@
+//! Connections that carry bytes: to an endpoint of the listener's service, both ways, until both sides have ended.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringway_runtime::{Lease, Nanos};
+
+use super::establish::Bytes;
+use super::{Downstream, plan_of};
+use crate::proxy_protocol;
+use crate::tunnel::{self, Tunnel};
+use crate::worker::Worker;
+
+/// Carries one connection to its end. `rest` has arrived already.
+pub(super) async fn carry(
+    worker: &Rc<Worker>,
+    connection: &Downstream,
+    bytes: Box<Bytes>,
+    rest: Option<Lease>,
+) {
+    let Bytes { to, ends } = *bytes;
+    let current = worker.current_of(&connection.open);
+    let random = if to.split.is_split() { worker.random.borrow_mut().u32(..) } else { 0 };
+    let id = to.split.pick(random);
+    let plan = plan_of(&current, connection);
+    let idle = Duration::from_millis(plan.timeouts.tunnel_idle_ms);
+    let preface = to
+        .proxy_protocol
+        .map(|form| Lease::copy_of(&proxy_protocol::header(form, ends.source.zip(ends.destination))));
+    let service = current.services[id.0 as usize].clone();
+    connection.link().set_deadline(Nanos::NEVER);
+    let lent = service.tunnel(current.snapshot.service(id), Nanos::NEVER, preface).await;
+    drop(current);
+    match lent {
+        Ok(upstream) => {
+            let tunnel = Tunnel { upstream, to_upstream: rest, to_downstream: None, idle };
+            tunnel::run(worker, connection.link(), tunnel).await;
+        }
+        Err(reply) => {
+            worker.stats.cut.count(reply.reason, reply.status);
+            connection.link().reset_on_close();
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! What comes before requests: PROXY protocol, what the client speaks, TLS.
+//!
+//! ```text
+//! proxy protocol -> by the listener's mode:   http         (TLS) -> requests
+//!                                             tcp          (TLS) -> bytes
+//!                                             passthrough  ClientHello -> bytes
+//!                                             auto         first bytes -> any of these
+//! ```
+//!
+//! Invariant: what was looked at is handed on whole, and each wait has an end.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringway_runtime::{Address, Lease, Nanos, Stream, now};
+
+use super::{Downstream, plan_of};
+use crate::detect::{Hello, Spoken, hello, spoken};
+use crate::link::Link;
+use crate::proxy_protocol::{self, Progress};
+use crate::routing::{Headers, RouteQuery};
+use crate::snapshot::{ActionPlan, Mode, TcpPlan};
+use crate::tls;
+use crate::worker::{Current, Worker};
+
+/// How long a connection may take over its PROXY protocol header at most; less where the listener wants heads sooner.
+const PROXY_HEADER_MAX: Duration = Duration::from_secs(5);
+
+/// A connection of which it is known what it carries.
+pub(super) struct Established {
+    pub link: Link,
+    /// What has arrived of it.
+    pub rest: Option<Lease>,
+    pub carries: Carries,
+}
+
+/// What a connection carries.
+pub(super) enum Carries {
+    Http1,
+    Http2,
+    /// Bytes; rare beside the others, so that it is kept apart.
+    Bytes(Box<Bytes>),
+}
+
+/// Where bytes are carried, and between whom.
+pub(super) struct Bytes {
+    pub to: TcpPlan,
+    pub ends: Ends,
+}
+
+/// Who connected, and where to.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Ends {
+    pub source: Option<SocketAddr>,
+    pub destination: Option<SocketAddr>,
+}
+
+/// What a connection is found to be. `None`: it is refused, or has ended.
+pub(super) async fn establish(
+    worker: &Rc<Worker>,
+    connection: &Downstream,
+    stream: Stream,
+) -> Option<Established> {
+    let (rest, ends) = after_proxy_protocol(worker, connection, &stream).await?;
+    let current = worker.current_of(&connection.open);
+    let plan = plan_of(&current, connection);
+    match &plan.mode {
+        Mode::Http => {
+            let (link, rest, http2) = under_tls(worker, connection, &current, stream, rest).await?;
+            let carries = if http2 { Carries::Http2 } else { Carries::Http1 };
+            Some(Established { link, rest, carries })
+        }
+        Mode::Tcp(to) => {
+            let (link, rest, _) = under_tls(worker, connection, &current, stream, rest).await?;
+            Some(Established { link, rest, carries: bytes_to(to, ends) })
+        }
+        Mode::Passthrough => {
+            let handshake = Duration::from_millis(plan.timeouts.handshake_ms);
+            let (to, hello) = by_name(worker, connection, &current, &stream, rest, handshake).await?;
+            Some(Established { link: Link::Plain(stream), rest: Some(hello), carries: bytes_to(&to, ends) })
+        }
+        Mode::Auto { opaque, detect_ms, opaque_ports } => {
+            let bytes = |link, rest| Established { link, rest, carries: bytes_to(opaque, ends) };
+            if ends.destination.is_some_and(|to| opaque_ports.contains(&to.port())) {
+                return Some(bytes(Link::Plain(stream), rest));
+            }
+            let waits = Waits {
+                silent: Duration::from_millis(*detect_ms),
+                http: Duration::from_millis(plan.timeouts.head_ms),
+            };
+            let link = Link::Plain(stream);
+            let (found, rest) = listen(&link, rest, waits).await?;
+            let (link, rest, found) = match (found, link, &plan.tls) {
+                (Spoken::Tls, Link::Plain(stream), Some(_)) => {
+                    let (link, rest, http2) = under_tls(worker, connection, &current, stream, rest).await?;
+                    if http2 {
+                        return Some(Established { link, rest, carries: Carries::Http2 });
+                    }
+                    let (found, rest) = listen(&link, rest, waits).await?;
+                    (link, rest, found)
+                }
+                (found, link, _) => (link, rest, found),
+            };
+            Some(match found {
+                Spoken::Http1 | Spoken::LikelyHttp => Established { link, rest, carries: Carries::Http1 },
+                Spoken::Http2 => Established { link, rest, carries: Carries::Http2 },
+                Spoken::Tls | Spoken::Opaque | Spoken::Unclear => bytes(link, rest),
+            })
+        }
+    }
+}
+
+fn bytes_to(to: &TcpPlan, ends: Ends) -> Carries {
+    Carries::Bytes(Box::new(Bytes { to: to.clone(), ends }))
+}
+
+/// How long a client is listened to.
+#[derive(Clone, Copy)]
+struct Waits {
+    /// Who says nothing that tells.
+    silent: Duration,
+    /// Who has begun like a request.
+    http: Duration,
+}
+
+/// Listens until it is clear what is spoken, or for as long as is worth it. `None`: the client has gone.
+async fn listen(link: &Link, mut rest: Option<Lease>, waits: Waits) -> Option<(Spoken, Option<Lease>)> {
+    let began = now();
+    loop {
+        let found = rest.as_ref().map_or(Spoken::Unclear, |bytes| spoken(bytes));
+        let wait = match found {
+            Spoken::Unclear => waits.silent,
+            Spoken::LikelyHttp => waits.http,
+            _ => return Some((found, rest)),
+        };
+        link.set_deadline(began.after(wait));
+        match link.recv().await {
+            Ok(more) if !more.is_end() => {
+                rest = Some(match rest {
+                    Some(before) => before.joined(&more),
+                    None => more,
+                });
+            }
+            // It may still want to hear something.
+            Ok(_) if rest.is_some() => return Some((found, rest)),
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return Some((found, rest)),
+            _ => return None,
+        }
+    }
+}
+
+/// TLS where the listener speaks it. What comes of it, and whether HTTP/2 was agreed on.
+async fn under_tls(
+    worker: &Rc<Worker>,
+    connection: &Downstream,
+    current: &Current,
+    stream: Stream,
+    rest: Option<Lease>,
+) -> Option<(Link, Option<Lease>, bool)> {
+    let plan = plan_of(current, connection);
+    let Some(tls) = &plan.tls else { return Some((Link::Plain(stream), rest, false)) };
+    let http = plan.mode.serves_http();
+    let session = shake_hands(worker, tls, stream, rest, http).await?;
+    let http2 = session.session().alpn_protocol() == Some(tls::ALPN_HTTP2);
+    Some((Link::Tls(Box::new(session)), None, http2))
+}
+
+/// TLS, within its time and with a bounded number of others.
+async fn shake_hands(
+    worker: &Worker,
+    plan: &tls::ServerPlan,
+    stream: Stream,
+    mut rest: Option<Lease>,
+    http: bool,
+) -> Option<tls::Stream> {
+    stream.set_deadline(now().after(Duration::from_millis(plan.handshake_ms)));
+    if rest.is_none() {
+        rest = Some(stream.recv().await.ok().filter(|lease| !lease.is_end())?);
+    }
+    if http && rest.as_ref().is_some_and(|first| first.first().is_some_and(u8::is_ascii_uppercase)) {
+        worker.stats.local_replies.count("plain_http_on_tls", 400);
+        stream.send(PLAIN_HTTP_ON_TLS.as_bytes());
+        let _ = stream.flushed().await;
+        stream.shutdown_write();
+        // What still comes is read, so that the answer is not lost in a reset.
+        while matches!(stream.recv().await, Ok(lease) if !lease.is_end()) {}
+        return None;
+    }
+    let _turn = worker.handshakes.enter(plan.handshakes_max).await;
+    match tls::Stream::accept(stream, &plan.config, rest).await {
+        Ok(session) => {
+            worker.stats.tls_handshakes.increment();
+            if session.is_resumed() {
+                worker.stats.tls_resumptions.increment();
+            }
+            Some(session)
+        }
+        Err(failed) => {
+            worker.stats.cut.count(failed.name(), 0);
+            None
+        }
+    }
+}
+
+/// Said to who speaks HTTP where TLS is spoken.
+const PLAIN_HTTP_ON_TLS: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 83\r\nConnection: close\r\n\r\n\
+    400 Bad Request\nThis port speaks TLS: ask with https://.\nreason: plain_http_on_tls\n";
+
+/// Where the name that a ClientHello asks for is routed, and the bytes read until then.
+async fn by_name(
+    worker: &Worker,
+    connection: &Downstream,
+    current: &Current,
+    stream: &Stream,
+    mut rest: Option<Lease>,
+    within: Duration,
+) -> Option<(TcpPlan, Lease)> {
+    stream.set_deadline(now().after(within));
+    let refuse = |reason| {
+        worker.stats.cut.count(reason, 0);
+        None
+    };
+    loop {
+        let (name, bytes) = match rest.take() {
+            Some(bytes) => match hello(&bytes) {
+                Hello::Whole { name } => (name, bytes),
+                Hello::Malformed => return refuse("tls_hello_malformed"),
+                Hello::Partial => {
+                    let more = stream.recv().await.ok().filter(|lease| !lease.is_end());
+                    let Some(more) = more else { return refuse("tls_hello_unfinished") };
+                    rest = Some(bytes.joined(&more));
+                    continue;
+                }
+            },
+            None => {
+                rest = Some(stream.recv().await.ok().filter(|lease| !lease.is_end())?);
+                continue;
+            }
+        };
+        let plan = plan_of(current, connection);
+        let query = RouteQuery {
+            host: name.as_deref().unwrap_or_default().as_bytes(),
+            path: b"/",
+            query: b"",
+            method: b"CONNECT",
+        };
+        let Ok(matched) = plan.router.route(&query, &Nothing) else { return refuse("tls_name_not_routed") };
+        let ActionPlan::Forward(to) = &current.snapshot.route(matched.route).action else {
+            return refuse("tls_name_not_routed");
+        };
+        return Some((TcpPlan { split: to.split.clone(), proxy_protocol: None }, bytes));
+    }
+}
+
+/// A ClientHello has no header fields.
+struct Nothing;
+
+impl Headers for Nothing {
+    fn any_value(&self, _: &str, _: impl FnMut(&[u8]) -> bool) -> bool {
+        false
+    }
+}
+
+/// Reads the PROXY protocol header where the listener wants one from this peer. `None`: the connection is refused.
+/// Otherwise the bytes that came after the header, if any, and who it came from.
+async fn after_proxy_protocol(
+    worker: &Worker,
+    connection: &Downstream,
+    stream: &Stream,
+) -> Option<(Option<Lease>, Ends)> {
+    let current = worker.current_of(&connection.open);
+    let plan = plan_of(&current, connection);
+    let ip = |address| match address {
+        Ok(Address::Ip(ip)) => Some(ip),
+        _ => None,
+    };
+    let mut ends = Ends { source: ip(stream.peer()), destination: ip(stream.local()) };
+    if plan.proxy_protocol.is_empty() {
+        return Some((None, ends));
+    }
+    let trusted = connection.peer.get().is_none_or(|peer| plan.expects_proxy_protocol(peer));
+    let within = Duration::from_millis(plan.timeouts.head_ms).min(PROXY_HEADER_MAX);
+    drop(current);
+    stream.set_deadline(now().after(within));
+    let mut bytes: Option<Lease> = None;
+    loop {
+        let more = stream.recv().await.ok().filter(|lease| !lease.is_end())?;
+        let mut lease = match bytes.take() {
+            None => more,
+            Some(before) => before.joined(&more),
+        };
+        let progress = match proxy_protocol::parse(&lease) {
+            Ok(progress) if trusted => progress,
+            // `P` may be the beginning of POST.
+            Ok(Progress::Partial) if lease.len() < proxy_protocol::V1_PREFIX.len() => Progress::Partial,
+            // Someone who may not speak for others: what is no PROXY header is served as it is.
+            Err(proxy_protocol::ProxyRefusal::NotProxyProtocol) if !trusted => {
+                stream.set_deadline(Nanos::NEVER);
+                return Some((Some(lease), ends));
+            }
+            _ => {
+                worker.stats.proxy_protocol_refused.increment();
+                return None;
+            }
+        };
+        match progress {
+            Progress::Partial => bytes = Some(lease),
+            Progress::Complete { consumed, source, destination } => {
+                if let Some(source) = source {
+                    connection.peer.set(Some(source.ip().to_canonical()));
+                    ends = Ends { source: Some(source), destination };
+                }
+                lease.advance(consumed);
+                stream.set_deadline(Nanos::NEVER);
+                return Some(((!lease.is_empty()).then_some(lease), ends));
+            }
+        }
+    }
+}
