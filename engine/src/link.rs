@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
 
-use ringway_runtime::{Draft, Lease, Nanos, SendList, Stream as Plain, Wire};
+use ringway_runtime::{Draft, Lease, Nanos, SendList, Stream as Plain};
 
 use crate::http1::Trailers;
 use crate::{http2, tls};
@@ -227,31 +227,5 @@ impl Link {
         if let Some(raw) = self.raw() {
             raw.watch();
         }
-    }
-}
-
-impl Wire for Link {
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Lease>> {
-        Link::poll_recv(self, cx)
-    }
-
-    fn send(&mut self, list: SendList) {
-        Link::send(self, list);
-    }
-
-    fn poll_flushed_to(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<io::Result<()>> {
-        Link::poll_flushed_to(self, cx, bytes)
-    }
-
-    fn draft(&self) -> Draft {
-        Link::draft(self)
-    }
-
-    fn shutdown_write(&mut self) {
-        Link::shutdown_write(self);
-    }
-
-    fn set_deadline(&mut self, deadline: Nanos) {
-        Link::set_deadline(self, deadline);
     }
 }

@@ -309,9 +309,10 @@ pub struct Sleep {
 }
 
 impl Sleep {
-    /// Waits until `deadline` instead.
+    /// Waits until `deadline` instead, for whoever polled it last.
     pub fn move_to(&mut self, deadline: Nanos) {
         self.deadline = deadline;
+        self.core.wheel.borrow_mut().set(self.timer, deadline);
     }
 }
 

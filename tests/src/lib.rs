@@ -12,6 +12,7 @@ pub mod case;
 pub mod client;
 pub mod escape;
 pub mod gateway;
+pub mod http2;
 pub mod load;
 pub mod metrics;
 pub mod names;
@@ -19,6 +20,7 @@ pub mod origins;
 pub mod play;
 pub mod ports;
 pub mod process;
+pub mod tls;
 pub mod wait;
 pub mod wire;
 

@@ -5,12 +5,14 @@
 //! is opened only on a connection that has room, so that none waits inside `h2`.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use h2::client::SendRequest;
-use ringway_runtime::{Nanos, TokioIo, now, spawn};
+use ringway_runtime::{Draft, Lease, Nanos, SendList, TokioIo, Wire, now, sleep_until, spawn};
 
 use super::piece::{Meter, Piece};
 use super::stream::{Scheme, Stream};
@@ -62,10 +64,17 @@ pub(crate) fn wake_all(waiting: &Waiting) {
 }
 
 impl Peer {
-    /// Begins HTTP/2 on a connection; the endpoint's settings are not waited for (RFC 9113 §3.4).
-    pub async fn begin(link: Link, plan: &Http2Plan, waiting: Waiting) -> io::Result<Rc<Peer>> {
+    /// Begins HTTP/2 on a connection and waits for the endpoint's settings, by `deadline`: how many streams it takes is
+    /// not known before.
+    pub async fn begin(
+        link: Link,
+        plan: &Http2Plan,
+        waiting: Waiting,
+        deadline: Nanos,
+    ) -> io::Result<Rc<Peer>> {
         let scheme = if link.is_tls() { Scheme::Https } else { Scheme::Http };
         link.set_deadline(Nanos::NEVER);
+        let heard = Rc::new(Heard::default());
         let mut builder = h2::client::Builder::new();
         builder
             .enable_push(false)
@@ -73,8 +82,10 @@ impl Peer {
             .initial_connection_window_size(plan.connection_window)
             .max_header_list_size(HEAD_BYTES_MAX)
             .max_concurrent_reset_streams(RESETS_REMEMBERED);
-        let (send, connection) =
-            builder.handshake::<_, Piece>(TokioIo::new(link)).await.map_err(io::Error::other)?;
+        let (send, connection) = builder
+            .handshake::<_, Piece>(TokioIo::new(Hearing { link, heard: heard.clone() }))
+            .await
+            .map_err(io::Error::other)?;
         let gone = Rc::new(Cell::new(false));
         let peer = Rc::new(Peer {
             send: RefCell::new(send),
@@ -87,13 +98,23 @@ impl Peer {
             used: Cell::new(false),
             waiting: waiting.clone(),
         });
+        let over = heard.clone();
         spawn(async move {
             // How it ended is told to its streams.
             let _ = connection.await;
             gone.set(true);
+            over.tell();
             wake_all(&waiting);
         });
-        Ok(peer)
+        let mut patience = sleep_until(deadline);
+        poll_fn(|cx| {
+            if heard.poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            Pin::new(&mut patience).poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        })
+        .await
+        .and_then(|()| if peer.is_gone() { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(peer) })
     }
 
     /// A stream, where there is room for one. Whether the connection has carried any before.
@@ -148,3 +169,64 @@ impl Peer {
 const HEAD_BYTES_MAX: u32 = 32 << 10;
 /// Streams we reset whose late frames are still taken for what they are.
 const RESETS_REMEMBERED: usize = 64;
+
+/// Whether anything has come of an endpoint. The first thing is its settings (RFC 9113 §3.4).
+#[derive(Default)]
+struct Heard {
+    told: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Heard {
+    fn tell(&self) {
+        self.told.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.told.get() {
+            return Poll::Ready(());
+        }
+        self.waker.replace(Some(cx.waker().clone()));
+        Poll::Pending
+    }
+}
+
+/// An endpoint's connection as `h2` reads and writes it.
+struct Hearing {
+    link: Link,
+    heard: Rc<Heard>,
+}
+
+impl Wire for Hearing {
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Lease>> {
+        let received = self.link.poll_recv(cx);
+        // Whoever waits has their turn once h2 has taken it in.
+        if received.is_ready() && !self.heard.told.get() {
+            self.heard.tell();
+        }
+        received
+    }
+
+    fn send(&mut self, list: SendList) {
+        self.link.send(list);
+    }
+
+    fn poll_flushed_to(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<io::Result<()>> {
+        self.link.poll_flushed_to(cx, bytes)
+    }
+
+    fn draft(&self) -> Draft {
+        self.link.draft()
+    }
+
+    fn shutdown_write(&mut self) {
+        self.link.shutdown_write();
+    }
+
+    fn set_deadline(&mut self, deadline: Nanos) {
+        self.link.set_deadline(deadline);
+    }
+}

@@ -5,7 +5,7 @@
 //! is the first thing that arrives, as text. Room in the peer's windows is given back as the exchange takes what
 //! arrived, so that whoever is slow at the far end slows the sender down. Dropping a stream that has not ended resets it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -32,7 +32,9 @@ const CONNECTION_UNSENT_MAX: usize = 1 << 20;
 pub(crate) struct Stream {
     state: RefCell<State>,
     meter: Rc<Meter>,
-    deadline: RefCell<Deadline>,
+    /// Taken when somebody first waits.
+    sleep: RefCell<Option<Sleep>>,
+    deadline: Cell<Nanos>,
     /// Of a shared connection to an endpoint.
     place: Option<Place>,
 }
@@ -73,11 +75,6 @@ pub(super) enum Scheme {
     Https,
 }
 
-struct Deadline {
-    at: Nanos,
-    sleep: Option<Sleep>,
-}
-
 impl Stream {
     /// A client's stream whose request's head has been read.
     pub(super) fn of_request(body: RecvStream, respond: SendResponse<Piece>, meter: Rc<Meter>) -> Stream {
@@ -112,7 +109,8 @@ impl Stream {
                 websocket_accept: None,
             }),
             meter,
-            deadline: RefCell::new(Deadline { at: Nanos::NEVER, sleep: None }),
+            sleep: RefCell::new(None),
+            deadline: Cell::new(Nanos::NEVER),
             place,
         }
     }
@@ -267,16 +265,16 @@ impl Stream {
 
     /// Sets the one deadline anew.
     pub fn set_deadline(&self, at: Nanos) {
-        self.deadline.borrow_mut().at = at;
+        self.deadline.set(at);
+        if let Some(sleep) = &mut *self.sleep.borrow_mut() {
+            sleep.move_to(at);
+        }
     }
 
+    /// Polled by whoever waits, also while no deadline is set: one may be set while they wait.
     fn poll_deadline(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = &mut *self.deadline.borrow_mut();
-        if deadline.at == Nanos::NEVER {
-            return Poll::Pending;
-        }
-        let sleep = deadline.sleep.get_or_insert_with(|| sleep_until(deadline.at));
-        sleep.move_to(deadline.at);
+        let mut sleep = self.sleep.borrow_mut();
+        let sleep = sleep.get_or_insert_with(|| sleep_until(self.deadline.get()));
         Pin::new(sleep).poll(cx)
     }
 }

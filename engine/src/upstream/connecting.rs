@@ -16,7 +16,7 @@ use crate::tls;
 #[derive(Clone)]
 pub(super) struct Course {
     pub address: Address,
-    within: Duration,
+    pub within: Duration,
     tls: Option<Arc<tls::ClientPlan>>,
     pub http2: Http2Plan,
     /// Which versions are offered, where there is a choice.

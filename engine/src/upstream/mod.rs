@@ -373,7 +373,7 @@ impl Service {
     /// Begins HTTP/2 on a connection that is counted already, and shares it.
     async fn begin_http2(&self, slot: Slot, course: &Course, link: Link) -> Result<(), Error> {
         let waiting = self.pools.borrow()[slot.0 as usize].waiting.clone();
-        let begun = Peer::begin(link, &course.http2, waiting).await;
+        let begun = Peer::begin(link, &course.http2, waiting, now().after(course.within)).await;
         let mut pools = self.pools.borrow_mut();
         let pool = pools.get_mut(slot.0 as usize).filter(|pool| pool.address == course.address);
         match (begun, pool) {
