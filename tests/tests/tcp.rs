@@ -1,0 +1,303 @@
+//! Bytes that are not HTTP: listeners for them, and telling what is spoken.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use ringway_tests::http2::Session;
+use ringway_tests::origins::parts;
+use ringway_tests::tls::{self, Authority};
+use ringway_tests::{Gateway, Origin, names, wait};
+
+const TCP: &str = "listeners:\n  - { name: web, address: \"127.0.0.1:{{web}}\", tcp: { to: app } }\nservices:\n  app: { endpoints: [ \"{{origin}}\" ] }\n";
+
+/// Sends back what comes until the end, then says `bye` and ends too.
+fn echo() -> String {
+    origin(|mut socket| {
+        let mut piece = [0; 64 << 10];
+        while let Ok(read @ 1..) = socket.read(&mut piece) {
+            if socket.write_all(&piece[..read]).is_err() {
+                return;
+            }
+        }
+        let _ = socket.write_all(b"bye");
+    })
+}
+
+fn origin(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        while let Ok((socket, _)) = listener.accept() {
+            let serve = serve.clone();
+            std::thread::spawn(move || serve(socket));
+        }
+    });
+    address
+}
+
+fn connect(gateway: &Gateway) -> TcpStream {
+    let socket = TcpStream::connect(gateway.address("web")).unwrap();
+    socket.set_read_timeout(Some(wait::PATIENCE)).unwrap();
+    socket
+}
+
+fn read_exactly(socket: &mut impl Read, count: usize) -> Vec<u8> {
+    let mut bytes = vec![0; count];
+    socket.read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn bytes_go_both_ways_and_each_way_ends_by_itself() {
+    let gateway = Gateway::start_with(TCP, &[("origin", &echo())]);
+    let mut socket = connect(&gateway);
+    socket.write_all(b"hello").unwrap();
+    assert_eq!(read_exactly(&mut socket, 5), b"hello");
+    socket.shutdown(Shutdown::Write).unwrap();
+    let mut rest = Vec::new();
+    socket.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, b"bye");
+    wait::until_true("the tunnel to end", || gateway.metrics().sum("ringway_tunnels_active", &[]) == 0.0);
+}
+
+#[test]
+fn many_bytes_arrive_as_they_were_sent() {
+    let gateway = Gateway::start_with(TCP, &[("origin", &echo())]);
+    let sent: Vec<u8> = (0..8_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let socket = connect(&gateway);
+    let mut writing = socket.try_clone().unwrap();
+    let bytes = sent.clone();
+    let writer = std::thread::spawn(move || {
+        writing.write_all(&bytes).unwrap();
+        writing.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut got = Vec::new();
+    (&socket).read_to_end(&mut got).unwrap();
+    writer.join().unwrap();
+    assert!(got[..sent.len()] == sent && &got[sent.len()..] == b"bye");
+}
+
+#[test]
+fn who_takes_nothing_holds_the_other_side_back() {
+    let flood = origin(|mut socket| while socket.write_all(&[b'x'; 64 << 10]).is_ok() {});
+    let gateway = Gateway::start_with(TCP, &[("origin", &flood)]);
+    let sockets: Vec<TcpStream> = (0..8).map(|_| connect(&gateway)).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    let before = ringway_tests::process::resident(gateway.pid());
+    std::thread::sleep(Duration::from_millis(500));
+    let grown = ringway_tests::process::resident(gateway.pid()).saturating_sub(before);
+    assert!(grown < 4 << 20, "{grown} bytes more");
+    for mut socket in sockets {
+        assert_eq!(read_exactly(&mut socket, 1 << 20).len(), 1 << 20);
+    }
+}
+
+#[test]
+fn a_silent_connection_ends_after_its_time() {
+    let text = TCP.replace("tcp: { to: app }", "tcp: { to: app }, timeouts: { tunnel_idle: 300ms }");
+    let gateway = Gateway::start_with(&text, &[("origin", &echo())]);
+    let mut socket = connect(&gateway);
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(150));
+        socket.write_all(b"x").unwrap();
+        assert_eq!(read_exactly(&mut socket, 1), b"x");
+    }
+    let began = Instant::now();
+    let _ = socket.read_to_end(&mut Vec::new());
+    assert!((Duration::from_millis(250)..Duration::from_secs(3)).contains(&began.elapsed()));
+}
+
+#[test]
+fn endpoints_are_told_who_connected() {
+    let told = origin(|mut socket| {
+        let mut piece = [0; 256];
+        let read = socket.read(&mut piece).unwrap_or(0);
+        let _ = socket.write_all(&piece[..read]);
+    });
+    for (form, expected) in
+        [("v1", &b"PROXY TCP4 127.0.0.1 127.0.0.1 "[..]), ("v2", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c")]
+    {
+        let text = TCP.replace("to: app }", &format!("to: app, proxy_protocol: {form} }}"));
+        let gateway = Gateway::start_with(&text, &[("origin", &told)]);
+        let mut socket = connect(&gateway);
+        let mut got = Vec::new();
+        socket.read_to_end(&mut got).unwrap();
+        assert!(got.starts_with(expected), "{form}: {got:?}");
+        let ports = [socket.local_addr().unwrap().port(), gateway.address("web").port()];
+        match form {
+            "v1" => assert!(got.ends_with(format!("{} {}\r\n", ports[0], ports[1]).as_bytes()), "{got:?}"),
+            _ => {
+                assert!(got.ends_with(&[ports[0].to_be_bytes(), ports[1].to_be_bytes()].concat()), "{got:?}")
+            }
+        }
+        // What the listener itself is told is passed on.
+        let text = text.replace("tcp:", "proxy_protocol: [ 127.0.0.0/8 ], tcp:");
+        let gateway = Gateway::start_with(&text, &[("origin", &told)]);
+        let mut socket = connect(&gateway);
+        socket.write_all(b"PROXY TCP4 192.0.2.7 198.51.100.2 7 443\r\n").unwrap();
+        let mut got = Vec::new();
+        socket.read_to_end(&mut got).unwrap();
+        match form {
+            "v1" => assert_eq!(got, b"PROXY TCP4 192.0.2.7 198.51.100.2 7 443\r\n"),
+            _ => assert_eq!(&got[16..], [192, 0, 2, 7, 198, 51, 100, 2, 0, 7, 1, 187]),
+        }
+    }
+}
+
+#[test]
+fn weights_and_refusals_are_minded() {
+    let says = |word: &'static str| origin(move |mut socket| drop(socket.write_all(word.as_bytes())));
+    let text = "listeners:\n  - { name: web, address: \"127.0.0.1:{{web}}\", tcp: { to: [ { service: a, weight: 3 }, { service: b, weight: 1 } ] } }\nservices:\n  \
+         a: { endpoints: [ \"{{a}}\" ] }\n  b: { endpoints: [ 127.0.0.1:1, \"{{b}}\" ] }\n";
+    let gateway = Gateway::start_with(text, &[("a", &says("a")), ("b", &says("b"))]);
+    let mut counts = [0, 0];
+    for _ in 0..200 {
+        let mut word = String::new();
+        connect(&gateway).read_to_string(&mut word).unwrap();
+        counts[usize::from(word == "b")] += 1;
+    }
+    assert!((100..=185).contains(&counts[0]), "{counts:?}");
+    let nobody = Gateway::start_with(TCP, &[("origin", "127.0.0.1:1")]);
+    assert!(connect(&nobody).read_to_end(&mut Vec::new()).is_err(), "a reset tells that nobody was there");
+    wait::until_true("it to be counted", || {
+        let labels = [("reason", "upstream_connect_refused")];
+        nobody.metrics().sum("ringway_exchanges_cut_total", &labels) == 1.0
+    });
+}
+
+#[test]
+fn tls_ends_at_the_listener_or_begins_at_the_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Authority::new(folder.path(), "ca");
+    ca.issue("site", &["a.example"]);
+    let path = folder.path().display().to_string();
+    let text = TCP.replace(
+        "tcp:",
+        "tls: { certificates: [ { cert: \"{{tls}}/site.crt\", key: \"{{tls}}/site.key\" } ] }, tcp:",
+    );
+    let ends = Gateway::start_with(&text, &[("origin", &echo()), ("tls", &path)]);
+    let mut stream = tls::connect(ends.address("web"), &ca.client(&[], None), "a.example").unwrap();
+    stream.write_all(b"hello").unwrap();
+    assert_eq!(read_exactly(&mut stream, 5), b"hello");
+    stream.conn.send_close_notify();
+    stream.flush().unwrap();
+    assert_eq!(read_exactly(&mut stream, 3), b"bye");
+    // Plain to us, TLS to the endpoint, which is the listener above.
+    let text =
+        TCP.replace("\"{{origin}}\" ]", "\"{{origin}}\" ], tls: { ca: \"{{tls}}/ca.crt\", name: a.example }");
+    let origin = ends.address("web").to_string();
+    let begins = Gateway::start_with(&text, &[("origin", &origin), ("tls", &path)]);
+    let mut socket = connect(&begins);
+    socket.write_all(b"again").unwrap();
+    assert_eq!(read_exactly(&mut socket, 5), b"again");
+    socket.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_exactly(&mut socket, 3), b"bye");
+}
+
+#[test]
+fn connections_live_through_reloads_and_end_with_the_drain() {
+    let mut gateway = Gateway::start_with(TCP, &[("origin", &echo())]);
+    let mut socket = connect(&gateway);
+    for text in [TCP.replace("tcp:", "timeouts: { linger: 2s }, tcp:"), TCP.replace("{{web}}", "{{other}}")] {
+        let generation = |gateway: &Gateway| gateway.metrics().sum(names::CONFIG_GENERATION, &[]);
+        let before = generation(&gateway);
+        gateway.replace_config(&text);
+        gateway.signal("HUP");
+        wait::until_true("the reload", || generation(&gateway) > before);
+        socket.write_all(b"still").unwrap();
+        assert_eq!(read_exactly(&mut socket, 5), b"still");
+    }
+    gateway.signal("TERM");
+    socket.write_all(b"there").unwrap();
+    assert_eq!(read_exactly(&mut socket, 5), b"there");
+    drop(socket);
+    assert!(gateway.wait_for_exit(wait::PATIENCE).success());
+}
+
+const AUTO: &str = r#"
+listeners:
+  - { name: web, address: "127.0.0.1:{{web}}", protocol: auto, tcp: { to: bytes }, routes: all, detect: { timeout: 100ms } }
+services:
+  app: { endpoints: [ "{{origin}}" ] }
+  bytes: { endpoints: [ "{{bytes}}" ] }
+routes:
+  - { name: all, path: /**, to: app }
+"#;
+
+#[test]
+fn what_is_spoken_is_told_by_how_it_begins() {
+    let origin_http = Origin::start(parts::echoes);
+    let gateway = Gateway::start_with(AUTO, &[("origin", &origin_http.endpoint()), ("bytes", &echo())]);
+    assert!(gateway.get("/x").expect(200).text().starts_with("GET /x HTTP/1.1"));
+    assert!(Session::connect(gateway.address("web")).get("/y").text().starts_with("GET /y HTTP/1.1"));
+    for bytes in [
+        &b"\0\0\0\x08\x04\xd2\x16\x2f"[..],
+        b"EHLO a.example\r\n",
+        b"PING\r\n",
+        &[22, 3, 1, 0, 5, 1, 0, 0, 1, 0],
+    ] {
+        let mut socket = connect(&gateway);
+        socket.write_all(bytes).unwrap();
+        assert_eq!(read_exactly(&mut socket, bytes.len()), bytes);
+    }
+    // Malformed HTTP is HTTP, however it is cut.
+    for bytes in
+        [&b"GET  / HTTP/1.1\r\n\r\n"[..], b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", b"BREW / HTTP/9.9\r\n\r\n"]
+    {
+        for size in [1, bytes.len()] {
+            let mut client = gateway.connect();
+            client.send_in_pieces(bytes, size, Duration::from_millis(2)).unwrap();
+            let status = client.response().status;
+            assert!(matches!(status, 400 | 505), "{status}");
+        }
+    }
+}
+
+#[test]
+fn who_is_silent_hears_the_server_first() {
+    let origin_http = Origin::start(parts::echoes);
+    let greets = origin(|mut socket| {
+        let _ = socket.write_all(b"220 mail.example ready\r\n");
+        let _ = socket.read(&mut [0; 100]);
+    });
+    let gateway = Gateway::start_with(AUTO, &[("origin", &origin_http.endpoint()), ("bytes", &greets)]);
+    let began = Instant::now();
+    let mut socket = connect(&gateway);
+    assert_eq!(read_exactly(&mut socket, 24), b"220 mail.example ready\r\n");
+    assert!((Duration::from_millis(80)..Duration::from_secs(2)).contains(&began.elapsed()));
+    // On a port that is said to be opaque nobody waits, and nothing is taken for HTTP.
+    let port = gateway.address("web").port();
+    drop(gateway);
+    let text = AUTO.replace("timeout: 100ms", &format!("timeout: 5s, opaque_ports: [ {port} ]"));
+    let values = [("origin", origin_http.endpoint()), ("bytes", greets), ("web", port.to_string())];
+    let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let gateway = Gateway::start_with(&text, &values);
+    let began = Instant::now();
+    let mut socket = connect(&gateway);
+    socket.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    assert_eq!(read_exactly(&mut socket, 24), b"220 mail.example ready\r\n");
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn tls_is_ended_where_there_is_a_certificate_and_looked_into_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Authority::new(folder.path(), "ca");
+    ca.issue("site", &["a.example"]);
+    let path = folder.path().display().to_string();
+    let origin_http = Origin::start(parts::echoes);
+    let text = AUTO.replace(
+        "routes: all,",
+        "routes: all, tls: { certificates: [ { cert: \"{{tls}}/site.crt\", key: \"{{tls}}/site.key\" } ] },",
+    );
+    let values = [("origin", origin_http.endpoint()), ("bytes", echo()), ("tls", path)];
+    let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let gateway = Gateway::start_with(&text, &values);
+    let mut stream = tls::connect(gateway.address("web"), &ca.client(&[], None), "a.example").unwrap();
+    assert!(tls::get(&mut stream, "/x").unwrap().contains("GET /x HTTP/1.1"));
+    let mut stream = tls::connect(gateway.address("web"), &ca.client(&[], None), "a.example").unwrap();
+    stream.write_all(b"\0\0bytes").unwrap();
+    assert_eq!(read_exactly(&mut stream, 7), b"\0\0bytes");
+    assert!(gateway.get("/plain").expect(200).text().contains("GET /plain"));
+}
