@@ -21,12 +21,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringway_runtime::{Draft, Lease, Nanos, now};
+use smallvec::SmallVec;
 
 use crate::body::Incoming;
 use crate::downstream::{Downstream, Hop};
 use crate::forwarded::Scheme;
+use crate::grpc;
 use crate::http1::{
-    self, BodyFraming, ChunkLimits, HeadWriter, Method, Progress, Request, RequestHead, Version,
+    self, BodyFraming, ChunkLimits, HeadWriter, Known, Method, Progress, Request, RequestHead, Version,
 };
 use crate::link::Link;
 use crate::local_reply::{self, Answering, Format, LocalReply, Persistence, RouteReply};
@@ -157,6 +159,7 @@ pub(crate) async fn run(
 /// The line. `rest` is what arrived after the head and was not taken by a body yet.
 async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lease>) -> Result<Next, Stop> {
     *rest = x.read_head().await?;
+    x.seen.grpc = x.request().known(Known::ContentType).is_some_and(grpc::is_call);
     let current = x.current.clone();
     let plan = &current.snapshot.listeners[x.place];
     let decision = decide::decide(x, plan, scratch)?;
@@ -316,8 +319,12 @@ impl Exchange<'_> {
         let keep = self.seen.parsed && self.may_keep() && !matches!(unread, Unread::Lost);
         reply.closes |= !keep;
         let allow = std::mem::take(&mut self.seen.allow);
+        let call = self.seen.grpc.then(|| grpc::code_of(reply.status, reply.reason));
         self.send_answer(
             |out, answering| {
+                if let Some(code) = call {
+                    return put_call_status(out, code, &reply, answering);
+                }
                 let answering = Answering { allow: allow.as_bytes(), ..*answering };
                 local_reply::render(out, &reply, format, &answering);
             },
@@ -325,6 +332,7 @@ impl Exchange<'_> {
         );
         self.worker.stats.local_replies.count(reply.reason, reply.status);
         self.seen.status = reply.status;
+        self.seen.grpc_status = call;
         self.seen.reason = reply.reason;
         unread.next(!reply.closes)
     }
@@ -396,6 +404,22 @@ impl Exchange<'_> {
             self.client.end(None);
         }
     }
+}
+
+/// What a caller of gRPC gets in place of a document: a status. `closes` has its meaning for HTTP/1.1 only.
+fn put_call_status(out: &mut HeadWriter<'_>, code: u8, reply: &LocalReply, answering: &Answering<'_>) {
+    let mut fields = SmallVec::<[u8; 128]>::new();
+    if !answering.request_id.is_empty() {
+        crate::request_id::put_field(&mut fields, answering.request_id);
+    }
+    fields.extend_from_slice(b"content-length: 0\r\n");
+    if reply.closes {
+        fields.extend_from_slice(b"connection: close\r\n");
+    }
+    let mut message = SmallVec::<[u8; 128]>::from_slice(reply.reason.as_bytes());
+    message.extend_from_slice(b": ");
+    message.extend_from_slice(reply.detail.as_bytes());
+    grpc::put_status(out, code, &message, answering.date, &fields);
 }
 
 /// Writes a head into `draft`, or into memory of its own where it does not fit.

@@ -13,6 +13,7 @@ pub mod engine;
 mod exchange;
 pub mod explain;
 pub mod forwarded;
+pub mod grpc;
 pub mod http1;
 pub mod http2;
 mod link;

@@ -3,7 +3,10 @@
 //! Client and upstream framing is never forwarded; it is made anew here. What stops at this hop is left out first, then
 //! ours is added. Pure: written into room that the exchange took.
 
+use std::time::Duration;
+
 use crate::forwarded::{self, Claim, Claims, HopLines, Received, claim};
+use crate::grpc;
 use crate::http1::{BodyFraming, Field, HeadWriter, Known, Request, Response, Version};
 use crate::request_id;
 use crate::sink::Sink;
@@ -29,6 +32,8 @@ pub(crate) struct RequestOut<'a, 'c> {
     pub request_id: &'a [u8],
     /// What is told of the client's certificate: a field with its CRLF, or nothing.
     pub client_cert: &'a str,
+    /// What is left of the time that a call of gRPC was given.
+    pub grpc_timeout: Option<Duration>,
     /// The protocol to switch to, if one is allowed.
     pub upgrade: Option<&'a [u8]>,
     pub plan: &'a HeaderPlan,
@@ -50,16 +55,19 @@ impl RequestOut<'_, '_> {
         out.put(b"\r\n");
         // A client never speaks of its own certificate, and a trusted hop only where we don't.
         let certified = self.claims.is_some() && self.client_cert.is_empty();
-        let trusted = self.claims.is_some();
-        let counted = request.head.max_forwards.is_some();
+        let keeps = Keeps {
+            trusted: self.claims.is_some(),
+            certified,
+            counted: request.head.max_forwards.is_some(),
+            timed: self.grpc_timeout.is_some(),
+        };
         let (bytes, plan) = (request.bytes, self.plan);
         let fields = request.head.fields.as_slice();
         if plan.is_empty() {
-            out.fields(bytes, fields, |field| passes_upstream(field, bytes, trusted, certified, counted));
+            out.fields(bytes, fields, |field| passes_upstream(field, bytes, keeps));
         } else {
             out.fields(bytes, fields, |field| {
-                passes_upstream(field, bytes, trusted, certified, counted)
-                    && !plan.drops(field.name().of(bytes))
+                passes_upstream(field, bytes, keeps) && !plan.drops(field.name().of(bytes))
             });
         }
         if let Some(hops) = request.head.max_forwards {
@@ -77,6 +85,9 @@ impl RequestOut<'_, '_> {
             request_id::put_field(out, self.request_id);
         }
         out.put(self.client_cert.as_bytes());
+        if let Some(left) = self.grpc_timeout {
+            grpc::put_timeout(out, left);
+        }
         match request.head.framing {
             BodyFraming::None => {}
             BodyFraming::Length(bytes) => out.field_u64(b"Content-Length", bytes),
@@ -113,8 +124,21 @@ impl RequestOut<'_, '_> {
     }
 }
 
+/// What of a request's own fields passes.
+#[derive(Clone, Copy)]
+struct Keeps {
+    /// What a trusted hop says about those before it.
+    trusted: bool,
+    /// What it says about a client's certificate.
+    certified: bool,
+    /// Max-Forwards is counted down, so it is written anew.
+    counted: bool,
+    /// So is grpc-timeout.
+    timed: bool,
+}
+
 #[inline]
-fn passes_upstream(field: &Field, bytes: &[u8], trusted: bool, certified: bool, counted: bool) -> bool {
+fn passes_upstream(field: &Field, bytes: &[u8], keeps: Keeps) -> bool {
     if field.dropped() {
         return false;
     }
@@ -128,11 +152,12 @@ fn passes_upstream(field: &Field, bytes: &[u8], trusted: bool, certified: bool, 
         | Known::Forwarded
         | Known::XRequestId => false,
         // Of methods that don't count hops it is a field like any other (RFC 9110 §7.6.2).
-        Known::MaxForwards => !counted,
+        Known::MaxForwards => !keeps.counted,
         // The names told apart by `claim` and not by the codec have these lengths.
         Known::Other => match field.name().len {
-            23 => certified || !field.name().of(bytes).eq_ignore_ascii_case(b"x-forwarded-client-cert"),
-            9 | 15 | 16 | 18 => trusted || claim(field.name().of(bytes)) != Some(Claim::Other),
+            12 => !keeps.timed || !field.name().of(bytes).eq_ignore_ascii_case(b"grpc-timeout"),
+            23 => keeps.certified || !field.name().of(bytes).eq_ignore_ascii_case(b"x-forwarded-client-cert"),
+            9 | 15 | 16 | 18 => keeps.trusted || claim(field.name().of(bytes)) != Some(Claim::Other),
             _ => true,
         },
         _ => true,

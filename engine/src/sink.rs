@@ -16,6 +16,13 @@ impl Sink for Vec<u8> {
     }
 }
 
+impl<const N: usize> Sink for smallvec::SmallVec<[u8; N]> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
 /// Counts bytes and keeps none: how long something will be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counting(pub usize);

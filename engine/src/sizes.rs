@@ -11,7 +11,7 @@ use crate::worker::Scratch;
 /// The task of a connection, as long as the connection lives.
 const CONNECTION_TASK_BYTES_MAX: usize = 800;
 /// A connection's record.
-const DOWNSTREAM_BYTES_MAX: usize = 64;
+const DOWNSTREAM_BYTES_MAX: usize = 80;
 /// An exchange under way, in its slot.
 const EXCHANGE_BYTES_MAX: usize = 3072;
 /// A tunnel under way, in its slot.

@@ -17,6 +17,7 @@ pub mod load;
 pub mod metrics;
 pub mod names;
 pub mod origins;
+pub mod peers;
 pub mod play;
 pub mod ports;
 pub mod process;

@@ -14,6 +14,7 @@ use ringway_runtime::{Lease, Nanos, now};
 use super::upload::{Bounds, Upload};
 use super::{Exchange, Next, Stop, decide, drafted, relay};
 use crate::body::{Incoming, Outgoing};
+use crate::grpc;
 use crate::http1::{self, BodyFraming, ChunkLimits, Method, Progress, Response, ResponseHead, Version};
 use crate::http2::UNPROCESSED;
 use crate::local_reply::LocalReply;
@@ -76,6 +77,9 @@ pub(super) async fn forward(
     x.seen.service = Some(id);
     let service = &current.services[id.0 as usize];
     let deadline = to.timeout_ms.map_or(Nanos::NEVER, |ms| x.seen.started.after(Duration::from_millis(ms)));
+    let grpc_timeout =
+        if x.seen.grpc { x.request().get(b"grpc-timeout").and_then(grpc::timeout) } else { None };
+    let deadline = grpc_timeout.map_or(deadline, |within| x.seen.started.after(within).min(deadline));
     let course = Course { listener: plan, route, to, service: current.snapshot.service(id), deadline };
     rewrite(x, scratch, plan, to, matched)?;
     let limits = ChunkLimits {
@@ -224,6 +228,7 @@ fn request_head(x: &Exchange<'_>, scratch: &Scratch, course: &Course<'_>, lent: 
         claims: claims.as_ref(),
         request_id: &x.seen.request_id,
         client_cert: x.hop.client.as_ref().and_then(|client| client.field.as_deref()).unwrap_or_default(),
+        grpc_timeout: (x.seen.grpc && course.deadline != Nanos::NEVER).then(|| course.deadline.since(now())),
         upgrade: upgrade(&request, course.listener),
         plan: &course.route.request_headers,
     };

@@ -14,6 +14,7 @@ use super::pace::{Pace, finish_sending};
 use super::upload::{RUNS_MAX, Upload};
 use super::{Exchange, Next, Stop, drafted};
 use crate::body::{Broken, Incoming, Outgoing};
+use crate::grpc;
 use crate::http1::{Response, ResponseFraming, ResponseHead, Version};
 use crate::outgoing::{Announced, Connection, ResponseOut};
 use crate::reason::Reason;
@@ -57,6 +58,8 @@ pub(super) async fn relay(
     x.seen.status = response.status;
     let reusable =
         from_stream || response.keep_alive && uploaded && response.framing != ResponseFraming::UntilClose;
+    // A head that is kept keeps a buffer.
+    let called = x.seen.grpc.then(|| answer.bytes.slice(0..answer.len));
     let after_head = (answer.bytes.len() > answer.len).then(|| {
         let mut bytes = answer.bytes;
         bytes.advance(answer.len);
@@ -86,7 +89,11 @@ pub(super) async fn relay(
         }
     }
     drop(upload);
+    if let Some(bytes) = &called {
+        x.seen.grpc_status = grpc_status(&flow.body, &Response { bytes, head: &scratch.response });
+    }
     if let Err(reason) = relayed {
+        x.seen.grpc_status = None;
         lent.link().reset_on_close();
         return Err(Stop::Cut(reason));
     }
@@ -130,6 +137,13 @@ fn shape(response: &ResponseHead, client: Version) -> Shape {
             Shape { until_close: true, ..plain(Announced::Nothing) }
         }
     }
+}
+
+/// How a call of gRPC ended: said in its trailers, or in its head where there is nothing else.
+fn grpc_status(body: &Incoming, response: &Response<'_>) -> Option<u8> {
+    let mut trailers = body.trailers().into_iter().flat_map(|trailers| trailers.iter());
+    let late = trailers.find(|(name, _)| name.eq_ignore_ascii_case(b"grpc-status")).map(|(_, value)| value);
+    late.or_else(|| response.get(b"grpc-status")).and_then(grpc::code)
 }
 
 fn head(

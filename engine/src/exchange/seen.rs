@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 
 use super::Exchange;
 use crate::forwarded::PeerText;
+use crate::grpc;
 use crate::http1::{Known, Version};
 use crate::observe::Record;
 use crate::reason::Reason;
@@ -33,6 +34,10 @@ pub(super) struct Seen {
     pub bytes_out: u64,
     pub upstream_head_us: Option<u64>,
     pub retries: u32,
+    /// It is a call of gRPC.
+    pub grpc: bool,
+    /// How the call ended, once that was said.
+    pub grpc_status: Option<u8>,
     /// It was told.
     observed: bool,
 }
@@ -56,8 +61,18 @@ impl Seen {
             bytes_out: 0,
             upstream_head_us: None,
             retries: 0,
+            grpc: false,
+            grpc_status: None,
             observed: false,
         }
+    }
+
+    /// How a call of gRPC ended: as was said, or as its end looks to the caller.
+    pub fn grpc_code(&self) -> u8 {
+        self.grpc_status.unwrap_or(match self.status {
+            200 => grpc::UNKNOWN,
+            status => grpc::code_of(status, self.reason),
+        })
     }
 
     /// Bytes of a response were handed over.
@@ -93,12 +108,11 @@ impl Exchange<'_> {
         stats.downstream_received.add(seen.head_in + seen.body_in);
         stats.downstream_sent.add(seen.bytes_out);
         self.connection.open.counters.borrow().requests.increment();
-        self.current.route_counters(seen.route, seen.service).record(
-            seen.status,
-            duration_us,
-            seen.body_in,
-            seen.body_out,
-        );
+        let counters = self.current.route_counters(seen.route, seen.service);
+        counters.record(seen.status, duration_us, seen.body_in, seen.body_out);
+        if seen.grpc {
+            counters.record_grpc(seen.grpc_code());
+        }
         if self.worker.log.borrow().is_some() {
             self.log(duration_us);
         }
@@ -135,6 +149,7 @@ impl Exchange<'_> {
             duration_us,
             upstream_head_us: seen.upstream_head_us,
             retries: seen.retries,
+            grpc_status: seen.grpc.then(|| seen.grpc_code()),
             referer: if seen.parsed { request.known(Known::Referer).unwrap_or_default() } else { b"" },
             client_cert: self.hop.client.as_ref().map_or(b"", |client| client.identity.name().as_bytes()),
             user_agent: if seen.parsed { request.known(Known::UserAgent).unwrap_or_default() } else { b"" },

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use super::histogram::{Bounds, DURATIONS, Histogram, LAGS, Merged};
 use super::registry::{Kept, REMOVED, Registry};
+use crate::grpc::CODES;
+
 use super::stats::{CLASSES, ReasonCounts, RouteCounters, ServiceCounters, Shown, WorkerStats};
 
 /// Appends the text. `version` is that of the binary.
@@ -124,6 +126,15 @@ fn routes(text: &mut Text<'_>, kept: &Kept) {
             let sum: u64 = counts.iter().map(|counts| counts.classes()[place]).sum();
             if sum > 0 {
                 text.sample(name, &[*route, *service, ("code_class", class)], sum);
+            }
+        }
+    }
+    text.family("ringway_grpc_calls_total", "counter", "Calls of gRPC ended, by status.");
+    for ([route, service], counts, _) in &used {
+        for (place, code) in CODES.into_iter().enumerate() {
+            let sum: u64 = counts.iter().map(|counts| counts.grpc_codes()[place]).sum();
+            if sum > 0 {
+                text.sample("ringway_grpc_calls_total", &[*route, *service, ("grpc_status", code)], sum);
             }
         }
     }

@@ -56,6 +56,8 @@ pub struct Record<'a> {
     pub referer: &'a [u8],
     /// User-Agent.
     pub user_agent: &'a [u8],
+    /// How a call of gRPC ended.
+    pub grpc_status: Option<u8>,
     /// The subject of the client's verified certificate; its fingerprint where it has none.
     pub client_cert: &'a [u8],
 }
@@ -167,6 +169,10 @@ fn put_json_line(line: &mut Vec<u8>, time: &[u8], record: &Record<'_>) {
     put_number(line, b",\"retries\":", u64::from(record.retries));
     put_redacted(line, b",\"referer\":\"", record.referer);
     put_text(line, b",\"user_agent\":\"", record.user_agent);
+    if let Some(code) = record.grpc_status {
+        line.put(b",\"grpc_status\":");
+        put_decimal(line, u64::from(code));
+    }
     put_text(line, b",\"client_cert\":\"", record.client_cert);
     line.put(b"}\n");
 }

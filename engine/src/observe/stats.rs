@@ -6,6 +6,8 @@
 
 use std::sync::OnceLock;
 
+use crate::grpc::CODES;
+
 use super::counter::{Counter, Gauge};
 use super::histogram::{DURATIONS, Histogram, LAGS};
 
@@ -169,6 +171,8 @@ pub const REASONS_MAX: usize = 192;
 #[repr(align(128))]
 pub struct RouteCounters {
     classes: [Counter; CLASSES.len()],
+    /// Taken with the first call: most routes carry none.
+    grpc: OnceLock<Box<[Counter; CODES.len()]>>,
     /// Bytes of request bodies.
     pub request_bytes: Counter,
     /// Bytes of response bodies.
@@ -184,6 +188,7 @@ impl Default for RouteCounters {
     fn default() -> Self {
         Self {
             classes: Default::default(),
+            grpc: Default::default(),
             request_bytes: Counter::default(),
             response_bytes: Counter::default(),
             duration: Histogram::new(&DURATIONS),
@@ -200,6 +205,17 @@ impl RouteCounters {
         self.request_bytes.add(request_bytes);
         self.response_bytes.add(response_bytes);
         self.duration.record(duration_us);
+    }
+
+    /// Counts one ended call of gRPC.
+    #[inline]
+    pub fn record_grpc(&self, code: u8) {
+        self.grpc.get_or_init(Box::default)[usize::from(code).min(CODES.len() - 1)].increment();
+    }
+
+    /// Calls of gRPC by code, in the order of [`CODES`].
+    pub fn grpc_codes(&self) -> [u64; CODES.len()] {
+        self.grpc.get().map_or([0; CODES.len()], |codes| codes.each_ref().map(Counter::get))
     }
 
     /// Requests by class, in the order of [`CLASSES`].
@@ -272,6 +288,10 @@ pub trait Fold: Default {
 impl Fold for RouteCounters {
     fn fold(&self, gone: &Self) {
         self.classes.iter().zip(&gone.classes).for_each(|(mine, theirs)| mine.add(theirs.get()));
+        if let Some(theirs) = gone.grpc.get() {
+            let mine = self.grpc.get_or_init(Box::default);
+            mine.iter().zip(theirs.iter()).for_each(|(mine, theirs)| mine.add(theirs.get()));
+        }
         self.request_bytes.add(gone.request_bytes.get());
         self.response_bytes.add(gone.response_bytes.get());
         self.duration.fold(&gone.duration);

@@ -26,6 +26,7 @@ fn record<'a>() -> Record<'a> {
         retries: 0,
         referer: b"https://u:p@example.com/?key=1",
         user_agent: b"curl/8",
+        grpc_status: None,
         client_cert: b"",
     }
 }
