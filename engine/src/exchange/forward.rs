@@ -25,6 +25,7 @@ use crate::routing::Matched;
 use crate::snapshot::{ForwardPlan, HeaderPlan, ListenerPlan, RoutePlan, ServicePlan};
 use crate::tunnel::Tunnel;
 use crate::upstream::{Lent, Wish};
+use crate::websocket;
 use crate::worker::Scratch;
 
 /// Interim responses to one request. They go to the client without waiting for it to take them.
@@ -107,7 +108,7 @@ pub(super) async fn forward(
         lent.sending(now());
         x.worker.stats.upstream_sent.add(head.len() as u64);
         let mut sent = Waiting::begin(&lent, &course);
-        lent.link().send_head(head, !has_body);
+        lent.link().send_head(head, !has_body && !wish.tunnel);
         x.body_taken = has_body;
         let mut upload = has_body.then(|| {
             let body = Incoming::of_request(x.request.framing, limits, rest.take(), x.client);
@@ -424,7 +425,12 @@ fn switch(
     let switched = scratch.response.upgrade.map(|span| span.of(&answer.bytes));
     let agreed =
         matches!((asked, switched), (Some(asked), Some(switched)) if asked.eq_ignore_ascii_case(switched));
-    if !agreed {
+    // A client of HTTP/2 did not make the key, so nobody else would notice a wrong answer to it.
+    let proven = x.request.version != Version::Http2
+        || !asked.is_some_and(|asked| asked.eq_ignore_ascii_case(b"websocket"))
+        || response.get(b"sec-websocket-accept")
+            == Some(websocket::accept_of(websocket::key_in(&x.head)).as_bytes());
+    if !(agreed && proven) {
         // `rest` stays: it begins the next request, and what follows it must not be read without it.
         return Err(Reason::UpstreamBadUpgrade.into());
     }
