@@ -20,6 +20,8 @@ use super::ClientIdentity;
 pub(crate) struct Stream {
     raw: Raw,
     session: RefCell<Connection>,
+    /// What arrived and waits until what was decrypted before it is taken: rustls holds no more than a record or two.
+    arrived: Cell<Option<Lease>>,
     /// The peer has said that nothing more comes.
     ended: Cell<bool>,
     /// We have.
@@ -83,15 +85,13 @@ impl Stream {
         let stream = Stream {
             raw,
             session: RefCell::new(session),
+            arrived: Cell::new(first),
             ended: Cell::new(false),
             closed: Cell::new(false),
             broken: Cell::new(None),
         };
-        let mut arrived = first;
         loop {
-            if let Some(lease) = arrived.take() {
-                stream.take_in(&lease).map_err(Failed::Tls)?;
-            }
+            stream.take_in().map_err(Failed::Tls)?;
             stream.hand_over();
             if !stream.session.borrow().is_handshaking() {
                 return Ok(stream);
@@ -100,7 +100,7 @@ impl Stream {
             if lease.is_end() {
                 return Err(Failed::Io(ErrorKind::UnexpectedEof.into()));
             }
-            arrived = Some(lease);
+            stream.arrived.set(Some(lease));
         }
     }
 
@@ -137,11 +137,14 @@ impl Stream {
             if let Some(kind) = self.broken.get() {
                 return Poll::Ready(Err(kind.into()));
             }
-            let Poll::Ready(lease) = self.raw.poll_recv(cx)? else { return Poll::Pending };
-            if lease.is_end() {
-                return Poll::Ready(Ok(lease));
+            if !self.has_arrived() {
+                let Poll::Ready(lease) = self.raw.poll_recv(cx)? else { return Poll::Pending };
+                if lease.is_end() {
+                    return Poll::Ready(Ok(lease));
+                }
+                self.arrived.set(Some(lease));
             }
-            let taken = self.take_in(&lease);
+            let taken = self.take_in();
             self.hand_over();
             if taken.is_err() {
                 self.broken.set(Some(ErrorKind::InvalidData));
@@ -152,9 +155,10 @@ impl Stream {
     /// Nothing but what keeps the session going has arrived: tickets, key updates.
     pub fn is_quiet(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        while self.raw.has_received() {
+        while self.raw.has_received() && !self.has_arrived() {
             let Poll::Ready(Ok(lease)) = self.raw.poll_recv(&mut cx) else { return false };
-            if self.take_in(&lease).is_err() {
+            self.arrived.set(Some(lease));
+            if self.take_in().is_err() {
                 return false;
             }
             self.hand_over();
@@ -162,7 +166,7 @@ impl Stream {
         let state = self.session.borrow_mut().process_new_packets();
         let silent =
             state.is_ok_and(|state| state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed());
-        silent && self.raw.is_quiet()
+        silent && !self.has_arrived() && self.raw.is_quiet()
     }
 
     /// Encrypts and sends.
@@ -189,19 +193,37 @@ impl Stream {
         }
     }
 
-    fn take_in(&self, mut bytes: &[u8]) -> Result<(), rustls::Error> {
+    /// Decrypts what has arrived, until there is something to take or all of it is in.
+    fn take_in(&self) -> Result<(), rustls::Error> {
+        let Some(mut lease) = self.arrived.take() else { return Ok(()) };
         let session = &mut *self.session.borrow_mut();
-        while !bytes.is_empty() {
-            if session.read_tls(&mut bytes).is_err() {
-                return Err(rustls::Error::General("more was received than is read".into()));
+        while !lease.is_empty() {
+            let mut bytes: &[u8] = &lease;
+            match session.read_tls(&mut bytes) {
+                Ok(taken) => lease.advance(taken),
+                // Beside a whole record that nobody has taken it takes no more.
+                Err(_) if session.process_new_packets()?.plaintext_bytes_to_read() > 0 => break,
+                Err(error) => return Err(rustls::Error::General(error.to_string())),
             }
-            if let Err(error) = session.process_new_packets() {
-                // The alert that says why.
-                hand_over(&self.raw, session);
-                return Err(error);
+            match session.process_new_packets() {
+                Ok(state) if state.plaintext_bytes_to_read() > 0 => break,
+                Ok(_) => {}
+                Err(error) => {
+                    // The alert that says why.
+                    hand_over(&self.raw, session);
+                    return Err(error);
+                }
             }
         }
+        self.arrived.set((!lease.is_empty()).then_some(lease));
         Ok(())
+    }
+
+    fn has_arrived(&self) -> bool {
+        let arrived = self.arrived.take();
+        let has = arrived.is_some();
+        self.arrived.set(arrived);
+        has
     }
 
     /// Sends what rustls wants to send.
