@@ -54,6 +54,14 @@ pub struct BoundSocket {
 }
 
 impl BoundSocket {
+    pub(crate) fn of(socket: OwnedFd) -> BoundSocket {
+        BoundSocket { socket }
+    }
+
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.socket
+    }
+
     /// The address really bound (port 0 resolved).
     pub fn local(&self) -> io::Result<Address> {
         bound_address(&self.socket)

@@ -20,6 +20,7 @@ use crate::precise::Precise;
 use crate::sending::SendOp;
 use crate::sys::EventFd;
 use crate::task::{self, Remote, Tasks};
+use crate::udp::Watched;
 use crate::wheel::{Owner, TimerId, Wheel};
 
 /// Send operations kept for reuse.
@@ -63,6 +64,7 @@ pub(crate) struct Core {
     pub driver: RefCell<Driver>,
     pub conns: RefCell<Places<Conn>>,
     pub listeners: RefCell<Places<Listening>>,
+    pub watched: RefCell<Places<Watched>>,
     pub regions: [Rc<Region>; 2],
     pub starved: [RefCell<VecDeque<Rc<Conn>>>; 2],
     /// Boxed, since the kernel knows their addresses.
@@ -94,6 +96,7 @@ impl Runtime {
             driver: RefCell::new(driver),
             conns: RefCell::default(),
             listeners: RefCell::default(),
+            watched: RefCell::default(),
             regions,
             starved: [RefCell::default(), RefCell::default()],
             spare_ops: RefCell::new(Vec::with_capacity(SPARE_OPS_MAX)),
@@ -171,7 +174,11 @@ impl Runtime {
         let deadline = Nanos::precise().after(RETURN_MAX);
         // At least once: the last closes may not have been handed over yet.
         driver::turn(core, Nanos(0), Some(Nanos(0)), false)?;
-        let in_flight = || !core.conns.borrow().is_empty() || !core.listeners.borrow().is_empty();
+        let in_flight = || {
+            !core.conns.borrow().is_empty()
+                || !core.listeners.borrow().is_empty()
+                || !core.watched.borrow().is_empty()
+        };
         while in_flight() && Nanos::precise() < deadline {
             let now = Nanos::precise();
             driver::turn(core, now, Some(now.after(Duration::from_millis(20))), false)?;

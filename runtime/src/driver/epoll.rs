@@ -14,6 +14,7 @@ use crate::conn::{Conn, retire};
 use crate::listener::Listening;
 use crate::sys::{self, EventFd, check};
 use crate::turn::Core;
+use crate::udp::Watched;
 
 const EVENTS: usize = 1024;
 /// Buffers read from one connection before others have their turn.
@@ -108,6 +109,20 @@ impl Epoll {
     }
 }
 
+impl Epoll {
+    pub fn watch(&mut self, watched: &Watched) {
+        let number = kind::READY | u64::from(watched.place);
+        let what = if watched.known.replace(true) { libc::EPOLL_CTL_MOD } else { libc::EPOLL_CTL_ADD };
+        // Fails only where the kernel has no memory for it; the socket is then silent.
+        let _ = self.control(what, watched.fd(), ONCE, number);
+    }
+
+    pub fn unwatch(&mut self, watched: &Watched) {
+        watched.armed.set(false);
+        let _ = self.control(libc::EPOLL_CTL_DEL, watched.fd(), 0, 0);
+    }
+}
+
 /// See [`super::turn`].
 pub(crate) fn turn(core: &Core, at_most: Option<Duration>, never_late: bool) -> io::Result<()> {
     let (mut events, mut again) = {
@@ -167,6 +182,12 @@ fn happened(core: &Core, number: u64, events: u32) {
             let Some(listening) = core.listeners.borrow().get(place).cloned() else { return };
             listening.armed.set(false);
             listening.accept_some(core);
+        }
+        kind::READY => {
+            let watched = core.watched.borrow().get(place).cloned();
+            if let Some(watched) = watched {
+                watched.tell(core);
+            }
         }
         kind::BELL => core.remote.drain(&mut core.tasks.borrow_mut()),
         _ => {}

@@ -14,6 +14,7 @@ use crate::conn::Conn;
 use crate::listener::Listening;
 use crate::sys::EventFd;
 use crate::turn::Core;
+use crate::udp::Watched;
 
 /// What the configuration asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -132,6 +133,22 @@ pub(crate) fn pause_accept(core: &Core, listening: &Rc<Listening>) {
     }
 }
 
+/// Says once when something has come to a socket for datagrams.
+pub(crate) fn watch(core: &Core, watched: &Rc<Watched>) {
+    match &mut *core.driver.borrow_mut() {
+        Driver::Uring(ring) => ring.watch(watched),
+        Driver::Epoll(epoll) => epoll.watch(watched),
+    }
+}
+
+/// Stops watching; `watched.armed` falls when that is done.
+pub(crate) fn unwatch(core: &Core, watched: &Rc<Watched>) {
+    match &mut *core.driver.borrow_mut() {
+        Driver::Uring(ring) => ring.unwatch(watched),
+        Driver::Epoll(epoll) => epoll.unwatch(watched),
+    }
+}
+
 /// Hands what was asked for to the kernel, waits until something happened or from `now` to `until` (where that is not
 /// later: does not wait), and brings what happened to connections and listeners. With `never_late`, a wait that can't
 /// be exact rather ends too early.
@@ -151,5 +168,7 @@ pub(crate) mod kind {
     pub const BELL: u64 = 5 << 32;
     pub const CANCEL: u64 = 6 << 32;
     pub const CANCEL_ACCEPT: u64 = 7 << 32;
+    pub const READY: u64 = 8 << 32;
+    pub const CANCEL_READY: u64 = 9 << 32;
     pub const OF: u64 = !0 << 32;
 }

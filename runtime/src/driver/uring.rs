@@ -26,6 +26,7 @@ use crate::gauges::Gauges;
 use crate::listener::Listening;
 use crate::sys::EventFd;
 use crate::turn::Core;
+use crate::udp::Watched;
 
 const ENTRIES: u32 = 1024;
 const COMPLETIONS: u32 = 8192;
@@ -231,6 +232,15 @@ impl Uring {
         }
     }
 
+    pub fn watch(&mut self, watched: &Watched) {
+        let poll = opcode::PollAdd::new(Fd(watched.fd()), libc::POLLIN as u32).build();
+        self.push(poll.user_data(kind::READY | u64::from(watched.place)));
+    }
+
+    pub fn unwatch(&mut self, watched: &Watched) {
+        self.cancel(kind::READY, kind::CANCEL_READY, watched.place);
+    }
+
     /// One `io_uring_enter`: submits, waits for a completion (`None`: for ever), collects.
     fn enter(&mut self, at_most: Option<Duration>) -> io::Result<()> {
         let result = match at_most {
@@ -351,6 +361,20 @@ fn complete(core: &Core, number: u64, result: i32, flags: u32) {
                 && listening.stopping.replace(false)
             {
                 ring.pause_accept(&listening);
+            }
+        }
+        kind::READY => {
+            let watched = core.watched.borrow().get(place).cloned();
+            if let Some(watched) = watched {
+                watched.tell(core);
+            }
+        }
+        kind::CANCEL_READY if result == -libc::ENOENT => {
+            let watched = core.watched.borrow().get(place).cloned();
+            if let (Some(watched), Driver::Uring(ring)) = (watched, &mut *core.driver.borrow_mut())
+                && watched.armed.get()
+            {
+                ring.unwatch(&watched);
             }
         }
         kind::BELL => {
