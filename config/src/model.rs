@@ -161,6 +161,8 @@ pub struct Listener {
     pub protocol: ListenerProtocol,
     /// Where bytes that are not HTTP go.
     pub tcp: Option<Tcp>,
+    /// Where datagrams go.
+    pub udp: Option<Udp>,
     /// How `protocol: auto` tells what is spoken.
     pub detect: Detect,
     /// Bounds of HTTP/2.
@@ -206,6 +208,17 @@ pub struct Tcp {
     pub split: Vec<(ServiceId, u32)>,
     /// The header endpoints are sent first.
     pub proxy_protocol: ProxyProtocol,
+}
+
+/// `listeners[].udp`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Udp {
+    /// Never empty; weights add up to more than zero.
+    pub split: Vec<(ServiceId, u32)>,
+    /// Silence after which a session ends (default 30 s).
+    pub idle: Duration,
+    /// Sessions at once on one worker (default 4096).
+    pub sessions: u32,
 }
 
 /// `listeners[].tcp.proxy_protocol`

@@ -290,6 +290,7 @@ fn with_field(object: &'static Object, field: &'static Field, value: &str) -> St
         }
         "http2" => listener.push_str(&format!(", http2: {{ {one} }}")),
         "tcp" => listener.push_str(&format!(", tcp: {{ {one}{} }}", unless("to", "to: s"))),
+        "udp" => listener.push_str(&format!(", udp: {{ {one}{} }}", unless("to", "to: s"))),
         "detect" => {
             listener.push_str(&format!(", protocol: auto, tcp: {{ to: s }}, detect: {{ {one} }}"));
         }

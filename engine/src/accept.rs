@@ -79,6 +79,8 @@ fn burst_ns(per_second: u32) -> u64 {
 pub(crate) struct OpenListener {
     pub name: Arc<str>,
     pub address: Address,
+    /// Datagrams come here.
+    pub udp: bool,
     /// Its place in the current snapshot, or in the last one it was in.
     pub place: Cell<usize>,
     pub counters: RefCell<Arc<ListenerCounters>>,
@@ -100,6 +102,7 @@ impl OpenListener {
         let open = OpenListener {
             name: plan.name.clone(),
             address: plan.address.clone(),
+            udp: plan.is_udp(),
             place: Cell::new(place),
             counters: RefCell::new(counters),
             shared,
@@ -123,6 +126,15 @@ impl OpenListener {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+
+    /// Ready once it closes; wakes then. For its one task.
+    pub fn poll_closing(&self, cx: &std::task::Context<'_>) -> Poll<()> {
+        if self.is_closing() {
+            return Poll::Ready(());
+        }
+        self.waker.set(Some(cx.waker().clone()));
+        Poll::Pending
     }
 
     /// As [`OpenListener::close`], since it is no longer configured; `last` is the snapshot that `place` is of.
@@ -252,10 +264,9 @@ const ENFILE: i32 = 23;
 
 async fn next(open: &OpenListener, listener: &Listener) -> Event {
     std::future::poll_fn(|cx| {
-        if open.is_closing() {
+        if open.poll_closing(cx).is_ready() {
             return Poll::Ready(Event::Closing);
         }
-        open.waker.set(Some(cx.waker().clone()));
         listener.poll_accept(cx).map(Event::Accepted)
     })
     .await

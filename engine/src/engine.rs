@@ -140,6 +140,7 @@ struct OpenAddress {
     name: Arc<str>,
     address: Address,
     socket: SocketPlan,
+    udp: bool,
     bound: ringway_runtime::Address,
     shared: Arc<SharedListener>,
 }
@@ -298,5 +299,8 @@ fn counted(registry: &Registry, snapshot: &Snapshot) -> Vec<Counted> {
 
 /// Whether an open listener serves a plan as it is.
 fn serves(open: &OpenAddress, plan: &ListenerPlan) -> bool {
-    open.name == plan.name && open.address == plan.address && open.socket == plan.socket
+    open.name == plan.name
+        && open.address == plan.address
+        && open.socket == plan.socket
+        && open.udp == plan.is_udp()
 }

@@ -31,6 +31,7 @@ mod sizes;
 pub mod snapshot;
 pub mod tls;
 mod tunnel;
+mod udp;
 mod upstream;
 mod websocket;
 mod worker;

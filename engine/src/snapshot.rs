@@ -29,7 +29,7 @@ pub use action::{ActionPlan, ForwardPlan, Origin, RedirectPlan, RespondPlan, Spl
 pub use header_plan::HeaderPlan;
 pub use plan::{
     EndpointPlan, EndpointTarget, ErrorFormat, Http2Plan, Limits, ListenerPlan, Mode, PoolPlan, Protocol,
-    RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts,
+    RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts, UdpPlan,
 };
 
 /// All that a worker needs to serve. `Send + Sync`, no interior mutability.
@@ -163,6 +163,13 @@ fn mode(listener: &model::Listener) -> Mode {
             model::ProxyProtocol::V2 => Some(proxy_protocol::Form::V2),
         },
     });
+    if let Some(udp) = &listener.udp {
+        return Mode::Udp(UdpPlan {
+            split: Split::new(udp.split.iter().map(|(service, weight)| (ServiceId(service.0), *weight))),
+            idle_ms: ms(udp.idle),
+            sessions_max: udp.sessions,
+        });
+    }
     match (tcp, listener.protocol) {
         (None, _) if listener.tls == Some(model::Tls::Passthrough) => Mode::Passthrough,
         (None, _) => Mode::Http,

@@ -11,7 +11,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use ringway_runtime::mailbox::Receiver;
-use ringway_runtime::{BoundSocket, Gauges, Listener, Nanos, Slots, now, sleep, spawn, wall_epoch_micros};
+use ringway_runtime::{
+    Batch, BoundSocket, Gauges, Listener, Nanos, Slots, UdpSocket, now, sleep, spawn, wall_epoch_micros,
+};
 use rustc_hash::FxHashMap;
 
 use crate::accept::{self, OpenListener, SharedListener};
@@ -20,9 +22,9 @@ use crate::downstream::Downstream;
 use crate::http1::{RequestHead, ResponseHead};
 use crate::observe::{Counted, WorkerStats};
 use crate::request_id::RequestIds;
-use crate::snapshot::{ActionPlan, ListenerPlan, ServiceId, Snapshot};
-use crate::tls;
+use crate::snapshot::{ActionPlan, ListenerPlan, Mode, ServiceId, Snapshot};
 use crate::upstream::Service;
+use crate::{tls, udp};
 
 /// How often idle upstream connections are looked over.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
@@ -75,6 +77,8 @@ pub(crate) struct Worker {
     pub random: RefCell<fastrand::Rng>,
     pub log: RefCell<Option<crate::observe::AccessLog>>,
     pub draining: Cell<bool>,
+    /// What endpoints of all UDP sessions say is received here.
+    pub udp_batch: RefCell<Option<Batch>>,
     /// TLS handshakes under way.
     pub handshakes: tls::Turns,
     current: RefCell<Rc<Current>>,
@@ -90,6 +94,12 @@ pub(crate) struct Worker {
     /// Wall-clock microseconds at the loop's time zero; looked at again in each sweep.
     epoch_us: Cell<u64>,
     gauges: Arc<Gauges>,
+}
+
+/// A socket of a listener.
+enum Opened {
+    Stream(Listener),
+    Udp(UdpSocket),
 }
 
 /// A snapshot as this worker uses it.
@@ -143,6 +153,7 @@ impl Worker {
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
             log: RefCell::new(log),
             draining: Cell::new(false),
+            udp_batch: RefCell::default(),
             handshakes: tls::Turns::default(),
             current: RefCell::new(Rc::new(Current {
                 snapshot: first.snapshot.clone(),
@@ -270,15 +281,20 @@ impl Worker {
     ) {
         let mut opened = Vec::new();
         for (place, socket) in sockets {
+            if let Mode::Udp(_) = snapshot.listeners[place].mode {
+                opened.push((place, Opened::Udp(UdpSocket::new(socket))));
+                continue;
+            }
             match Listener::new(socket) {
-                Ok(listener) => opened.push((place, listener)),
+                Ok(listener) => opened.push((place, Opened::Stream(listener))),
                 // The socket listens already; only a want of memory or descriptors can fail here.
                 Err(_) => self.stats.fd_limit_hits.increment(),
             }
         }
         let mut kept = self.listeners.borrow_mut();
-        let is_same =
-            |open: &OpenListener, plan: &ListenerPlan| plan.name == open.name && plan.address == open.address;
+        let is_same = |open: &OpenListener, plan: &ListenerPlan| {
+            plan.name == open.name && plan.address == open.address && plan.is_udp() == open.udp
+        };
         kept.retain(|open| {
             let place = snapshot.listeners.iter().position(|plan| is_same(open, plan));
             match place.filter(|place| opened.iter().all(|(new, _)| new != place)) {
@@ -303,7 +319,10 @@ impl Worker {
                 shared[place].clone(),
             ));
             kept.push(open.clone());
-            spawn(accept::run(self.clone(), open, listener));
+            match listener {
+                Opened::Stream(listener) => spawn(accept::run(self.clone(), open, listener)),
+                Opened::Udp(socket) => spawn(udp::run(self.clone(), open, socket)),
+            }
         }
         drop(kept);
         self.close_idle_of_closed();

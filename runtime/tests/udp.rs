@@ -52,7 +52,11 @@ fn datagrams_come_and_answers_leave_from_where_they_were_sent_to() {
                     for datagram in batch.iter() {
                         assert!(!datagram.cut);
                         seen += 1;
-                        assert!(socket.send(datagram.bytes, datagram.from, datagram.to, datagram.segment).unwrap());
+                        assert!(
+                            socket
+                                .send(datagram.bytes, datagram.from, datagram.to, datagram.segment)
+                                .unwrap()
+                        );
                     }
                 }
             })

@@ -370,7 +370,9 @@ fn article(object: &Object) -> String {
     match object.name {
         "config" => "the file".to_owned(),
         name @ ("runtime" | "buffers" | "admin" | "access_log" | "limits" | "socket" | "pool" | "respond"
-        | "redirect" | "rewrite" | "tls" | "clients" | "http2" | "tcp" | "detect") => format!("`{name}`"),
+        | "redirect" | "rewrite" | "tls" | "clients" | "http2" | "tcp" | "udp" | "detect") => {
+            format!("`{name}`")
+        }
         "listener_timeouts" | "service_timeouts" => "`timeouts`".to_owned(),
         "service_tls" => "`tls`".to_owned(),
         "service_http2" => "`http2`".to_owned(),

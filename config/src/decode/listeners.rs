@@ -74,9 +74,14 @@ fn listener(
     let tls = tls::listener(fields, sink);
     let protocol = fields.chosen("protocol", &[ListenerProtocol::Http, ListenerProtocol::Auto], sink);
     let tcp = protocols::tcp(fields, services, sink);
+    let udp = protocols::udp(fields, services, sink);
     let detect = protocols::detect(fields, sink);
     let http2 = protocols::listener_http2(fields, sink);
     protocols::check(fields, protocol, &tls, &tcp, &routes, all_routes, sink);
+    if udp.is_some() && matches!(address, Some(Address::Unix(_))) {
+        let message = "datagrams are carried over IP only";
+        sink.push(Diagnostic::error("conflict", fields.value_place("address"), message));
+    }
     let proxy_protocol = networks(fields, "proxy_protocol", sink);
     if matches!(address, Some(Address::Unix(_))) && !proxy_protocol.is_empty() {
         let message = "peers on a Unix socket have no address that could be trusted";
@@ -99,6 +104,7 @@ fn listener(
         tls,
         protocol,
         tcp,
+        udp,
         detect,
         http2,
         proxy_protocol,

@@ -10,9 +10,10 @@ use super::{Placed, Sink, address};
 
 /// Reports each listener that overlaps one before it or the admin API.
 pub(super) fn check(listeners: &[Placed<Listener>], admin: &Admin, admin_place: Place, sink: &mut Sink) {
-    let mut by_port: HashMap<u16, Vec<(SocketAddr, String, Place)>> = HashMap::new();
+    // Datagrams and connections don't meet.
+    let mut by_port: HashMap<(u16, bool), Vec<(SocketAddr, String, Place)>> = HashMap::new();
     if admin.address.port() != 0 {
-        by_port.entry(admin.address.port()).or_default().push((
+        by_port.entry((admin.address.port(), false)).or_default().push((
             admin.address,
             "the admin API".into(),
             admin_place,
@@ -24,7 +25,7 @@ pub(super) fn check(listeners: &[Placed<Listener>], admin: &Admin, admin_place: 
         let other = match &listener.value.address {
             Address::Ip(address) if address.port() == 0 => None,
             Address::Ip(address) => {
-                let same_port = by_port.entry(address.port()).or_default();
+                let same_port = by_port.entry((address.port(), listener.value.udp.is_some())).or_default();
                 let other = same_port.iter().find(|(other, ..)| overlap(*address, *other)).cloned();
                 same_port.push((*address, name, listener.place));
                 other.map(|(other, name, place)| (other.to_string(), name, place))

@@ -4,7 +4,7 @@ use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
     Action, Detect, HeaderOps, Http2, ListenerHttp2, ListenerProtocol, PathPattern, ProxyProtocol, Route,
-    RouteId, Service, Tcp, Tls,
+    RouteId, Service, Tcp, Tls, Udp,
 };
 use crate::tree::{Node, Value};
 use crate::units::{self, Problem};
@@ -24,19 +24,21 @@ const HTTP_ONLY: &[&str] = &[
     "trace",
     "errors",
 ];
+/// Fields of a listener that mean nothing where there are no connections.
+const STREAM_ONLY: &[&str] = &["tcp", "tls", "protocol", "detect", "proxy_protocol", "limits", "timeouts"];
 /// Ports in one list.
 const PORTS_MAX: usize = 1000;
 
 /// Whether requests are served, or connections carried as they are.
 pub(super) fn is_http(listener: &Fields<'_>) -> bool {
-    !listener.has("tcp") || is_auto(listener.node("protocol"))
+    !listener.has("udp") && (!listener.has("tcp") || is_auto(listener.node("protocol")))
 }
 
 /// The same of a listener that was not opened yet.
 pub(super) fn is_http_node(listener: &Node) -> bool {
     let Value::Map(entries) = &listener.value else { return true };
     let named = |name: &str| entries.iter().find(|entry| entry.key.value == Value::Text(name.to_owned()));
-    named("tcp").is_none() || is_auto(named("protocol").map(|entry| &entry.value))
+    named("udp").is_none() && (named("tcp").is_none() || is_auto(named("protocol").map(|entry| &entry.value)))
 }
 
 fn is_auto(protocol: Option<&Node>) -> bool {
@@ -79,6 +81,20 @@ pub(super) fn tcp(listener: &Fields<'_>, services: &[Placed<Service>], sink: &mu
     Some(Tcp {
         split: routes::split(&fields, services, sink),
         proxy_protocol: fields.chosen("proxy_protocol", &proxy_protocols, sink),
+    })
+}
+
+/// `udp` of a listener.
+pub(super) fn udp(listener: &Fields<'_>, services: &[Placed<Service>], sink: &mut Sink) -> Option<Udp> {
+    let fields = listener.object("udp", sink)?;
+    for name in HTTP_ONLY.iter().chain(STREAM_ONLY).filter(|name| listener.has(name)) {
+        let message = format!("`{name}` means nothing where datagrams are carried");
+        sink.push(Diagnostic::error("conflict", listener.key_place(name), message));
+    }
+    Some(Udp {
+        split: routes::split(&fields, services, sink),
+        idle: fields.duration("idle", sink),
+        sessions: fields.integer("sessions", sink),
     })
 }
 

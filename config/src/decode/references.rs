@@ -3,10 +3,16 @@
 use std::collections::HashSet;
 
 use crate::diagnostic::Diagnostic;
-use crate::model::{Action, Listener, ListenerProtocol, Route, Service};
+use crate::model::{Action, Listener, ListenerProtocol, Route, Service, ServiceId};
 
 use super::fields::Fields;
 use super::{Placed, Sink, route_id, service_id};
+
+/// The services to which a listener carries bytes or datagrams.
+fn carried(listener: &Listener) -> impl Iterator<Item = ServiceId> {
+    let tcp = listener.tcp.iter().flat_map(|tcp| &tcp.split);
+    tcp.chain(listener.udp.iter().flat_map(|udp| &udp.split)).map(|(id, _)| *id)
+}
 
 /// Warns of services without a route and routes without a listener. Only where nothing was wrong: else a reference
 /// that failed would be told twice.
@@ -20,7 +26,9 @@ pub(super) fn check(
     if sink.has_errors() {
         return;
     }
-    let tunnels = |listener: &Listener| listener.tcp.is_some() && listener.protocol == ListenerProtocol::Http;
+    let tunnels = |listener: &Listener| {
+        listener.udp.is_some() || (listener.tcp.is_some() && listener.protocol == ListenerProtocol::Http)
+    };
     if routes.is_empty() && !listeners.iter().all(|listener| tunnels(&listener.value)) {
         let diagnostic = Diagnostic::warning("no-routes", config.key_place("routes"), "there are no routes");
         sink.push(diagnostic.help("every request will be answered 404"));
@@ -32,12 +40,7 @@ pub(super) fn check(
             _ => None,
         })
         .flatten()
-        .chain(
-            listeners
-                .iter()
-                .filter_map(|one| one.value.tcp.as_ref())
-                .flat_map(|tcp| tcp.split.iter().map(|(id, _)| *id)),
-        )
+        .chain(listeners.iter().flat_map(|one| carried(&one.value)))
         .collect();
     for (index, service) in services.iter().enumerate() {
         if !used.contains(&service_id(index)) {

@@ -10,7 +10,7 @@ use super::Absent::{Default, Means, Required};
 use super::{Field, Kind, Object};
 
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
-pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP};
+pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP, UDP};
 pub use routes::{HEADER_OPS, REDIRECT, RESPOND, REWRITE, ROUTE, SPLIT};
 pub use services::{ENDPOINT_OBJECT, POOL, SERVICE, SERVICE_TIMEOUTS};
 pub use tls::{CERTIFICATE, CLIENT_CERTIFICATES, LISTENER_TLS, SERVICE_TLS};
@@ -199,6 +199,7 @@ pub static ALL: &[&Object] = &[
     &CLIENT_CERTIFICATES,
     &LISTENER_HTTP2,
     &TCP,
+    &UDP,
     &DETECT,
     &SERVICE,
     &ENDPOINT_OBJECT,

@@ -75,6 +75,8 @@ pub(super) async fn establish(
             let (link, rest, _) = under_tls(worker, connection, &current, stream, rest).await?;
             Some(Established { link, rest, carries: bytes_to(to, ends) })
         }
+        // Connections are never accepted there.
+        Mode::Udp(_) => None,
         Mode::Passthrough => {
             let handshake = Duration::from_millis(plan.timeouts.handshake_ms);
             let (to, hello) = by_name(worker, connection, &current, &stream, rest, handshake).await?;

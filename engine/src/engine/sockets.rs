@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use ringway_runtime::{Address as Bound, BoundSocket, SocketOptions, adopt, bind};
+use ringway_runtime::{Address as Bound, BoundSocket, SocketOptions, adopt, bind, bind_udp};
 
 use super::{Inherited, OpenAddress, StartError, serves};
 use crate::balance::Address;
@@ -36,7 +36,7 @@ pub(super) fn plan(
             result.open.push(again(same));
             continue;
         }
-        let ours = open.iter().any(|open| open.address == plan.address);
+        let ours = open.iter().any(|open| open.address == plan.address && open.udp == plan.is_udp());
         let sockets = open_listener(plan, workers, ours, inherited)?;
         let bound =
             sockets.first().map(BoundSocket::local).transpose().map_err(|error| failed(plan, &error))?;
@@ -48,6 +48,7 @@ pub(super) fn plan(
             name: plan.name.clone(),
             address: plan.address.clone(),
             socket: plan.socket,
+            udp: plan.is_udp(),
             bound: bound.unwrap_or_else(|| bind_address(&plan.address)),
             shared: Arc::default(),
         });
@@ -66,6 +67,7 @@ fn again(open: &OpenAddress) -> OpenAddress {
         name: open.name.clone(),
         address: open.address.clone(),
         socket: open.socket,
+        udp: open.udp,
         bound: open.bound.clone(),
         shared: open.shared.clone(),
     }
@@ -85,6 +87,15 @@ fn open_listener(
         send_buffer: plan.socket.send_buffer_bytes,
         shared: matches!(address, Bound::Ip(_)),
     };
+    if let (true, Bound::Ip(ip)) = (plan.is_udp(), &address) {
+        let bound = || -> std::io::Result<Vec<BoundSocket>> {
+            let first = bind_udp(*ip, &options, ours)?;
+            let Bound::Ip(ip) = first.local()? else { return Err(ErrorKind::InvalidInput.into()) };
+            let others = (1..workers).map(|_| bind_udp(ip, &options, true));
+            std::iter::once(Ok(first)).chain(others).collect()
+        };
+        return bound().map_err(|error| failed(plan, &error));
+    }
     let first = match take_inherited(&address, inherited) {
         Some(inherited) => adopt(inherited.fd, &options).map(|first| (first, true)),
         None => bind(&address, &options, ours).map(|first| (first, matches!(address, Bound::Unix(_)))),

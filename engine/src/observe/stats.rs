@@ -98,6 +98,15 @@ worker_stats! {
     tls_handshakes: Counter "counter" Summed "ringway_tls_handshakes_total" "TLS handshakes with clients that succeeded.";
     tls_resumptions: Counter "counter" Summed "ringway_tls_resumptions_total"
         "Of those, the ones that resumed an earlier session.";
+    udp_sessions: Counter "counter" Summed "ringway_udp_sessions_total" "UDP sessions begun.";
+    udp_sessions_active: Gauge "gauge" Summed "ringway_udp_sessions_active" "UDP sessions.";
+    udp_sessions_refused: Counter "counter" Summed "ringway_udp_sessions_refused_total"
+        "Datagrams that would have begun a session beyond the listener's bound.";
+    udp_received: Counter "counter" Summed "ringway_udp_received_total"
+        "Datagrams received from clients; those that came together count once.";
+    udp_sent: Counter "counter" Summed "ringway_udp_sent_total" "The same, sent to clients.";
+    udp_dropped: Counter "counter" Summed "ringway_udp_dropped_total"
+        "Datagrams that went nowhere: no endpoint, no room, or too long.";
     proxy_protocol_refused: Counter "counter" Summed "ringway_proxy_protocol_refused_total"
         "Connections closed for a missing, malformed or untrusted PROXY protocol header.";
     fd_limit_hits: Counter "counter" Summed "ringway_fd_limit_hits_total"

@@ -35,6 +35,7 @@ pub(crate) fn listener(name: &str, port: u16, routes: Vec<RouteId>) -> Listener 
         tls: None,
         protocol: ListenerProtocol::Http,
         tcp: None,
+        udp: None,
         detect: Detect { timeout: Duration::from_millis(50), opaque_ports: vec![] },
         http2: ListenerHttp2 {
             bounds: HTTP2,

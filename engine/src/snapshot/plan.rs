@@ -66,6 +66,8 @@ pub enum Mode {
     Http,
     /// They are carried as bytes.
     Tcp(TcpPlan),
+    /// Datagrams, carried by session.
+    Udp(UdpPlan),
     /// As bytes, to the service of the route for the name that their TLS asks for.
     Passthrough,
     /// Requests, TLS, or bytes: whichever they begin with.
@@ -86,6 +88,17 @@ impl Mode {
     }
 }
 
+/// Where datagrams go.
+#[derive(Clone, Debug)]
+pub struct UdpPlan {
+    /// Services by weight.
+    pub split: Split,
+    /// Silence after which a session ends.
+    pub idle_ms: u64,
+    /// Sessions at once on one worker.
+    pub sessions_max: u32,
+}
+
 /// Where bytes go that are not HTTP.
 #[derive(Clone, Debug)]
 pub struct TcpPlan {
@@ -96,6 +109,11 @@ pub struct TcpPlan {
 }
 
 impl ListenerPlan {
+    /// Datagrams come here.
+    pub fn is_udp(&self) -> bool {
+        matches!(self.mode, Mode::Udp(_))
+    }
+
     /// HTTP begins with a connection's first byte.
     #[inline]
     pub fn is_plain(&self) -> bool {

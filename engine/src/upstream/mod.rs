@@ -8,6 +8,7 @@ mod connecting;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub(crate) struct Service {
     idle_timeout_ms: Cell<u64>,
     idle_max: Cell<u32>,
     random: Cell<u64>,
+    /// Addresses and weights of those that can be sent datagrams.
+    udp_endpoints: RefCell<Rc<[(SocketAddr, u16)]>>,
 }
 
 struct Pool {
@@ -96,6 +99,7 @@ impl Service {
             idle_timeout_ms: Cell::new(plan.pool.idle_timeout_ms),
             idle_max: Cell::new(plan.pool.idle_max),
             random: Cell::new(seed | 1),
+            udp_endpoints: RefCell::new(Rc::new([])),
         }
     }
 
@@ -109,6 +113,11 @@ impl Service {
     /// Makes the plan's endpoints, names resolved, the ones that are asked. Those that stay keep their connections.
     pub fn reconcile(&self, plan: &ServicePlan, resolved: &Resolved) {
         let addresses = plan.addresses(|name| resolved.get(name).map_or(&[][..], |ips| ips).iter().copied());
+        let ip = |(address, weight): &(balance::Address, u16)| match address {
+            balance::Address::Ip(ip) => Some((*ip, *weight)),
+            balance::Address::Unix(_) => None,
+        };
+        self.udp_endpoints.replace(addresses.iter().filter_map(ip).collect());
         let mut pools = self.pools.borrow_mut();
         for change in self.balancer.borrow_mut().reconcile(&addresses) {
             match change {
@@ -134,6 +143,11 @@ impl Service {
                 }
             }
         }
+    }
+
+    /// Where datagrams may go.
+    pub fn udp_endpoints(&self) -> Rc<[(SocketAddr, u16)]> {
+        self.udp_endpoints.borrow().clone()
     }
 
     /// A connection to one of the endpoints, pooled or new. Where an endpoint refuses, another one is asked, once:

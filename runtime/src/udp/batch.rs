@@ -78,7 +78,11 @@ impl Batch {
 
     /// What came, in its order.
     pub fn iter(&self) -> impl Iterator<Item = Datagram<'_>> {
-        self.slots.iter().take(self.filled).enumerate().map(|(place, slot)| slot.datagram(&self.memory[place * ROOM..]))
+        self.slots
+            .iter()
+            .take(self.filled)
+            .enumerate()
+            .map(|(place, slot)| slot.datagram(&self.memory[place * ROOM..]))
     }
 
     /// Takes as many as have come and fit.
@@ -87,10 +91,8 @@ impl Batch {
         let mut messages: [MaybeUninit<libc::mmsghdr>; COUNT_MAX] = [MaybeUninit::uninit(); COUNT_MAX];
         let count = self.slots.len().min(COUNT_MAX);
         for (place, slot) in self.slots.iter_mut().take(count).enumerate() {
-            slot.vector = libc::iovec {
-                iov_base: self.memory[place * ROOM..].as_mut_ptr().cast(),
-                iov_len: ROOM,
-            };
+            slot.vector =
+                libc::iovec { iov_base: self.memory[place * ROOM..].as_mut_ptr().cast(), iov_len: ROOM };
             // SAFETY: a message header is plain numbers and pointers, for which zeros are values.
             let mut message: libc::mmsghdr = unsafe { zeroed() };
             message.msg_hdr.msg_name = (&raw mut slot.address).cast();
@@ -152,7 +154,8 @@ impl Slot {
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                     // SAFETY: the kernel wrote a whole one.
-                    let info: libc::in6_pktinfo = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
+                    let info: libc::in6_pktinfo =
+                        unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
                     let ip = Ipv6Addr::from(info.ipi6_addr.s6_addr).into();
                     datagram.to = Some(Local { ip, interface: info.ipi6_ifindex });
                 }
@@ -244,7 +247,13 @@ pub(super) fn send(
 }
 
 /// Writes a control message at `at` bytes and returns how many it takes.
-fn put<T>(control: &mut [u64; CONTROL / 8], at: usize, level: libc::c_int, kind: libc::c_int, value: T) -> usize {
+fn put<T>(
+    control: &mut [u64; CONTROL / 8],
+    at: usize,
+    level: libc::c_int,
+    kind: libc::c_int,
+    value: T,
+) -> usize {
     let len = size_of::<T>() as u32;
     // SAFETY: arithmetic only.
     let space = unsafe { libc::CMSG_SPACE(len) } as usize;

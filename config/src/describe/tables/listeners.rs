@@ -3,7 +3,7 @@
 use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
-use super::{DETECT, GIB, KIB, LISTENER_HTTP2, LISTENER_TLS, MIB, NAME, TCP, TIB};
+use super::{DETECT, GIB, KIB, LISTENER_HTTP2, LISTENER_TLS, MIB, NAME, TCP, TIB, UDP};
 
 const LISTEN: Kind = Kind::Text("an address (`127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock`)");
 const CIDR: Kind = Kind::Text("a network (`10.0.0.0/8`, `fd00::/8`) or an IP address");
@@ -13,7 +13,7 @@ const TOKEN: Kind = Kind::Text("a protocol name (`websocket`)");
 pub static LISTENER: Object = Object {
     name: "listener",
     about: "Where connections are accepted.",
-    later: &["udp", "http3", "transparent", "rate_limit", "auth"],
+    later: &["http3", "transparent", "rate_limit", "auth"],
     fields: &[
         Field {
             name: "name",
@@ -52,6 +52,12 @@ pub static LISTENER: Object = Object {
             kind: Kind::Object(&TCP),
             absent: Means("HTTP"),
             about: "Connections are carried as bytes; with `protocol: auto` those that are not HTTP.",
+        },
+        Field {
+            name: "udp",
+            kind: Kind::Object(&UDP),
+            absent: Means("TCP"),
+            about: "Datagrams are carried, not connections.",
         },
         Field {
             name: "detect",

@@ -108,6 +108,34 @@ pub static TCP: Object = Object {
     ],
 };
 
+/// `listeners[].udp`
+pub static UDP: Object = Object {
+    name: "udp",
+    about: "Datagrams. Those of one client's address and port are a session, which keeps its endpoint.",
+    later: &["rate_limit"],
+    fields: &[
+        Field {
+            name: "to",
+            kind: Kind::Either(&NAME, &Kind::List(&Kind::Object(&SPLIT))),
+            absent: Required,
+            about: "The service datagrams go to, or services with weights. Endpoints are picked by hash of the client.",
+        },
+        Field {
+            name: "idle",
+            kind: Kind::Duration,
+            absent: Default("30s"),
+            about: "Silence after which a session ends.",
+        },
+        Field {
+            name: "sessions",
+            kind: Kind::Integer(1, 1_000_000),
+            absent: Default("4096"),
+            about: "Sessions at once on one worker; each takes a file descriptor. Beyond it datagrams of new clients are \
+                    dropped and counted.",
+        },
+    ],
+};
+
 /// `listeners[].detect`
 pub static DETECT: Object = Object {
     name: "detect",
