@@ -8,10 +8,13 @@ use crate::model::{Address, Admin, Listener};
 
 use super::{Placed, Sink, address};
 
+/// An address, whose it is, and where that is written.
+type Taken = (SocketAddr, String, Place);
+
 /// Reports each listener that overlaps one before it or the admin API.
 pub(super) fn check(listeners: &[Placed<Listener>], admin: &Admin, admin_place: Place, sink: &mut Sink) {
     // Datagrams and connections don't meet.
-    let mut by_port: HashMap<(u16, bool), Vec<(SocketAddr, String, Place)>> = HashMap::new();
+    let mut by_port: HashMap<(u16, bool), Vec<Taken>> = HashMap::new();
     if admin.address.port() != 0 {
         by_port.entry((admin.address.port(), false)).or_default().push((
             admin.address,
