@@ -6,6 +6,7 @@
 
 mod decode;
 pub mod describe;
+pub mod descriptor;
 pub mod diagnostic;
 pub mod diff;
 mod expand;

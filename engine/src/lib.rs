@@ -14,6 +14,8 @@ mod exchange;
 pub mod explain;
 pub mod forwarded;
 pub mod grpc;
+pub mod grpc_json;
+pub mod grpc_web;
 pub mod http1;
 pub mod http2;
 mod link;
