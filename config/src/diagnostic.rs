@@ -21,6 +21,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("bad-address", "not an address of the kind that belongs there"),
     ("bad-certificate", "a file without a certificate that can be used"),
     ("bad-choice", "not one of the words that belong there"),
+    ("bad-descriptor", "a file that describes no such services"),
     ("bad-duration", "not a whole number with a unit of time"),
     ("bad-header", "not a header's name or value"),
     ("bad-host", "not a host name or pattern"),

@@ -528,8 +528,36 @@ pub struct Forward {
     pub rewrite_path: Option<PathTemplate>,
     /// New Host.
     pub rewrite_host: Option<String>,
+    /// Browsers call the services by gRPC-Web.
+    pub grpc_web: Option<GrpcWeb>,
+    /// Others call them by JSON.
+    pub grpc_json: Option<GrpcJson>,
     /// The exchange from request head to the response's last byte (`timeout`; default none): 504.
     pub timeout: Option<Duration>,
+}
+
+/// `routes[].grpc_web`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrpcWeb {
+    /// Whose pages may call, as in `https://app.example`; `*` is anybody's.
+    pub origins: Vec<String>,
+}
+
+/// `routes[].grpc_json`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrpcJson {
+    /// Where the descriptor came from.
+    pub descriptor: PathBuf,
+    /// A `FileDescriptorSet`.
+    pub descriptor_set: Vec<u8>,
+    /// Never empty: `pkg.Service`.
+    pub services: Vec<String>,
+    /// Unknown fields are passed over (default false: 400).
+    pub ignore_unknown: bool,
+    /// Fields with their default are written too (default false).
+    pub print_defaults: bool,
+    /// Names as in the proto file (default false: lowerCamelCase).
+    pub proto_names: bool,
 }
 
 /// A path to be filled in from a match. `/` is one empty literal; a slash at the end makes an empty last one.

@@ -240,6 +240,19 @@ fn forward_as_json(forward: &Forward, config: &Config, shown: &mut Map<String, V
     if !rewrite.is_empty() {
         shown.insert("rewrite".into(), Value::Object(rewrite));
     }
+    if let Some(web) = &forward.grpc_web {
+        shown.insert("grpc_web".into(), json!({ "origins": web.origins }));
+    }
+    if let Some(one) = &forward.grpc_json {
+        let value = json!({
+            "descriptor": one.descriptor,
+            "services": one.services,
+            "unknown_fields": if one.ignore_unknown { "ignore" } else { "reject" },
+            "print_defaults": one.print_defaults,
+            "proto_names": one.proto_names,
+        });
+        shown.insert("grpc_json".into(), value);
+    }
     shown.insert("timeout".into(), json!(forward.timeout.map_or("none".to_owned(), duration_text)));
 }
 

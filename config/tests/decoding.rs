@@ -310,6 +310,16 @@ fn with_field(object: &'static Object, field: &'static Field, value: &str) -> St
         "split" => {
             route = format!("name: r, to: [ {{ {one}{} }} ]", unless("service", "service: s"));
         }
+        "grpc_web" => {
+            service.push_str(", protocol: http2");
+            route.push_str(&format!(", grpc_web: {{ {one} }}"));
+        }
+        "grpc_json" => {
+            service.push_str(", protocol: http2");
+            let descriptor = unless("descriptor", "descriptor: tests/shop.proto");
+            let services = unless("services", "services: [ shop.Shop ]");
+            route.push_str(&format!(", grpc_json: {{ {one}{descriptor}{services} }}"));
+        }
         "respond" => route = format!("name: r, respond: {{ {one} }}"),
         "redirect" => route = format!("name: r, redirect: {{ {one}{} }}", unless("host", "host: h")),
         "rewrite" => route.push_str(&format!(", rewrite: {{ {one} }}")),

@@ -65,6 +65,12 @@ impl Incoming {
         Incoming { framing, pending: rest, received: 0, trailers: None }
     }
 
+    /// A body that is all there: the first `len` bytes of `bytes`.
+    pub fn ready(len: u64, bytes: Lease) -> Incoming {
+        let framing = if len == 0 { Framing::Done } else { Framing::Length(len) };
+        Incoming { framing, pending: Some(bytes), received: 0, trailers: None }
+    }
+
     /// A response's body.
     pub fn of_response(framing: ResponseFraming, rest: Option<Lease>, from: &Link) -> Incoming {
         let framing = match framing {

@@ -11,6 +11,7 @@
 
 mod decide;
 mod forward;
+mod guise;
 pub(crate) mod pace;
 mod relay;
 mod seen;
@@ -37,7 +38,7 @@ use crate::snapshot::{ActionPlan, ErrorFormat, ListenerPlan, Origin};
 use crate::tunnel::Tunnel;
 use crate::worker::{Current, Scratch, Worker};
 use decide::Decision;
-use seen::Seen;
+use seen::{Seen, Web};
 
 /// What the connection does after an exchange.
 pub(crate) enum Next {
@@ -319,11 +320,14 @@ impl Exchange<'_> {
         let keep = self.seen.parsed && self.may_keep() && !matches!(unread, Unread::Lost);
         reply.closes |= !keep;
         let allow = std::mem::take(&mut self.seen.allow);
-        let call = self.seen.grpc.then(|| grpc::code_of(reply.status, reply.reason));
+        let by_json = self.seen.grpc && !self.request().known(Known::ContentType).is_some_and(grpc::is_call);
+        let code = self.seen.grpc.then(|| grpc::code_of(reply.status, reply.reason));
+        let web = self.seen.web.take();
+        let call = code.filter(|_| web.is_some() || !by_json);
         self.send_answer(
             |out, answering| {
                 if let Some(code) = call {
-                    return put_call_status(out, code, &reply, answering);
+                    return put_call_status(out, code, web.as_deref(), &reply, answering);
                 }
                 let answering = Answering { allow: allow.as_bytes(), ..*answering };
                 local_reply::render(out, &reply, format, &answering);
@@ -332,7 +336,7 @@ impl Exchange<'_> {
         );
         self.worker.stats.local_replies.count(reply.reason, reply.status);
         self.seen.status = reply.status;
-        self.seen.grpc_status = call;
+        self.seen.grpc_status = code;
         self.seen.reason = reply.reason;
         unread.next(!reply.closes)
     }
@@ -407,7 +411,13 @@ impl Exchange<'_> {
 }
 
 /// What a caller of gRPC gets in place of a document: a status. `closes` has its meaning for HTTP/1.1 only.
-fn put_call_status(out: &mut HeadWriter<'_>, code: u8, reply: &LocalReply, answering: &Answering<'_>) {
+fn put_call_status(
+    out: &mut HeadWriter<'_>,
+    code: u8,
+    web: Option<&Web>,
+    reply: &LocalReply,
+    answering: &Answering<'_>,
+) {
     let mut fields = SmallVec::<[u8; 128]>::new();
     if !answering.request_id.is_empty() {
         crate::request_id::put_field(&mut fields, answering.request_id);
@@ -419,7 +429,9 @@ fn put_call_status(out: &mut HeadWriter<'_>, code: u8, reply: &LocalReply, answe
     let mut message = SmallVec::<[u8; 128]>::from_slice(reply.reason.as_bytes());
     message.extend_from_slice(b": ");
     message.extend_from_slice(reply.detail.as_bytes());
-    grpc::put_status(out, code, &message, answering.date, &fields);
+    let content_type = web.map_or("application/grpc", |web| &web.content_type);
+    fields.extend_from_slice(web.map_or(&b""[..], |web| web.fields.as_bytes()));
+    grpc::put_status(out, content_type.as_bytes(), code, &message, answering.date, &fields);
 }
 
 /// Writes a head into `draft`, or into memory of its own where it does not fit.

@@ -136,8 +136,17 @@ pub fn message(value: &[u8]) -> Vec<u8> {
 }
 
 /// Writes a whole answer that is only a status, as HTTP/1.1 would have it: trailers alone, in the head.
-pub fn put_status(out: &mut impl Sink, code: u8, message: &[u8], date: &[u8], fields: &[u8]) {
-    out.put(b"HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: ");
+pub fn put_status(
+    out: &mut impl Sink,
+    content_type: &[u8],
+    code: u8,
+    message: &[u8],
+    date: &[u8],
+    fields: &[u8],
+) {
+    out.put(b"HTTP/1.1 200 OK\r\ncontent-type: ");
+    out.put(content_type);
+    out.put(b"\r\ngrpc-status: ");
     put_decimal(out, u64::from(code));
     out.put(b"\r\ngrpc-message: ");
     put_message(out, message);

@@ -34,21 +34,39 @@ pub(crate) struct RequestOut<'a, 'c> {
     pub client_cert: &'a str,
     /// What is left of the time that a call of gRPC was given.
     pub grpc_timeout: Option<Duration>,
+    /// What it is for an endpoint that speaks gRPC, where it came as something else.
+    pub call: Option<CallHead<'a>>,
     /// The protocol to switch to, if one is allowed.
     pub upgrade: Option<&'a [u8]>,
     pub plan: &'a HeaderPlan,
+}
+
+/// A request as a call of gRPC.
+#[derive(Clone, Copy)]
+pub(crate) struct CallHead<'a> {
+    /// `None`: that of the request.
+    pub path: Option<&'a [u8]>,
+    pub content_type: &'a [u8],
 }
 
 impl RequestOut<'_, '_> {
     /// Writes the head, the empty line included.
     pub fn write(&self, out: &mut HeadWriter<'_>) {
         let request = &self.request;
-        out.put(request.method());
-        out.put(b" ");
-        out.put(self.path);
-        if let Some(query) = request.query() {
-            out.put(b"?");
-            out.put(query);
+        match self.call {
+            None => {
+                out.put(request.method());
+                out.put(b" ");
+                out.put(self.path);
+                if let Some(query) = request.query() {
+                    out.put(b"?");
+                    out.put(query);
+                }
+            }
+            Some(call) => {
+                out.put(b"POST ");
+                out.put(call.path.unwrap_or(self.path));
+            }
         }
         out.put(b" HTTP/1.1\r\nHost: ");
         out.put(self.host);
@@ -60,6 +78,7 @@ impl RequestOut<'_, '_> {
             certified,
             counted: request.head.max_forwards.is_some(),
             timed: self.grpc_timeout.is_some(),
+            called: self.call.is_some(),
         };
         let (bytes, plan) = (request.bytes, self.plan);
         let fields = request.head.fields.as_slice();
@@ -88,7 +107,11 @@ impl RequestOut<'_, '_> {
         if let Some(left) = self.grpc_timeout {
             grpc::put_timeout(out, left);
         }
-        match request.head.framing {
+        if let Some(call) = self.call {
+            out.field(b"content-type", call.content_type);
+        }
+        let framing = if self.call.is_some() { BodyFraming::UntilEnd } else { request.head.framing };
+        match framing {
             BodyFraming::None => {}
             BodyFraming::Length(bytes) => out.field_u64(b"Content-Length", bytes),
             // A stream takes it out again.
@@ -99,7 +122,7 @@ impl RequestOut<'_, '_> {
             out.put(protocol);
             out.put(b"\r\n");
         }
-        if request.head.accepts_trailers {
+        if request.head.accepts_trailers || self.call.is_some() {
             out.put(match self.upgrade {
                 Some(_) => b"TE: trailers\r\n",
                 None => b"Connection: te\r\nTE: trailers\r\n",
@@ -135,6 +158,8 @@ struct Keeps {
     counted: bool,
     /// So is grpc-timeout.
     timed: bool,
+    /// It becomes a call of gRPC: what spoke of the body before speaks of nothing.
+    called: bool,
 }
 
 #[inline]
@@ -153,6 +178,7 @@ fn passes_upstream(field: &Field, bytes: &[u8], keeps: Keeps) -> bool {
         | Known::XRequestId => false,
         // Of methods that don't count hops it is a field like any other (RFC 9110 §7.6.2).
         Known::MaxForwards => !keeps.counted,
+        Known::ContentType | Known::ContentEncoding | Known::Expect => !keeps.called,
         // The names told apart by `claim` and not by the codec have these lengths.
         Known::Other => match field.name().len {
             12 => !keeps.timed || !field.name().of(bytes).eq_ignore_ascii_case(b"grpc-timeout"),
@@ -195,6 +221,18 @@ pub(crate) struct ResponseOut<'a> {
     pub connection: Connection,
     pub plan: &'a HeaderPlan,
     pub date: &'a [u8],
+    /// What it is for a client that did not call by gRPC.
+    pub told: Option<Told<'a>>,
+}
+
+/// An answer of gRPC as something else.
+#[derive(Clone, Copy)]
+pub(crate) struct Told<'a> {
+    pub content_type: &'a [u8],
+    /// Further fields, whole lines with their CRLF.
+    pub fields: &'a [u8],
+    /// Fields of gRPC say nothing to the client.
+    pub hides_grpc: bool,
 }
 
 impl ResponseOut<'_> {
@@ -208,7 +246,18 @@ impl ResponseOut<'_> {
         out.put(response.reason());
         out.put(b"\r\n");
         let fields = response.head.fields.as_slice();
-        if plan.is_empty() {
+        if let Some(told) = self.told {
+            out.fields(bytes, fields, |field| {
+                let name = field.name().of(bytes);
+                passes_downstream(field)
+                    && field.known != Known::ContentType
+                    && !(told.hides_grpc
+                        && name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"grpc-")))
+                    && !plan.drops(name)
+            });
+            out.field(b"content-type", told.content_type);
+            out.put(told.fields);
+        } else if plan.is_empty() {
             out.fields(bytes, fields, passes_downstream);
         } else {
             out.fields(bytes, fields, |field| {

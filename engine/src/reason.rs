@@ -54,6 +54,7 @@ reasons! {
     // The client's side: too slow, too much, or gone.
     HeadTimeout, 408, "head_timeout", "The request's head did not arrive in time.";
     BodyRateTooLow, 408, "body_rate_too_low", "The request's body arrives too slowly.";
+    CallMalformed, 400, "call_malformed", "The body of the call is not what its content type says.";
     BodyTooLarge, 413, "body_too_large", "The request's body is larger than allowed.";
     ResponseRateTooLow, 499, "response_rate_too_low", "The client took the response too slowly.";
     ClientGone, 499, "client_gone", "The client closed the connection before the response was complete.";

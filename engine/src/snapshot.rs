@@ -20,6 +20,7 @@ use std::time::Duration;
 use ringway_config::model;
 
 use crate::balance::{Address, Policy};
+use crate::grpc_json::{self, Transcoder};
 use crate::http2::Budget;
 use crate::proxy_protocol;
 use crate::routing::{Condition, HostRule, PathFill, PathRule, RouteId, RouteRule, Router, Segment};
@@ -56,8 +57,8 @@ impl Snapshot {
     /// # Errors
     /// What TLS objects to that a validated configuration could not tell, such as a system that trusts nobody.
     pub fn compile(config: &model::Config, generation: u64) -> Result<Snapshot, String> {
-        let routes: Box<[RoutePlan]> =
-            config.routes.iter().enumerate().map(|(place, route)| route_plan(place as u32, route)).collect();
+        let routes = config.routes.iter().enumerate().map(|(place, route)| route_plan(place as u32, route));
+        let routes = routes.collect::<Result<Box<[RoutePlan]>, String>>()?;
         let listeners: Result<_, _> =
             config.listeners.iter().map(|listener| listener_plan(listener, &routes)).collect();
         let services: Result<_, _> = config.services.iter().map(service_plan).collect();
@@ -186,7 +187,7 @@ fn http2_plan(bounds: &model::Http2) -> Http2Plan {
     Http2Plan { streams: bounds.streams, window: bounds.window, connection_window: bounds.connection_window }
 }
 
-fn route_plan(place: u32, route: &model::Route) -> RoutePlan {
+fn route_plan(place: u32, route: &model::Route) -> Result<RoutePlan, String> {
     let rule = RouteRule {
         route: RouteId(place),
         hosts: route.hosts.iter().map(host_rule).collect(),
@@ -196,11 +197,23 @@ fn route_plan(place: u32, route: &model::Route) -> RoutePlan {
         query: route.query.iter().map(condition).collect(),
     };
     let fill = |template: &model::PathTemplate| PathFill::new(&segments(&template.0), &rule.path);
+    let of_route = |error| format!("route `{}`: {error}", route.name);
     let action = match &route.action {
         model::Action::Forward(forward) => ActionPlan::Forward(ForwardPlan {
             split: Split::new(forward.split.iter().map(|(service, weight)| (ServiceId(service.0), *weight))),
             rewrite_path: forward.rewrite_path.as_ref().map(fill),
             rewrite_host: forward.rewrite_host.as_ref().map(|host| host.as_bytes().into()),
+            grpc_web: forward
+                .grpc_web
+                .as_ref()
+                .map(|web| web.origins.iter().map(|one| one.as_str().into()).collect()),
+            grpc_json: forward
+                .grpc_json
+                .as_ref()
+                .map(transcoder)
+                .transpose()
+                .map_err(of_route)?
+                .map(Box::new),
             timeout_ms: forward.timeout.map(ms),
         }),
         model::Action::Respond(respond) => {
@@ -214,7 +227,7 @@ fn route_plan(place: u32, route: &model::Route) -> RoutePlan {
             path: redirect.path.as_ref().map(fill),
         }),
     };
-    RoutePlan {
+    Ok(RoutePlan {
         name: route.name.as_str().into(),
         action,
         request_headers: header_plan(&route.request_headers),
@@ -222,7 +235,17 @@ fn route_plan(place: u32, route: &model::Route) -> RoutePlan {
         allow_encoded_slashes: route.encoded_slashes,
         body_bytes_max: route.body_limit,
         rule,
-    }
+    })
+}
+
+fn transcoder(json: &model::GrpcJson) -> Result<Transcoder, String> {
+    let options = grpc_json::Options {
+        ignore_unknown: json.ignore_unknown,
+        print_defaults: json.print_defaults,
+        proto_names: json.proto_names,
+    };
+    Transcoder::new(&json.descriptor_set, &json.services, options)
+        .map_err(|error| format!("{}: {error}", json.descriptor.display()))
 }
 
 fn service_plan(service: &model::Service) -> Result<ServicePlan, String> {

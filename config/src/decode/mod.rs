@@ -5,6 +5,7 @@
 
 mod address;
 pub mod fields;
+mod grpc;
 mod headers;
 mod hosts;
 mod listeners;

@@ -14,7 +14,7 @@ use crate::units::{Problem, quoted};
 use super::fields::{Fields, text_of};
 use super::headers::{self, Way};
 use super::near::nearest;
-use super::{Placed, Sink, hosts, name, paths, service_id};
+use super::{Placed, Sink, grpc, hosts, name, paths, service_id};
 
 /// Routes of one file.
 const ROUTES_MAX: usize = 100_000;
@@ -186,6 +186,8 @@ fn action(fields: &Fields<'_>, path: &PathPattern, services: &[Placed<Service>],
     }
     only_with_to(fields, "rewrite", sink);
     only_with_to(fields, "timeout", sink);
+    only_with_to(fields, "grpc_web", sink);
+    only_with_to(fields, "grpc_json", sink);
     // Each is decoded wherever it is, so that all that is wrong with it is told.
     let respond = respond(fields, sink);
     let redirect = redirect(fields, path, sink);
@@ -211,12 +213,16 @@ fn forward(
         }
         None => (None, None),
     };
-    Forward {
+    let forward = Forward {
         split: split(fields, services, sink),
         rewrite_path,
         rewrite_host,
+        grpc_web: grpc::web(fields, sink),
+        grpc_json: grpc::json(fields, sink),
         timeout: fields.duration_or("timeout", sink),
-    }
+    };
+    grpc::check(fields, &forward, services, sink);
+    forward
 }
 
 fn new_path(fields: &Fields<'_>, pattern: &PathPattern, sink: &mut Sink) -> Option<PathTemplate> {

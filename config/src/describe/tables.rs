@@ -11,7 +11,7 @@ use super::{Field, Kind, Object};
 
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
 pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP, UDP};
-pub use routes::{HEADER_OPS, REDIRECT, RESPOND, REWRITE, ROUTE, SPLIT};
+pub use routes::{GRPC_JSON, GRPC_WEB, HEADER_OPS, REDIRECT, RESPOND, REWRITE, ROUTE, SPLIT};
 pub use services::{ENDPOINT_OBJECT, POOL, SERVICE, SERVICE_TIMEOUTS};
 pub use tls::{CERTIFICATE, CLIENT_CERTIFICATES, LISTENER_TLS, SERVICE_TLS};
 
@@ -209,6 +209,8 @@ pub static ALL: &[&Object] = &[
     &SERVICE_HTTP2,
     &ROUTE,
     &SPLIT,
+    &GRPC_WEB,
+    &GRPC_JSON,
     &RESPOND,
     &REDIRECT,
     &REWRITE,

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ringway_runtime::{Lease, Nanos, now};
 
+use super::guise::{self, Dressed, Guise};
 use super::upload::{Bounds, Upload};
 use super::{Exchange, Next, Stop, decide, drafted, relay};
 use crate::body::{Incoming, Outgoing};
@@ -35,6 +36,14 @@ const INTERIMS_MAX: u32 = 64;
 pub(super) struct Answer {
     pub bytes: Lease,
     pub len: usize,
+}
+
+/// An endpoint that has begun to answer, and what is still under way with it.
+pub(super) struct Reached {
+    pub lent: Lent,
+    pub upload: Option<Upload>,
+    pub answer: Answer,
+    pub guise: Option<Box<Guise>>,
 }
 
 /// No answer came.
@@ -77,18 +86,28 @@ pub(super) async fn forward(
     let id = to.split.pick(random);
     x.seen.service = Some(id);
     let service = &current.services[id.0 as usize];
+    let limits = ChunkLimits {
+        body_bytes_max: route.body_bytes_max(plan),
+        underscores: plan.allow_underscores,
+        ..ChunkLimits::default()
+    };
+    let mut guise = None;
+    if to.grpc_web.is_some() || to.grpc_json.is_some() {
+        // Outside of the exchange's own room, which most never need it for.
+        match Box::pin(guise::put_on(x, scratch, to, limits, rest)).await? {
+            Dressed::Plain => {}
+            Dressed::Call(call) => guise = Some(call),
+            Dressed::Answered(next) => return Ok(next),
+        }
+    }
     let deadline = to.timeout_ms.map_or(Nanos::NEVER, |ms| x.seen.started.after(Duration::from_millis(ms)));
     let grpc_timeout =
         if x.seen.grpc { x.request().get(b"grpc-timeout").and_then(grpc::timeout) } else { None };
     let deadline = grpc_timeout.map_or(deadline, |within| x.seen.started.after(within).min(deadline));
     let course = Course { listener: plan, route, to, service: current.snapshot.service(id), deadline };
     rewrite(x, scratch, plan, to, matched)?;
-    let limits = ChunkLimits {
-        body_bytes_max: route.body_bytes_max(plan),
-        underscores: plan.allow_underscores,
-        ..ChunkLimits::default()
-    };
-    let has_body = !matches!(x.request.framing, BodyFraming::None | BodyFraming::Length(0));
+    let has_body =
+        guise.is_some() || !matches!(x.request.framing, BodyFraming::None | BodyFraming::Length(0));
     // What has arrived of the body already, in case it must be sent twice.
     let first = rest.as_ref().map(|rest| rest.slice(0..rest.len()));
     if x.request.method == Method::Connect {
@@ -98,20 +117,23 @@ pub(super) async fn forward(
     }
     let mut wish = Wish {
         fresh: false,
-        http2: x.request.version == Version::Http2,
+        http2: x.request.version == Version::Http2 || guise.is_some(),
         tunnel: upgrade(&x.request(), plan).is_some(),
     };
     loop {
         let lent = service.checkout(course.service, wish, deadline, &mut x.seen.endpoint).await;
         let mut lent = lent.map_err(Stop::Reply)?;
-        let head = request_head(x, scratch, &course, &lent);
+        let head = request_head(x, scratch, &course, &lent, guise.as_deref());
         lent.sending(now());
         x.worker.stats.upstream_sent.add(head.len() as u64);
         let mut sent = Waiting::begin(&lent, &course);
         lent.link().send_head(head, !has_body && !wish.tunnel);
         x.body_taken = has_body;
         let mut upload = has_body.then(|| {
-            let body = Incoming::of_request(x.request.framing, limits, rest.take(), x.client);
+            let body = match &guise {
+                None => Incoming::of_request(x.request.framing, limits, rest.take(), x.client),
+                Some(guise) => guise.incoming(rest.take()),
+            };
             let outgoing = match x.request.framing {
                 BodyFraming::Chunked | BodyFraming::UntilEnd if !lent.link().is_stream() => Outgoing::Chunked,
                 _ => Outgoing::Plain,
@@ -125,7 +147,8 @@ pub(super) async fn forward(
         match answered {
             Ok(answer) => {
                 drop(first);
-                return answered_by(x, scratch, &course, lent, upload, answer, rest).await;
+                let reached = Reached { lent, upload, answer, guise };
+                return answered_by(x, scratch, &course, reached, rest).await;
             }
             Err(again @ (Failed::Stale | Failed::Unprocessed))
                 if !wish.fresh && may_repeat(x, &again, &first, &upload) =>
@@ -212,7 +235,13 @@ fn rewrite(
     again.map(drop).map_err(|_| Reason::RewriteInvalid.into())
 }
 
-fn request_head(x: &Exchange<'_>, scratch: &Scratch, course: &Course<'_>, lent: &Lent) -> Lease {
+fn request_head(
+    x: &Exchange<'_>,
+    scratch: &Scratch,
+    course: &Course<'_>,
+    lent: &Lent,
+    guise: Option<&Guise>,
+) -> Lease {
     let request = x.request();
     let claims = decide::claims(&request, x.connection.peer.get(), course.listener);
     let service = course.service;
@@ -230,6 +259,7 @@ fn request_head(x: &Exchange<'_>, scratch: &Scratch, course: &Course<'_>, lent: 
         request_id: &x.seen.request_id,
         client_cert: x.hop.client.as_ref().and_then(|client| client.field.as_deref()).unwrap_or_default(),
         grpc_timeout: (x.seen.grpc && course.deadline != Nanos::NEVER).then(|| course.deadline.since(now())),
+        call: guise.map(Guise::head),
         upgrade: upgrade(&request, course.listener),
         plan: &course.route.request_headers,
     };
@@ -387,6 +417,7 @@ fn pass_interim(x: &mut Exchange<'_>, response: &ResponseHead, bytes: &Lease) {
         connection: Connection::Implied,
         plan: x.seen.route.map_or(&unchanged, |route| &current.snapshot.route(route).response_headers),
         date: b"",
+        told: None,
     };
     let head = drafted(x.client.draft(), |writer| out.write(writer));
     x.seen.sent(head.len() as u64);
@@ -398,17 +429,20 @@ async fn answered_by(
     x: &mut Exchange<'_>,
     scratch: &mut Scratch,
     course: &Course<'_>,
-    mut lent: Lent,
-    upload: Option<Upload>,
-    answer: Answer,
+    mut reached: Reached,
     rest: &mut Option<Lease>,
 ) -> Result<Next, Stop> {
-    let head_after = lent.answered(now());
+    let head_after = reached.lent.answered(now());
     x.seen.upstream_head_us = Some(head_after.as_micros() as u64);
     if scratch.response.status == 101 {
-        return switch(x, scratch, course, lent, answer, rest);
+        return switch(x, scratch, course, reached.lent, reached.answer, rest);
     }
-    relay::relay(x, scratch, course, lent, upload, answer, rest).await
+    match &reached.guise {
+        Some(guise) if guise.is_document() || scratch.response.status != 200 => {
+            Box::pin(relay::document(x, scratch, course, reached, rest)).await
+        }
+        _ => relay::relay(x, scratch, course, reached, rest).await,
+    }
 }
 
 /// 101: passes the head on and leaves the line for a tunnel.
@@ -440,6 +474,7 @@ fn switch(
         connection: Connection::Upgrade,
         plan: &course.route.response_headers,
         date: b"",
+        told: None,
     };
     let head = drafted(x.client.draft(), |writer| out.write(writer));
     x.seen.sent(head.len() as u64);

@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use ringway_runtime::{Lease, Nanos, SendList, now, scarce};
 
-use super::forward::{Answer, Course};
+use super::forward::{Answer, Course, Reached};
+use super::guise::Guise;
 use super::pace::{Pace, finish_sending};
 use super::upload::{RUNS_MAX, Upload};
 use super::{Exchange, Next, Stop, drafted};
 use crate::body::{Broken, Incoming, Outgoing};
 use crate::grpc;
-use crate::http1::{Response, ResponseFraming, ResponseHead, Version};
-use crate::outgoing::{Announced, Connection, ResponseOut};
+use crate::grpc_json::Problem;
+use crate::http1::{Refusal, Response, ResponseFraming, ResponseHead, Version};
+use crate::outgoing::{Announced, Connection, ResponseOut, Told};
 use crate::reason::Reason;
 use crate::snapshot::RoutePlan;
 use crate::upstream::Lent;
@@ -44,17 +46,21 @@ pub(super) async fn relay(
     x: &mut Exchange<'_>,
     scratch: &mut Scratch,
     course: &Course<'_>,
-    lent: Lent,
-    mut upload: Option<Upload>,
-    answer: Answer,
+    reached: Reached,
     rest: &mut Option<Lease>,
 ) -> Result<Next, Stop> {
+    let Reached { lent, mut upload, answer, mut guise } = reached;
     let response = &scratch.response;
     let from_stream = lent.link().is_stream();
-    let shape = shape(response, x.request.version);
+    let shape = match &guise {
+        None => shape(response, x.request.version),
+        Some(_) => shape_of_unknown_length(x.request.version),
+    };
     let uploaded = upload.as_ref().is_none_or(Upload::is_done);
     let keep = x.may_keep() && uploaded && !shape.until_close;
-    let head = head(x, response, &answer, course.route, &shape, keep);
+    let told = guise.as_ref().map(|guise| guise.told());
+    let head = head(x, response, &answer, course.route, &shape, keep, told);
+    let said = if guise.is_some() { said_in_head(response, &answer.bytes) } else { Vec::new() };
     x.seen.status = response.status;
     let reusable =
         from_stream || response.keep_alive && uploaded && response.framing != ResponseFraming::UntilClose;
@@ -67,8 +73,10 @@ pub(super) async fn relay(
     });
     let body = Incoming::of_response(response.framing, after_head, lent.link());
     let mut flow = Flow {
-        list: x.client.begin(head, body.is_done()),
+        list: x.client.begin(head, body.is_done() && guise.is_none()),
         body,
+        guise: guise.as_deref_mut(),
+        said,
         outgoing: shape.outgoing,
         idle: Duration::from_millis(course.service.idle_ms),
         deadline: course.deadline,
@@ -120,6 +128,83 @@ pub(super) async fn relay(
     })
 }
 
+/// What becomes of an answer that is told in other words.
+fn shape_of_unknown_length(client: Version) -> Shape {
+    let (announced, outgoing) = match client {
+        Version::Http11 => (Announced::Chunked, Outgoing::Chunked),
+        Version::Http10 | Version::Http2 => (Announced::Nothing, Outgoing::Plain),
+    };
+    Shape { announced, outgoing, until_close: client == Version::Http10 }
+}
+
+/// Fields of gRPC in a head: where nothing follows it, they stand for trailers.
+fn said_in_head(response: &ResponseHead, bytes: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let fields = Response { bytes, head: response }.fields();
+    let grpc =
+        fields.filter(|(name, ..)| name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"grpc-")));
+    grpc.map(|(name, value, _)| (name.to_vec(), value.to_vec())).collect()
+}
+
+/// Reads the whole answer of a call and answers with one document: only its end says how it went.
+pub(super) async fn document(
+    x: &mut Exchange<'_>,
+    scratch: &mut Scratch,
+    course: &Course<'_>,
+    reached: Reached,
+    rest: &mut Option<Lease>,
+) -> Result<Next, Stop> {
+    let Reached { lent, upload, answer, guise } = reached;
+    let Some(mut guise) = guise else { return Err(Reason::UpstreamBadResponse.into()) };
+    let response = &scratch.response;
+    let said = said_in_head(response, &answer.bytes);
+    if let Some(mut upload) = upload.filter(Upload::is_done) {
+        *rest = upload.rest();
+    }
+    if response.status != 200 {
+        let code = grpc::code_of(response.status, "");
+        let message = format!("the service answers with the HTTP status {}", response.status);
+        return Ok(x.answer_problem(&Problem { code, message, details: Vec::new() }, rest.take()));
+    }
+    let after_head =
+        (answer.bytes.len() > answer.len).then(|| answer.bytes.slice(answer.len..answer.bytes.len()));
+    let mut body = Incoming::of_response(response.framing, after_head, lent.link());
+    let mut out = Vec::new();
+    let idle = Duration::from_millis(course.service.idle_ms);
+    let told = loop {
+        lent.link().set_deadline(now().after(idle).min(course.deadline));
+        let data = match poll_fn(|cx| body.poll_next(cx, lent.link())).await {
+            Ok(Some(data)) => data,
+            Ok(None) => break Ok(()),
+            Err(Broken::TimedOut) if now() >= course.deadline => return Err(Reason::ExchangeTimeout.into()),
+            Err(Broken::TimedOut) => return Err(Reason::UpstreamIdleTimeout.into()),
+            Err(Broken::Ended) => return Err(Reason::UpstreamClosed.into()),
+            Err(Broken::Reset) => return Err(Reason::UpstreamReset.into()),
+            Err(Broken::Refused(_)) => return Err(Reason::UpstreamBadResponse.into()),
+        };
+        match guise.push(&data) {
+            Ok(told) if out.len() + told.len() <= DOCUMENT_BYTES_MAX => out.extend_from_slice(&told),
+            Ok(_) => break Err(Problem::internal("the answer is too large for a document")),
+            Err(problem) => break Err(problem),
+        }
+    };
+    x.worker.stats.upstream_received.add(answer.len as u64 + body.received);
+    let problem = told.err().or_else(|| guise.problem(body.trailers(), &said));
+    lent.give_back();
+    let next = match problem {
+        Some(problem) => x.answer_problem(&problem, rest.take()),
+        None => {
+            x.seen.grpc_status = Some(0);
+            x.answer_document(200, guise.told().content_type, &out, rest.take())
+        }
+    };
+    let rate_min = course.listener.timeouts.rate_bytes_per_second_min;
+    finish_sending(x.client, rate_min, course.deadline, LEFT_OVER).await.map_err(Stop::Cut)?;
+    Ok(next)
+}
+
+/// Bytes of one document.
+const DOCUMENT_BYTES_MAX: usize = 64 << 20;
+
 fn shape(response: &ResponseHead, client: Version) -> Shape {
     let plain = |announced| Shape { announced, outgoing: Outgoing::Plain, until_close: false };
     match (response.framing, client) {
@@ -153,6 +238,7 @@ fn head(
     route: &RoutePlan,
     shape: &Shape,
     keep: bool,
+    told: Option<Told<'_>>,
 ) -> Lease {
     let seconds = x.worker.unix_seconds();
     let mut date = x.worker.date.borrow_mut();
@@ -166,13 +252,18 @@ fn head(
         },
         plan: &route.response_headers,
         date: date.get(seconds),
+        told,
     };
     drafted(x.client.draft(), |writer| out.write(writer))
 }
 
 /// A response's body under way.
-struct Flow {
+struct Flow<'g> {
     body: Incoming,
+    /// Tells the body in other words.
+    guise: Option<&'g mut Guise>,
+    /// What stands for trailers where there are none.
+    said: Vec<(Vec<u8>, Vec<u8>)>,
     outgoing: Outgoing,
     /// Gathered, not yet sent.
     list: SendList,
@@ -186,7 +277,7 @@ struct Flow {
     sent: u64,
 }
 
-impl Flow {
+impl Flow<'_> {
     async fn run(
         &mut self,
         x: &Exchange<'_>,
@@ -262,13 +353,27 @@ impl Flow {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
                 Poll::Ready(Ok(None)) => {
-                    self.outgoing.finish(&mut self.list, self.body.trailers());
+                    match &mut self.guise {
+                        None => self.outgoing.finish(&mut self.list, self.body.trailers()),
+                        Some(guise) => {
+                            let last = guise.finish(self.body.trailers(), &self.said);
+                            if !last.is_end() {
+                                self.outgoing.push(&mut self.list, last);
+                            }
+                            self.outgoing.finish(&mut self.list, None);
+                        }
+                    }
                     self.done = true;
                     return Poll::Ready(Ok(()));
                 }
-                Poll::Ready(Ok(Some(data))) => {
-                    self.outgoing.push(&mut self.list, data);
-                }
+                Poll::Ready(Ok(Some(data))) => match &mut self.guise {
+                    None => self.outgoing.push(&mut self.list, data),
+                    Some(guise) => match guise.push(&data) {
+                        Ok(told) if told.is_end() => {}
+                        Ok(told) => self.outgoing.push(&mut self.list, told),
+                        Err(_) => return Poll::Ready(Err(Broken::Refused(Refusal::Malformed))),
+                    },
+                },
             }
         }
         Poll::Ready(Ok(()))
@@ -281,7 +386,7 @@ impl Flow {
             x.client.send(list);
         }
         if self.done {
-            x.client.end(self.body.trailers());
+            x.client.end(self.body.trailers().filter(|_| self.guise.is_none()));
         }
     }
 

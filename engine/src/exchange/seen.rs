@@ -34,12 +34,21 @@ pub(super) struct Seen {
     pub bytes_out: u64,
     pub upstream_head_us: Option<u64>,
     pub retries: u32,
-    /// It is a call of gRPC.
+    /// It is a call of gRPC, or becomes one.
     pub grpc: bool,
+    /// The content type in which a caller by gRPC-Web is answered, and what else it is told.
+    pub web: Option<Box<Web>>,
     /// How the call ended, once that was said.
     pub grpc_status: Option<u8>,
     /// It was told.
     observed: bool,
+}
+
+/// How a caller by gRPC-Web is answered.
+pub(super) struct Web {
+    pub content_type: String,
+    /// Whole lines with their CRLF (CORS).
+    pub fields: String,
 }
 
 impl Seen {
@@ -62,6 +71,7 @@ impl Seen {
             upstream_head_us: None,
             retries: 0,
             grpc: false,
+            web: None,
             grpc_status: None,
             observed: false,
         }

@@ -1,5 +1,7 @@
 //! What routes do: forward, respond, redirect.
 
+use crate::grpc_json::Transcoder;
+
 use super::ServiceId;
 use crate::routing::{Matched, PathFill};
 
@@ -23,6 +25,10 @@ pub struct ForwardPlan {
     pub rewrite_path: Option<PathFill>,
     /// Host the upstream sees.
     pub rewrite_host: Option<Box<[u8]>>,
+    /// Whose pages may call by gRPC-Web, where that is spoken.
+    pub grpc_web: Option<Box<[Box<str>]>>,
+    /// Calls by JSON, where they are taken.
+    pub grpc_json: Option<Box<Transcoder>>,
     /// Request head to the response's last byte.
     pub timeout_ms: Option<u64>,
 }

@@ -132,6 +132,8 @@ pub(crate) fn forward(split: &[(u32, u32)]) -> Action {
         split: split.iter().map(|(service, weight)| (ServiceId(*service), *weight)).collect(),
         rewrite_path: None,
         rewrite_host: None,
+        grpc_web: None,
+        grpc_json: None,
         timeout: None,
     })
 }

@@ -98,6 +98,18 @@ pub static ROUTE: Object = Object {
             about: "Path and host to forward with. Only with `to`.",
         },
         Field {
+            name: "grpc_web",
+            kind: Kind::Object(&GRPC_WEB),
+            absent: Means("not spoken"),
+            about: "Browsers call the services by gRPC-Web; `{}` is enough for pages of the same origin. With `to`.",
+        },
+        Field {
+            name: "grpc_json",
+            kind: Kind::Object(&GRPC_JSON),
+            absent: Means("not spoken"),
+            about: "Others call the services by JSON. With `to`.",
+        },
+        Field {
             name: "timeout",
             kind: Kind::Or("none", &Kind::Duration),
             absent: Default("none"),
@@ -142,6 +154,60 @@ pub static SPLIT: Object = Object {
             kind: Kind::Integer(0, 1_000_000),
             absent: Default("1"),
             about: "Its share of the sum of all weights, which is more than 0.",
+        },
+    ],
+};
+
+/// `routes[].grpc_web`
+pub static GRPC_WEB: Object = Object {
+    name: "grpc_web",
+    about: "Calls by gRPC-Web, binary and text, reach the services as gRPC; other requests pass as they are.",
+    later: &[],
+    fields: &[Field {
+        name: "origins",
+        kind: Kind::List(&Kind::Text("an origin (`https://app.example`) or `*`")),
+        absent: Means("pages of the same origin only"),
+        about: "Whose pages may call (CORS). Their preflight requests are answered here.",
+    }],
+};
+
+/// `routes[].grpc_json`
+pub static GRPC_JSON: Object = Object {
+    name: "grpc_json",
+    about: "Requests in JSON reach the services as gRPC, by `google.api.http` annotations and as \
+            `POST /pkg.Service/Method`. Calls of gRPC pass as they are.",
+    later: &[],
+    fields: &[
+        Field {
+            name: "descriptor",
+            kind: Kind::Text("a file's path, from the configuration's folder"),
+            absent: Required,
+            about: "A descriptor set (`protoc --include_imports -o`), or a `.proto` file, compiled with what it imports from \
+                    its folder.",
+        },
+        Field {
+            name: "services",
+            kind: Kind::List(&Kind::Text("a service's full name (`pkg.Service`)")),
+            absent: Required,
+            about: "Whose methods can be called.",
+        },
+        Field {
+            name: "unknown_fields",
+            kind: Kind::Choice { now: &["reject", "ignore"], later: &[] },
+            absent: Default("reject"),
+            about: "What becomes of fields and parameters that a message does not have: 400, or nothing.",
+        },
+        Field {
+            name: "print_defaults",
+            kind: Kind::Boolean,
+            absent: Default("false"),
+            about: "Write fields that have their default too.",
+        },
+        Field {
+            name: "proto_names",
+            kind: Kind::Boolean,
+            absent: Default("false"),
+            about: "Names as in the proto file rather than in lowerCamelCase.",
         },
     ],
 };
