@@ -122,3 +122,41 @@ write("request_head", REQUESTS)
 write("response_head", RESPONSES)
 write("chunked", BODIES)
 write("canonical_path", {f"{n:02}": path for n, path in enumerate(PATHS)})
+
+def numbered(seeds):
+    return {f"{n:02}": text for n, text in enumerate(seeds)}
+
+
+# Method, URI and fields of a request of HTTP/2.
+HTTP2 = [
+    "GET\nhttp://a.example/x?y=1\nuser-agent:a", "POST\nhttps://a.example/\ncontent-length:5\ncookie:a=1\ncookie:b=2",
+    "OPTIONS\n*", "CONNECT\na.example:443", "GET\nhttp://a.example/\nhost:a.example", "GET\nhttp://a.example/\nhost:b.example",
+    "GET\nhttp://a.example/\nte:trailers", "GET\nhttp://a.example/\ntransfer-encoding:chunked", "GET\nhttp://[::1]:80/a%20b",
+    "GET\nhttp://a.example/a//b/../c", "BREW\nhttp://a.example/\nx-a:1\nx_b:2", "GET\nhttp://u@a.example/", "GET\n/x",
+]
+GRPC_WEB = [
+    "application/grpc-web", "application/grpc-web-text+proto", "AAAAAAIQBw==", "AAAAAAIQBw==gAAAABBncnBjLXN0YXR1czogMA0K", "====",
+    "A", "AAA=AAA=", "\0\0\0\0\2\x10\7", "\x80\0\0\0\x10grpc-status: 0\r\n", "!!!!", " AAAA ", "application/grpc-web+a\r\nb",
+]
+TEMPLATES = [
+    "/v1/{name=shelves/*/books/**}:go\n/v1/shelves/1/books/a/b:go", "/v1/{id}\n/v1/x%20y", "/v1/{id}\n/v1/a%2Fb", "/**\n/a/b/c",
+    "/v1/*/x\n/v1/any/x", "/v1/{a.b}/{c}\n/v1/1/2", "/{\n/", "/a:b\n/a:b", "/{x=**}\n/", "/{x=a/*}/b\n/a/c/b", "/a\n/a/", "//\n//",
+]
+HELLO = bytes.fromhex(
+    "16030100420100003e0303000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f0000021301010000130000000e000c"
+    "000009612e6578616d706c6500").decode("latin-1")
+HELLOS = [
+    HELLO, HELLO[:20], "\x16\3\1\0\0", "\x16", "GET / HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "BREW / HTTP/1.1\r\n", "EHLO a\r\n",
+    "\0\0\0\x08\4\xd2\x16\x2f", "SSH-2.0-x\r\n", "GE", "*1\r\n$4\r\nPING\r\n",
+]
+V2 = "\r\n\r\n\0\r\nQUIT\n"
+PROXIES = [
+    "PROXY TCP4 192.0.2.1 198.51.100.2 1 2\r\n", "PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n", "PROXY UNKNOWN\r\n", "PROXY ", "P", "POST /",
+    "PROXY TCP4 192.0.2.1 198.51.100.2 1\r\n", V2 + "\x21\x11\0\x0c" + "\xc0\0\2\1\xc6\x33\x64\2\0\1\0\2", V2 + "\x20\0\0\0", V2 + "\x21\x21\0\x24",
+    V2 + "\x31\x11\0\0", V2[:5], V2 + "\x21\x11\0\x0f" + "\xc0\0\2\1\xc6\x33\x64\2\0\1\0\2\4\0\0",
+]
+write("http2_text", numbered(HTTP2))
+write("grpc_web", numbered(GRPC_WEB))
+write("path_template", numbered(TEMPLATES))
+write("client_hello", numbered(HELLOS))
+write("proxy_protocol", numbered(PROXIES))

@@ -22,7 +22,10 @@ fn every_example_is_checked_here() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["demo.yaml", "gateway.yaml", "minimal.yaml", "sidecar.yaml", "unix.yaml"]);
+    assert_eq!(
+        names,
+        ["demo.yaml", "gateway.yaml", "minimal.yaml", "protocols.yaml", "sidecar.yaml", "unix.yaml"]
+    );
 }
 
 #[test]

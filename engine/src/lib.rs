@@ -13,6 +13,8 @@ pub mod engine;
 mod exchange;
 pub mod explain;
 pub mod forwarded;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod grpc;
 pub mod grpc_json;
 pub mod grpc_web;

@@ -196,14 +196,14 @@ fn decode(data: &[u8], cut: usize) -> Decoded {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::path::Path;
 
     /// Inputs made from each target's corpus, besides the corpus itself.
     const MUTATIONS: usize = 4000;
 
     /// Runs a target over its corpus and over mutations of it, the same ones each time.
-    fn run(target: &str, body: fn(&[u8])) {
+    pub(crate) fn run(target: &str, body: fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
         let mut paths: Vec<_> = std::fs::read_dir(&folder)
             .expect("the corpus is part of the repository")
