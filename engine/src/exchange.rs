@@ -31,6 +31,7 @@ use crate::grpc;
 use crate::http1::{
     self, BodyFraming, ChunkLimits, HeadWriter, Known, Method, Progress, Request, RequestHead, Version,
 };
+use crate::http2;
 use crate::link::Link;
 use crate::local_reply::{self, Answering, Format, LocalReply, Persistence, RouteReply};
 use crate::reason::Reason;
@@ -169,6 +170,12 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
         Decision::Answer(reason) => return Ok(x.answer_for_this_hop(reason, rest.take(), scratch)),
     };
     let route = current.snapshot.route(matched.route);
+    // Whatever is answered with 2xx would be taken for a tunnel.
+    if x.client.stream().is_some_and(http2::Stream::opens_tunnel)
+        && !(matches!(route.action, ActionPlan::Forward(_)) && forward::upgrade(&x.request(), plan).is_some())
+    {
+        return Err(Reason::UpgradeNotAllowed.into());
+    }
     match &route.action {
         ActionPlan::Forward(to) => forward::forward(x, scratch, route, to, matched, rest).await,
         ActionPlan::Respond(respond) => {

@@ -46,6 +46,7 @@ reasons! {
     RouteNotFound, 404, "route_not_found", "No route matches this host and path.";
     MethodNotAllowed, 405, "method_not_allowed", "No route matches this method; Allow lists those that would.";
     ConnectNotAllowed, 405, "connect_not_allowed", "CONNECT is not allowed on this listener.";
+    UpgradeNotAllowed, 501, "upgrade_not_allowed", "The protocol asked for is not one that is switched to here.";
     TraceNotAllowed, 405, "trace_not_allowed", "TRACE is not allowed on this listener.";
     EncodedSlash, 400, "encoded_slash", "The route does not allow encoded slashes in its path.";
     RewriteInvalid, 500, "rewrite_invalid", "The route rewrites this path to one that has no canonical form.";

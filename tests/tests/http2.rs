@@ -284,6 +284,22 @@ fn floods_are_told_to_calm_down_and_counted() {
             gateway.metrics().sum("ringway_exchanges_cut_total", &[("reason", name)]) == expected[name]
         });
     }
+    // All at once with the preface.
+    let mut raw = Raw::connect(gateway.address("web"), &[]);
+    raw.send(&[&[0, 0, 8, 6, 0, 0, 0, 0, 0][..], &[0; 8]].concat().repeat(200));
+    assert!(matches!(raw.goaway(), Some(ENHANCE_YOUR_CALM) | None));
+    let mut socket = std::net::TcpStream::connect(gateway.address("web")).unwrap();
+    socket.set_read_timeout(Some(wait::PATIENCE)).unwrap();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let pings = [&[0, 0, 8, 6, 0, 0, 0, 0, 0][..], &[0; 8]].concat().repeat(200);
+    std::io::Write::write_all(&mut socket, &[&preface[..], &pings].concat()).unwrap();
+    let mut rest = Vec::new();
+    std::io::Read::read_to_end(&mut socket, &mut rest).ok();
+    assert!(rest.windows(4).any(|code| code == ENHANCE_YOUR_CALM.to_be_bytes()), "{rest:?}");
+    wait::until_true("both to be counted", || {
+        let labels = [("reason", "http2_control_frames")];
+        gateway.metrics().sum("ringway_exchanges_cut_total", &labels) == 6.0
+    });
     // Whoever keeps within it is served.
     assert_eq!(Session::connect(gateway.address("web")).get("/").status, 200);
 }

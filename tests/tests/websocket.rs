@@ -105,6 +105,41 @@ fn a_wrong_answer_to_a_key_is_no_websocket() {
 }
 
 #[test]
+fn a_tunnel_that_nobody_agreed_to_is_refused() {
+    let origin = Origin::start(parts::says("just a page"));
+    let text = PLAIN.replace("routes:\n", "routes:\n  - { name: own, path: /own, respond: { body: hi } }\n");
+    let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
+    let session = Session::connect(gateway.address("web"));
+    let status = |path: &str, protocol: &'static str| {
+        let mut request = open(path);
+        request.extensions_mut().insert(Protocol::from_static(protocol));
+        session.run(async move |send| {
+            let (response, _up) = send.ready().await.unwrap().send_request(request, false).unwrap();
+            response.await.unwrap().status().as_u16()
+        })
+    };
+    assert_eq!(status("/page", "websocket"), 502, "200 is no agreement to switch");
+    assert_eq!(status("/own", "websocket"), 501);
+    assert_eq!(status("/page", "connect-udp"), 501);
+    assert_eq!(session.get("/page").status, 200);
+}
+
+#[test]
+fn an_endpoint_of_http2_without_websockets_loses_no_connection_by_being_asked() {
+    let origin = ringway_tests::http2::Origin::start(|_| ringway_tests::http2::Reply::default());
+    let text = PLAIN.replace("\"{{origin}}\" ]", "\"{{origin}}\" ], protocol: http2");
+    let text = format!("runtime: {{ workers: 1, backend: {{{{backend}}}}, pin: false }}\n{text}");
+    let gateway = Gateway::start_with(&text, &[("origin", &origin.address.to_string())]);
+    for _ in 0..3 {
+        assert_eq!(gateway.get("/").status, 200);
+        let mut client = gateway.connect();
+        client.send("GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        assert_eq!(client.response().status, 502);
+    }
+    assert!(origin.seen().iter().all(|asked| asked.connection == 0));
+}
+
+#[test]
 fn a_websocket_by_http1_reaches_an_http2_endpoint() {
     // The endpoint is another gateway, which speaks RFC 8441 to us and HTTP/1.1 to the origin.
     let origin = Origin::start(agrees);

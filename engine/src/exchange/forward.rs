@@ -17,7 +17,7 @@ use super::{Exchange, Next, Stop, decide, drafted, relay};
 use crate::body::{Incoming, Outgoing};
 use crate::grpc;
 use crate::http1::{self, BodyFraming, ChunkLimits, Method, Progress, Response, ResponseHead, Version};
-use crate::http2::UNPROCESSED;
+use crate::http2::{self, UNPROCESSED};
 use crate::local_reply::LocalReply;
 use crate::outgoing::{Announced, Connection, RequestOut, ResponseOut};
 use crate::path::{self, PathOptions};
@@ -268,7 +268,7 @@ fn request_head(
 
 /// The first protocol asked for that is allowed. A body and an upgrade don't go together here: which of the bytes
 /// that follow would be the body's is a question smugglers like.
-fn upgrade<'a>(request: &http1::Request<'a>, plan: &ListenerPlan) -> Option<&'a [u8]> {
+pub(super) fn upgrade<'a>(request: &http1::Request<'a>, plan: &ListenerPlan) -> Option<&'a [u8]> {
     let bodyless = matches!(request.head.framing, BodyFraming::None | BodyFraming::Length(0));
     if request.head.upgrade.is_none() || request.head.version == Version::Http10 || !bodyless {
         return None;
@@ -434,6 +434,10 @@ async fn answered_by(
 ) -> Result<Next, Stop> {
     let head_after = reached.lent.answered(now());
     x.seen.upstream_head_us = Some(head_after.as_micros() as u64);
+    let opens = x.client.stream().is_some_and(http2::Stream::opens_tunnel);
+    if opens && matches!(scratch.response.status, 200..300) {
+        return Err(Reason::UpstreamBadUpgrade.into());
+    }
     if scratch.response.status == 101 {
         return switch(x, scratch, course, reached.lent, reached.answer, rest);
     }

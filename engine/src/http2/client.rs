@@ -125,7 +125,8 @@ impl Peer {
         self.active.set(self.active.get() + 1);
         let place = Place(self.clone());
         let send = self.send.borrow().clone();
-        let stream = Stream::to_endpoint(send, self.scheme, Meter::of(self.unsent.clone()), place);
+        let stream =
+            Stream::to_endpoint(send, self.scheme, Meter::of(self.unsent.clone(), UNSENT_MAX), place);
         Some((stream, self.used.replace(true)))
     }
 
@@ -165,6 +166,8 @@ impl Peer {
     }
 }
 
+/// Bytes that may wait for an endpoint on all streams of a connection.
+const UNSENT_MAX: usize = 1 << 20;
 /// As a response's head over HTTP/1.1.
 const HEAD_BYTES_MAX: u32 = 32 << 10;
 /// Streams we reset whose late frames are still taken for what they are.

@@ -1,6 +1,6 @@
 //! HTTP/2 at both ends, translated to the form in which everything else here reads a message: the text of HTTP/1.1.
 //!
-//! A stream of HTTP/2 becomes a [`Link`](crate::link::Link) like a connection of HTTP/1.1, and its head a text that the
+//! A stream of HTTP/2 becomes a `Link` like a connection of HTTP/1.1, and its head a text that the
 //! strict reader of HTTP/1.1 judges, so that there is one exchange, one set of rules, and nothing that would smuggle in
 //! HTTP/1.1 survives the way down. Framing, HPACK and flow control are the `h2` crate's; no type of it leaves this
 //! folder, so that a codec of our own may take its place.

@@ -20,14 +20,15 @@ pub(super) struct Meter {
     /// Of whom to wake once no more than this is left.
     low: Cell<usize>,
     waker: RefCell<Option<Waker>>,
-    /// All streams of the connection together.
+    /// All streams of the connection together, and how much may wait on them.
     connection: Rc<Cell<usize>>,
+    connection_max: usize,
 }
 
 impl Meter {
-    /// A stream of the connection whose streams count their bytes in `connection`.
-    pub fn of(connection: Rc<Cell<usize>>) -> Rc<Meter> {
-        Rc::new(Meter { connection, ..Meter::default() })
+    /// A stream of the connection whose streams count their bytes in `connection`; beyond `connection_max` all are behind.
+    pub fn of(connection: Rc<Cell<usize>>, connection_max: usize) -> Rc<Meter> {
+        Rc::new(Meter { connection, connection_max, ..Meter::default() })
     }
 
     /// Bytes not yet taken by the connection.
@@ -45,9 +46,9 @@ impl Meter {
         self.sent.get()
     }
 
-    /// Bytes of all the connection's streams that are not yet taken.
-    pub fn connection_unsent(&self) -> usize {
-        self.connection.get()
+    /// Whether more waits on the connection's streams together than may.
+    pub fn connection_is_behind(&self) -> bool {
+        self.connection.get() > self.connection_max
     }
 
     /// Wakes `waker` once no more than `low` bytes are left.
@@ -119,12 +120,14 @@ mod tests {
     #[test]
     fn the_meters_count_what_the_pieces_hold() {
         let connection = Rc::new(Cell::new(0));
-        let (one, other) = (Meter::of(connection.clone()), Meter::of(connection.clone()));
+        let (one, other) = (Meter::of(connection.clone(), 5), Meter::of(connection.clone(), 5));
         let mut piece = Piece::new(Segment::Static(b"abcdef"), &one);
         let dropped = Piece::new(Segment::Static(b"xyz"), &other);
         piece.advance(2);
         assert_eq!((piece.chunk(), one.unsent(), one.sent(), connection.get()), (&b"cdef"[..], 4, 2, 7));
+        assert!(one.connection_is_behind());
         drop(dropped);
+        assert!(!one.connection_is_behind());
         assert_eq!((other.unsent(), other.runs(), other.sent(), connection.get()), (0, 0, 0, 4));
         piece.advance(4);
         drop(piece);

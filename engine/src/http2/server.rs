@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -50,9 +50,28 @@ pub(crate) async fn serve(worker: &Rc<Worker>, connection: &Rc<Downstream>, hop:
         first,
     };
     connection.link().set_deadline(now().after(settings.head));
-    let handshake = settings.builder().handshake::<_, Piece>(TokioIo::new(wire)).await;
+    let mut handshake = pin!(settings.builder().handshake::<_, Piece>(TokioIo::new(wire)));
+    let handshake = poll_fn(|cx| {
+        let polled = handshake.as_mut().poll(cx);
+        // A flood may come with the preface, before there is anybody to say GOAWAY.
+        match shared.over.get() {
+            Some(exceeded) => Poll::Ready(Err(exceeded)),
+            None => polled.map(Ok),
+        }
+    })
+    .await;
     connection.link().set_deadline(Nanos::NEVER);
-    let Ok(connected) = handshake else { return };
+    let connected = match handshake {
+        Ok(Ok(connected)) => connected,
+        Ok(Err(_)) => return,
+        Err(exceeded) => {
+            worker.stats.cut.count(exceeded.name(), 0);
+            connection.link().set_deadline(now().after(settings.linger));
+            connection.link().send(CALM_DOWN);
+            let _ = connection.link().flushed().await;
+            return;
+        }
+    };
     worker.stats.http2_connections.up();
     let serving = Serving {
         worker: worker.clone(),
@@ -66,6 +85,9 @@ pub(crate) async fn serve(worker: &Rc<Worker>, connection: &Rc<Downstream>, hop:
     serving.run(connected).await;
     worker.stats.http2_connections.down();
 }
+
+/// SETTINGS, then GOAWAY with ENHANCE_YOUR_CALM (RFC 9113 §3.4, §6.8).
+const CALM_DOWN: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0b";
 
 type Connected = h2::server::Connection<TokioIo<Guarded>, Piece>;
 
@@ -177,8 +199,9 @@ impl Serving {
         let first = text::request_text(&request, self.settings.fields_max, &key, &mut head)
             .map(|()| Lease::copy_of(&head))
             .map_err(refusal);
-        let link =
-            Link::Http2(Box::new(Stream::of_request(body, respond, Meter::of(self.shared.unsent.clone()))));
+        let meter = Meter::of(self.shared.unsent.clone(), self.settings.budget.unsent as usize);
+        let opens = request.extensions().get::<h2::ext::Protocol>().is_some();
+        let link = Link::Http2(Box::new(Stream::of_request(body, respond, opens, meter)));
         let (worker, connection, hop) = (self.worker.clone(), self.connection.clone(), self.hop.clone());
         let active = Active::new(self.shared.clone());
         spawn(async move {

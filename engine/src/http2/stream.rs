@@ -25,8 +25,6 @@ use crate::http1::{Limits, Trailers};
 
 /// Pieces up to this size are copied: they would pin the buffer they arrived in.
 const COPY_MAX: usize = 1024;
-/// Bytes that may wait on all streams of one connection; beyond it each is behind.
-const CONNECTION_UNSENT_MAX: usize = 1 << 20;
 
 /// One stream.
 pub(crate) struct Stream {
@@ -47,6 +45,8 @@ struct State {
     bodyless: bool,
     /// The connection takes no more streams.
     connection_ends: bool,
+    /// It is to become a tunnel (RFC 8441), to which 2xx agrees.
+    opens: bool,
     /// What an endpoint that agrees to a WebSocket would have said in HTTP/1.1.
     websocket_accept: Option<String>,
 }
@@ -77,9 +77,21 @@ pub(super) enum Scheme {
 
 impl Stream {
     /// A client's stream whose request's head has been read.
-    pub(super) fn of_request(body: RecvStream, respond: SendResponse<Piece>, meter: Rc<Meter>) -> Stream {
+    pub(super) fn of_request(
+        body: RecvStream,
+        respond: SendResponse<Piece>,
+        opens: bool,
+        meter: Rc<Meter>,
+    ) -> Stream {
         let bodyless = body.is_end_stream();
-        Stream::new(Arriving::Body(body), Leaving::Response(respond), bodyless, meter, None)
+        let stream = Stream::new(Arriving::Body(body), Leaving::Response(respond), bodyless, meter, None);
+        stream.state.borrow_mut().opens = opens;
+        stream
+    }
+
+    /// It is to become a tunnel: any 2xx would agree to that.
+    pub fn opens_tunnel(&self) -> bool {
+        self.state.borrow().opens
     }
 
     /// A stream towards an endpoint; it begins with [`Stream::send_head`].
@@ -106,6 +118,7 @@ impl Stream {
                 trailers: None,
                 bodyless,
                 connection_ends: false,
+                opens: false,
                 websocket_accept: None,
             }),
             meter,
@@ -132,6 +145,10 @@ impl Stream {
             Leaving::Request(send, scheme) => text::request_of(head, *scheme == Scheme::Https)
                 .map_err(|_| ErrorKind::InvalidData)
                 .and_then(|request| {
+                    let opens = request.extensions().get::<h2::ext::Protocol>().is_some();
+                    if opens && !send.is_extended_connect_protocol_enabled() {
+                        return Err(ErrorKind::Unsupported);
+                    }
                     state.websocket_accept = request
                         .extensions()
                         .get::<h2::ext::Protocol>()
@@ -155,7 +172,8 @@ impl Stream {
             Ok(body) if ended => Leaving::Ended(body),
             Ok(body) => Leaving::Body(body),
             Err(kind) => {
-                state.connection_ends = true;
+                // What can't be told in HTTP/2 is the request's fault, not the connection's.
+                state.connection_ends = kind == UNPROCESSED;
                 state.arriving = Arriving::Failed(kind);
                 Leaving::Failed
             }
@@ -258,9 +276,7 @@ impl Stream {
     /// Whether more than `bytes` bytes or `runs` runs are not yet taken, or the connection as a whole is behind.
     pub fn is_behind(&self, bytes: usize, runs: usize) -> bool {
         let unsent = self.meter.unsent();
-        unsent > bytes
-            || self.meter.runs() > runs
-            || (unsent > 0 && self.meter.connection_unsent() > CONNECTION_UNSENT_MAX)
+        unsent > bytes || self.meter.runs() > runs || (unsent > 0 && self.meter.connection_is_behind())
     }
 
     /// Sets the one deadline anew.
