@@ -105,7 +105,7 @@ impl Link {
     pub fn send(&self, list: impl Into<SendList>) {
         match self {
             Link::Plain(stream) => stream.send(list),
-            Link::Tls(tls) => tls.send(&list.into()),
+            Link::Tls(tls) => tls.send(list.into()),
             Link::Http2(stream) => stream.send(list.into()),
         }
     }

@@ -1,13 +1,17 @@
-//! No heap allocation for a plaintext keep-alive request once the worker is warm, on both drivers.
+//! No heap allocation for a plaintext keep-alive request once the worker is warm, and no more than two, which rustls
+//! makes, under TLS; on both drivers.
 //!
 //! A binary with this one test: the allocator counts for the whole process, so nothing else may run in it.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_engine::Engine;
 use ringway_runtime::counting::{self, Counting};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -17,6 +21,8 @@ const WARM_UP_ROUNDS: usize = 100;
 const ROUNDS: usize = 500;
 const ATTEMPTS: usize = 4;
 const BODY_BYTES: usize = 1024;
+/// One for what rustls decrypted, one for the record it made.
+const TLS_ALLOCATIONS_MAX: f64 = 2.0;
 
 const BARE: &str = "GET /v1/orders/7 HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
 
@@ -53,7 +59,8 @@ fn a_warm_worker_allocates_nothing_for_a_request() {
         let engine = Engine::start(&config(backend, origin), Vec::new()).expect("an engine");
         let driver = engine.handles().workers()[0].driver.clone();
         let gateway = engine.handles().bound()[0].1.expect("an address");
-        let mut clients: Vec<TcpStream> = (0..CONNECTIONS).map(|_| connect(gateway)).collect();
+        let mut clients: Vec<Client> =
+            (0..CONNECTIONS).map(|_| Box::new(connect(gateway)) as Client).collect();
         let requests = [
             ("bare", BARE),
             ("browser", BROWSER),
@@ -78,6 +85,18 @@ fn a_warm_worker_allocates_nothing_for_a_request() {
             }
         }
         drop(clients);
+        let secure = engine.handles().bound()[1].1.expect("an address");
+        let mut clients: Vec<Client> =
+            (0..CONNECTIONS).map(|_| Box::new(connect_tls(secure)) as Client).collect();
+        for (name, request) in [("bare", BARE), ("browser", BROWSER), ("own answer", OWN_ANSWER)] {
+            exchange(&mut clients, request, WARM_UP_ROUNDS);
+            let before = counting::counted();
+            exchange(&mut clients, request, ROUNDS);
+            let each = (counting::counted() - before) as f64 / (ROUNDS * CONNECTIONS) as f64;
+            eprintln!("{driver}: {each:.3} allocations for each exchange under TLS ({name})");
+            assert!(each < TLS_ALLOCATIONS_MAX + 0.01, "{driver}: {each} allocations each ({name})");
+        }
+        drop(clients);
         drop(engine);
     }
 }
@@ -85,7 +104,7 @@ fn a_warm_worker_allocates_nothing_for_a_request() {
 /// Whether these exchanges allocate nothing; else how often, and where first. Growth is rare but may come late, when
 /// more requests than ever are under way at once and one more upstream connection is made; so there are several
 /// attempts. What allocates for each request, or each hundredth, fails in all of them.
-fn measured(clients: &mut [TcpStream], request: &str) -> Result<(), (u64, String)> {
+fn measured(clients: &mut [Client], request: &str) -> Result<(), (u64, String)> {
     let mut last = Ok(());
     for _ in 0..ATTEMPTS {
         counting::arm();
@@ -109,7 +128,9 @@ fn backends() -> [&'static str; 2] {
 fn config(backend: &str, origin: SocketAddr) -> ringway_config::model::Config {
     let text = format!(
         "runtime: {{ workers: 1, backend: {backend}, pin: false }}\n\
-         listeners: [ {{ name: web, address: 127.0.0.1:0 }} ]\n\
+         listeners:\n\
+         - {{ name: web, address: 127.0.0.1:0, routes: all }}\n\
+         - {{ name: secure, address: 127.0.0.1:0, routes: all, tls: {{ certificates: [ {{ cert: ../config/tests/tls/site.crt, key: ../config/tests/tls/site.key }} ] }} }}\n\
          services: {{ orders: {{ endpoints: [ \"{origin}\" ] }} }}\n\
          routes:\n\
          - {{ path: /v1/orders/**, to: orders, timeout: 30s }}\n\
@@ -127,20 +148,42 @@ fn connect(gateway: SocketAddr) -> TcpStream {
     stream
 }
 
+/// A connection of whatever kind.
+type Client = Box<dyn Talks>;
+
+trait Talks: Read + Write {}
+impl<T: Read + Write> Talks for T {}
+
+fn connect_tls(gateway: SocketAddr) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file("../config/tests/tls/ca.crt").expect("a certificate"))
+        .expect("a root");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "site.example".try_into().expect("a name");
+    let session = rustls::ClientConnection::new(Arc::new(config), name).expect("a session");
+    rustls::StreamOwned::new(session, connect(gateway))
+}
+
 /// Sends the request on every connection, then reads every response, `rounds` times.
-fn exchange(clients: &mut [TcpStream], request: &str, rounds: usize) {
+fn exchange(clients: &mut [Client], request: &str, rounds: usize) {
     for _ in 0..rounds {
         for client in clients.iter_mut() {
             client.write_all(request.as_bytes()).expect("the gateway reads");
         }
         for client in clients.iter_mut() {
-            read_message(client);
+            read_message(&mut **client);
         }
     }
 }
 
 /// Reads one message framed by Content-Length.
-fn read_message(stream: &mut TcpStream) -> Option<()> {
+fn read_message(stream: &mut (impl Read + ?Sized)) -> Option<()> {
     let mut bytes = Vec::with_capacity(4096);
     let mut chunk = [0; 4096];
     loop {

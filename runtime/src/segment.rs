@@ -122,7 +122,7 @@ impl SendList {
 
     /// Copies short runs behind the first where its buffer has room: one run is cheaper for the kernel to take than
     /// several, by more than copying so little costs.
-    pub(crate) fn gather(&mut self) {
+    pub fn gather(&mut self) {
         if self.bytes > GATHER_MAX {
             return;
         }

@@ -38,3 +38,52 @@ fn ten_thousand_idle_connections_are_small_and_alive() {
         assert!(each <= BYTES_EACH_MAX, "{each} bytes for each idle connection");
     }
 }
+
+const TLS_BYTES_EACH_MAX: usize = 24 << 10;
+const HTTP2_BYTES_EACH_MAX: usize = 32 << 10;
+const SOME: usize = 1_000;
+
+#[test]
+fn idle_connections_under_tls_and_of_http2_are_bounded() {
+    use ringway_tests::http2::{GET, Raw, kind};
+    use ringway_tests::tls::{self, Authority};
+    if process::raise_descriptor_limit() < 2 * SOME as u64 + 500 {
+        eprintln!("skipped: too few files may be open");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Authority::new(folder.path(), "ca");
+    ca.issue("site", &["a.example"]);
+    let path = folder.path().display().to_string();
+    let origin = Origin::start(parts::says("ok"));
+    let text = "runtime: { workers: 1, backend: {{backend}}, pin: false }\nlisteners:\n  \
+         - { name: web, address: \"127.0.0.1:{{web}}\", routes: all }\n  \
+         - { name: tls, address: \"127.0.0.1:{{tls}}\", routes: all, tls: { certificates: [ { cert: \"{{files}}/site.crt\", key: \"{{files}}/site.key\" } ] } }\n\
+         services:\n  app: { endpoints: [ \"{{origin}}\" ] }\nroutes:\n  - { name: all, path: /**, to: app }\n";
+    let gateway = Gateway::start_with(text, &[("origin", &origin.endpoint()), ("files", &path)]);
+    let client = ca.client(&[], None);
+    let resident = || process::resident(gateway.pid()) as usize;
+    let measure = |what: &str, max: usize, open: &mut dyn FnMut()| {
+        (0..FEW).for_each(|_| open());
+        let few = resident();
+        (FEW..SOME).for_each(|_| open());
+        let each = resident().saturating_sub(few) / (SOME - FEW);
+        eprintln!("{each} bytes for each idle connection {what}");
+        assert!(each <= max, "{each} bytes for each idle connection {what}");
+    };
+    let mut secure = Vec::new();
+    measure("under TLS", TLS_BYTES_EACH_MAX, &mut || {
+        let mut stream = tls::connect(gateway.address("tls"), &client, "a.example").unwrap();
+        std::io::Write::write_all(&mut stream, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let mut answer = [0; 12];
+        std::io::Read::read_exact(&mut stream, &mut answer).unwrap();
+        secure.push(stream);
+    });
+    let mut raws = Vec::new();
+    measure("of HTTP/2", HTTP2_BYTES_EACH_MAX, &mut || {
+        let mut raw = Raw::connect(gateway.address("web"), &[]);
+        raw.headers(1, &GET, true);
+        raw.expect(kind::DATA, 1);
+        raws.push(raw);
+    });
+}

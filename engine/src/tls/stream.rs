@@ -170,7 +170,9 @@ impl Stream {
     }
 
     /// Encrypts and sends.
-    pub fn send(&self, list: &SendList) {
+    pub fn send(&self, mut list: SendList) {
+        // One run is one allocation less for rustls.
+        list.gather();
         let mut session = self.session.borrow_mut();
         let mut runs: SmallVec<[IoSlice<'_>; 16]> = list.iter().map(IoSlice::new).collect();
         let mut left = &mut runs[..];
