@@ -89,30 +89,28 @@ fn poisson_arrivals_come_at_the_asked_rate_and_the_same_seed_gives_the_same_numb
 fn memory_grows_neither_with_the_number_of_requests_nor_with_time() {
     let _alone = alone();
     let origin = serve("");
-    let peak = |seconds: u32| {
-        let line = format!(
-            "saturate http://127.0.0.1:{}/ --duration {seconds}s --warmup 0s --connections 16 --threads 8 --out -",
-            origin.port
-        );
-        let mut child = std::process::Command::new(common::BINARY)
-            .args(common::words(&line))
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .expect("it runs");
-        let mut peak = 0u64;
-        while child.try_wait().expect("its state").is_none() {
-            let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-            let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            let kib = kib.and_then(|rest| rest.split_ascii_whitespace().next()?.parse().ok());
-            peak = peak.max(kib.unwrap_or(0));
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        peak
+    let line = format!(
+        "saturate http://127.0.0.1:{}/ --duration 11s --warmup 0s --connections 16 --threads 8 --out -",
+        origin.port
+    );
+    let mut child = std::process::Command::new(common::BINARY)
+        .args(common::words(&line))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("it runs");
+    let begun = std::time::Instant::now();
+    // Both while it runs: putting the report together at the end takes memory of its own.
+    let peak_after = |seconds: u64| {
+        std::thread::sleep(std::time::Duration::from_secs(seconds).saturating_sub(begun.elapsed()));
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        kib.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<u64>().ok()).expect("its peak")
     };
-    // By the third second each thread has the histograms that go round; one a second and thread would be 10 MiB more.
-    let (short, long) = (peak(3), peak(9));
-    assert!(long < short + 5120, "{short} KiB after three seconds, {long} KiB after nine");
+    let (early, late) = (peak_after(4), peak_after(10));
+    assert!(child.wait().expect("it ends").success());
+    // By then each thread has the histograms that go round; one a second and thread would be 10 MiB more.
+    assert!(late < early + 5120, "{early} KiB after four seconds, {late} KiB after ten");
 }
 
 #[test]
@@ -124,12 +122,17 @@ fn the_rate_that_keeps_an_objective_is_found() {
         "find http://127.0.0.1:{}/ --slo p90<20ms --from 800 --to 5k --duration 1s --warmup 0s --timeout 1s --connections 10 --quiet",
         origin.port
     );
-    let output = load(&line);
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let tried = String::from_utf8_lossy(&output.stderr).into_owned();
-    let rate = said.rsplit(": ").next().and_then(|text| text.trim().strip_suffix("/s")?.parse::<f64>().ok());
-    let rate = rate.unwrap_or_else(|| panic!("{said}{tried}"));
-    assert!((1500.0..2100.0).contains(&rate), "{said}{tried}");
+    let find = || {
+        let output = load(&line);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let rate =
+            said.rsplit(": ").next().and_then(|text| text.trim().strip_suffix("/s")?.parse::<f64>().ok());
+        rate.ok_or_else(|| format!("{said}{}", String::from_utf8_lossy(&output.stderr)))
+    };
+    // As above: one of three on a machine that may be busy.
+    let found = find().or_else(|_| find()).or_else(|_| find());
+    let rate = found.unwrap_or_else(|said| panic!("{said}"));
+    assert!((1500.0..2100.0).contains(&rate), "{rate}");
 }
 
 #[test]
