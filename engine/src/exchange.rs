@@ -184,7 +184,7 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
                 body: &respond.body,
                 ..own_answer(respond.status)
             };
-            Ok(x.answer(Reason::Responded, own, rest.take()))
+            Ok(x.answer(Some(Reason::Responded), own, rest.take()))
         }
         ActionPlan::Redirect(redirect) => {
             let mut location = std::mem::take(&mut scratch.rewritten);
@@ -196,7 +196,7 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
             let origin = Origin { https, authority: request.authority() };
             redirect.location(origin, matched, path, request.query().unwrap_or_default(), &mut location);
             let own = RouteReply { location: Some(&location), ..own_answer(redirect.status) };
-            let next = x.answer(Reason::Redirected, own, rest.take());
+            let next = x.answer(Some(Reason::Redirected), own, rest.take());
             scratch.rewritten = location;
             Ok(next)
         }
@@ -348,8 +348,8 @@ impl Exchange<'_> {
         unread.next(!reply.closes)
     }
 
-    /// Sends what a route answers by itself.
-    fn answer(&mut self, reason: Reason, own: RouteReply<'_>, rest: Option<Lease>) -> Next {
+    /// Sends an answer that is made here: by the route itself, or without a reason, of what a service answered.
+    fn answer(&mut self, reason: Option<Reason>, own: RouteReply<'_>, rest: Option<Lease>) -> Next {
         let unread = self.unread(rest);
         let keep = self.may_keep() && !matches!(unread, Unread::Lost);
         let current = self.current.clone();
@@ -358,13 +358,15 @@ impl Exchange<'_> {
         let answer = RouteReply {
             content_type: if drops(b"content-type") { b"" } else { own.content_type },
             location: own.location.filter(|_| !drops(b"location")),
-            fields: extra.map_or(&b""[..], |plan| plan.lines()),
+            added: extra.map_or(&b""[..], |plan| plan.lines()),
             ..own
         };
         self.send_answer(|out, answering| local_reply::render_route(out, &answer, answering), keep);
-        self.worker.stats.local_replies.count(reason.name(), own.status);
         self.seen.status = own.status;
-        self.seen.reason = reason.name();
+        if let Some(reason) = reason {
+            self.worker.stats.local_replies.count(reason.name(), own.status);
+            self.seen.reason = reason.name();
+        }
         unread.next(keep)
     }
 
@@ -377,7 +379,7 @@ impl Exchange<'_> {
             decide::echo(&self.request(), &mut echo);
             own.content_type = b"message/http";
         }
-        let next = self.answer(reason, RouteReply { body: &echo, ..own }, rest);
+        let next = self.answer(Some(reason), RouteReply { body: &echo, ..own }, rest);
         scratch.rewritten = echo;
         next
     }
@@ -459,5 +461,5 @@ fn drafted(mut draft: Draft, write: impl Fn(&mut HeadWriter<'_>)) -> Lease {
 
 /// An answer of this status and nothing else yet.
 fn own_answer(status: u16) -> RouteReply<'static> {
-    RouteReply { status, content_type: b"", location: None, fields: b"", body: b"" }
+    RouteReply { status, content_type: b"", location: None, fields: b"", added: b"", body: b"" }
 }

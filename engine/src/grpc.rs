@@ -32,6 +32,8 @@ pub const CODES: [&str; 17] = [
 pub const CANCELLED: u8 = 1;
 /// UNKNOWN: also where no status came.
 pub const UNKNOWN: u8 = 2;
+/// INTERNAL: what came can't be made sense of.
+pub const INTERNAL: u8 = 13;
 /// DEADLINE_EXCEEDED
 pub const DEADLINE_EXCEEDED: u8 = 4;
 

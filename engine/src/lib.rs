@@ -37,6 +37,7 @@ pub mod tls;
 mod tunnel;
 mod udp;
 mod upstream;
+mod waiters;
 mod websocket;
 mod worker;
 

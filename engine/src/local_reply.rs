@@ -123,6 +123,8 @@ pub struct RouteReply<'a> {
     pub location: Option<&'a [u8]>,
     /// Further fields, whole lines with their CRLF.
     pub fields: &'a [u8],
+    /// Those that the route adds to every response, likewise.
+    pub added: &'a [u8],
     /// The body.
     pub body: &'a [u8],
 }
@@ -138,6 +140,7 @@ pub fn render_route(sink: &mut impl Sink, reply: &RouteReply<'_>, answering: &An
         put_field(sink, b"Content-Type", reply.content_type);
     }
     sink.put(reply.fields);
+    sink.put(reply.added);
     put_end(sink, length, answering.date, answering.persistence);
     if length.is_some() && !answering.head_only {
         sink.put(reply.body);

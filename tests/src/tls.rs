@@ -114,11 +114,18 @@ pub fn get(stream: &mut Stream, path: &str) -> std::io::Result<String> {
 
 /// An origin under TLS that answers each connection's first request with this head and body and ends it politely.
 pub fn origin(config: Arc<ServerConfig>, answer: &'static str) -> SocketAddr {
+    origin_in_turn(vec![config], answer)
+}
+
+/// The same, where each of the first connections meets a server of its own, and all others the last one.
+pub fn origin_in_turn(configs: Vec<Arc<ServerConfig>>, answer: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
+        let mut next = 0;
         while let Ok((mut socket, _)) = listener.accept() {
-            let config = config.clone();
+            let config = configs[next].clone();
+            next = (next + 1).min(configs.len() - 1);
             std::thread::spawn(move || -> std::io::Result<()> {
                 let mut session = ServerConnection::new(config).map_err(std::io::Error::other)?;
                 let mut stream = rustls::Stream::new(&mut session, &mut socket);

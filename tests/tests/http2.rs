@@ -492,6 +492,19 @@ fn an_endpoint_that_is_not_there_is_told_as_such() {
 }
 
 #[test]
+fn an_endpoint_that_says_nothing_is_told_as_such() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = UPSTREAM.replace("protocol: http2", "protocol: http2, timeouts: { connect: 200ms }");
+    let gateway = Gateway::start_with(&text, &[("origin", &silent.local_addr().unwrap().to_string())]);
+    for _ in 0..3 {
+        assert_eq!(gateway.get("/").expect(504).reason(), "upstream_connect_timeout");
+    }
+    wait::until_true("the connections to be closed", || {
+        gateway.metrics().sum("ringway_upstream_connections_active", &[]) == 0.0
+    });
+}
+
+#[test]
 fn a_client_that_does_not_answer_pings_is_gone() {
     let origin = Origin::start(parts::echoes);
     let text = PLAIN.replace("routes: all }", "routes: all, http2: { keep_alive: 200ms } }");

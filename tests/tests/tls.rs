@@ -263,6 +263,45 @@ fn alpn_decides_what_endpoints_speak() {
     assert_eq!(files.start(&demands, &one.to_string()).get("/").expect(502).reason(), "upstream_tls_failed");
 }
 
+/// A service under TLS whose endpoints may speak either version, with two connections to each.
+const EITHER: &str = "runtime: { workers: 1, backend: {{backend}}, pin: false }
+listeners:
+  - { name: web, address: \"127.0.0.1:{{web}}\", routes: all }
+services:
+  app:
+    endpoints: [ \"{{origin}}\" ]
+    protocol: auto
+    pool: { connections: 2, idle: 2 }
+    tls: { ca: \"{{tls}}/ca.crt\", name: a.example }
+routes:
+  - { name: all, path: /**, to: app }
+";
+
+#[test]
+fn connections_that_agree_on_http2_and_do_not_speak_it_are_not_counted_for_ever() {
+    let files = Files::new();
+    let origin = tls::origin(files.ca.server("site", &["h2"]), "HTTP/1.1 200 OK\r\n\r\n");
+    let gateway = files.start(EITHER, &origin.to_string());
+    for _ in 0..6 {
+        assert_eq!(gateway.get("/").expect(502).reason(), "upstream_connect_failed");
+    }
+    let open = gateway.metrics().sum("ringway_upstream_connections_active", &[]);
+    assert_eq!(open, 0.0);
+}
+
+#[test]
+fn an_endpoint_that_goes_back_to_http1_is_asked_by_it() {
+    let files = Files::new();
+    let (new, old) = (files.ca.server("site", &["h2"]), files.ca.server("site", &["http/1.1"]));
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+    let origin = tls::origin_in_turn(vec![new, old], answer);
+    let gateway = files.start(EITHER, &origin.to_string());
+    gateway.get("/").expect(502);
+    for _ in 0..3 {
+        assert_eq!(gateway.get("/").expect(200).text(), "ok");
+    }
+}
+
 #[test]
 fn passthrough_goes_by_name_and_decrypts_nothing() {
     let files = Files::new();

@@ -176,7 +176,8 @@ async fn shake_hands(
     mut rest: Option<Lease>,
     http: bool,
 ) -> Option<tls::Stream> {
-    stream.set_deadline(now().after(Duration::from_millis(plan.handshake_ms)));
+    let deadline = now().after(Duration::from_millis(plan.handshake_ms));
+    stream.set_deadline(deadline);
     if rest.is_none() {
         rest = Some(stream.recv().await.ok().filter(|lease| !lease.is_end())?);
     }
@@ -189,7 +190,10 @@ async fn shake_hands(
         while matches!(stream.recv().await, Ok(lease) if !lease.is_end()) {}
         return None;
     }
-    let _turn = worker.handshakes.enter(plan.handshakes_max).await;
+    let Some(_turn) = worker.handshakes.enter(plan.handshakes_max, deadline).await else {
+        worker.stats.cut.count("tls_handshake_timeout", 0);
+        return None;
+    };
     match tls::Stream::accept(stream, &plan.config, rest).await {
         Ok(session) => {
             worker.stats.tls_handshakes.increment();

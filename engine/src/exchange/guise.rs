@@ -15,8 +15,8 @@ use crate::body::{Broken, Incoming};
 use crate::grpc;
 use crate::grpc_json::{self, Call, Mode, NoCall, Problem};
 use crate::grpc_web::{self, Form};
-use crate::http1::{ChunkLimits, HeadWriter, Known, Method, Trailers};
-use crate::local_reply::{self, Answering, RouteReply};
+use crate::http1::{ChunkLimits, Known, Method, Trailers};
+use crate::local_reply::RouteReply;
 use crate::outgoing::{CallHead, Told};
 use crate::reason::Reason;
 use crate::snapshot::ForwardPlan;
@@ -132,8 +132,8 @@ fn preflight(x: &mut Exchange<'_>, origins: &[Box<str>], rest: &mut Option<Lease
     fields.extend_from_slice(b"access-control-allow-methods: POST\r\naccess-control-allow-headers: ");
     fields.extend_from_slice(asked);
     fields.extend_from_slice(b"\r\naccess-control-max-age: 600\r\n");
-    x.seen.reason = Reason::Responded.name();
-    Some(x.answer_own(&RouteReply { fields: &fields, ..own_answer(204) }, rest.take()))
+    let own = RouteReply { fields: &fields, ..own_answer(204) };
+    Some(x.answer(Some(Reason::Responded), own, rest.take()))
 }
 
 async fn json(
@@ -165,7 +165,9 @@ async fn json(
             body: Lease::copy_of(&messages),
             answer: Answer::Json(Box::new(call.response(mode))),
         }))),
-        Err(problem) => Ok(Dressed::Answered(x.answer_problem(&problem, rest.take()))),
+        Err(problem) => {
+            Ok(Dressed::Answered(x.answer_problem(&problem, Some(Reason::CallMalformed), rest.take())))
+        }
     }
 }
 
@@ -273,6 +275,15 @@ impl Guise {
         Lease::copy_of(&out)
     }
 
+    /// The end of an answer that can't be told on.
+    pub fn give_up(&mut self, problem: &Problem) -> Lease {
+        let mut out = Vec::new();
+        if let Answer::Json(response) = &mut self.answer {
+            response.finish(Some(problem), &mut out);
+        }
+        Lease::copy_of(&out)
+    }
+
     /// What the call ended with, for a document.
     pub fn problem(&self, trailers: Option<&Trailers>, head: &[(Vec<u8>, Vec<u8>)]) -> Option<Problem> {
         match &self.answer {
@@ -298,35 +309,20 @@ fn ended(response: &grpc_json::Response, said: &[(Vec<u8>, Vec<u8>)]) -> Option<
 }
 
 impl Exchange<'_> {
-    /// Answers with what went wrong in a call.
-    pub(super) fn answer_problem(&mut self, problem: &Problem, rest: Option<Lease>) -> Next {
-        let body = problem.to_json().to_string();
-        let status = grpc_json::http_status(problem.code);
-        self.seen.grpc_status = Some(problem.code);
-        self.answer_document(status, b"application/problem+json", body.as_bytes(), rest)
-    }
-
-    /// Answers with a document made of a call's answer.
-    pub(super) fn answer_document(
+    /// Answers with what went wrong in a call. Without a reason it is what the service says.
+    pub(super) fn answer_problem(
         &mut self,
-        status: u16,
-        content_type: &[u8],
-        body: &[u8],
+        problem: &Problem,
+        reason: Option<Reason>,
         rest: Option<Lease>,
     ) -> Next {
-        self.answer_own(&RouteReply { content_type, body, ..own_answer(status) }, rest)
-    }
-
-    fn answer_own(&mut self, own: &RouteReply<'_>, rest: Option<Lease>) -> Next {
-        let unread = self.unread(rest);
-        let keep = self.may_keep();
-        self.send_answer(
-            |out: &mut HeadWriter<'_>, answering: &Answering<'_>| {
-                local_reply::render_route(out, own, answering)
-            },
-            keep,
-        );
-        self.seen.status = own.status;
-        unread.next(keep)
+        let body = problem.to_json().to_string();
+        self.seen.grpc_status = Some(problem.code);
+        let own = RouteReply {
+            content_type: b"application/problem+json",
+            body: body.as_bytes(),
+            ..own_answer(grpc_json::http_status(problem.code))
+        };
+        self.answer(reason, own, rest)
     }
 }

@@ -13,11 +13,12 @@ use super::forward::{Answer, Course, Reached};
 use super::guise::Guise;
 use super::pace::{Pace, finish_sending};
 use super::upload::{RUNS_MAX, Upload};
-use super::{Exchange, Next, Stop, drafted};
+use super::{Exchange, Next, Stop, drafted, own_answer};
 use crate::body::{Broken, Incoming, Outgoing};
 use crate::grpc;
 use crate::grpc_json::Problem;
-use crate::http1::{Refusal, Response, ResponseFraming, ResponseHead, Version};
+use crate::http1::{Response, ResponseFraming, ResponseHead, Version};
+use crate::local_reply::RouteReply;
 use crate::outgoing::{Announced, Connection, ResponseOut, Told};
 use crate::reason::Reason;
 use crate::snapshot::RoutePlan;
@@ -83,6 +84,7 @@ pub(super) async fn relay(
         pace: Pace::new(course.listener.timeouts.rate_bytes_per_second_min, now(), x.client.sent()),
         blocked: false,
         done: false,
+        gave_up: false,
         sent: 0,
     };
     let relayed = flow.run(x, &lent, &mut upload).await;
@@ -100,13 +102,17 @@ pub(super) async fn relay(
     if let Some(bytes) = &called {
         x.seen.grpc_status = grpc_status(&flow.body, &Response { bytes, head: &scratch.response });
     }
+    if flow.gave_up {
+        x.seen.grpc_status = Some(grpc::INTERNAL);
+        x.seen.reason = Reason::UpstreamBadResponse.name();
+    }
     if let Err(reason) = relayed {
         x.seen.grpc_status = None;
         lent.link().reset_on_close();
         return Err(Stop::Cut(reason));
     }
     // Bytes after a response are no answer to anything: such a connection is not used again.
-    let clean = flow.body.rest().is_none();
+    let clean = flow.body.is_done() && flow.body.rest().is_none();
     if reusable && clean {
         lent.give_back();
     } else {
@@ -115,8 +121,7 @@ pub(super) async fn relay(
         }
         drop(lent);
     }
-    let left = if keep && !x.client.is_stream() { LEFT_OVER } else { 0 };
-    if x.client.unsent() > left || !keep {
+    if let Some(left) = owed(x, keep) {
         let rate_min = course.listener.timeouts.rate_bytes_per_second_min;
         finish_sending(x.client, rate_min, course.deadline, left).await.map_err(Stop::Cut)?;
     }
@@ -161,9 +166,8 @@ pub(super) async fn document(
         *rest = upload.rest();
     }
     if response.status != 200 {
-        let code = grpc::code_of(response.status, "");
-        let message = format!("the service answers with the HTTP status {}", response.status);
-        return Ok(x.answer_problem(&Problem { code, message, details: Vec::new() }, rest.take()));
+        let problem = Problem::of_status(response.status);
+        return Ok(x.answer_problem(&problem, None, rest.take()));
     }
     let after_head =
         (answer.bytes.len() > answer.len).then(|| answer.bytes.slice(answer.len..answer.bytes.len()));
@@ -189,17 +193,31 @@ pub(super) async fn document(
     };
     x.worker.stats.upstream_received.add(answer.len as u64 + body.received);
     let problem = told.err().or_else(|| guise.problem(body.trailers(), &said));
-    lent.give_back();
+    if body.is_done() && body.rest().is_none() {
+        lent.give_back();
+    }
     let next = match problem {
-        Some(problem) => x.answer_problem(&problem, rest.take()),
+        Some(problem) => {
+            let reason = (!problem.of_service).then_some(Reason::UpstreamBadResponse);
+            x.answer_problem(&problem, reason, rest.take())
+        }
         None => {
             x.seen.grpc_status = Some(0);
-            x.answer_document(200, guise.told().content_type, &out, rest.take())
+            let own = RouteReply { content_type: guise.told().content_type, body: &out, ..own_answer(200) };
+            x.answer(None, own, rest.take())
         }
     };
-    let rate_min = course.listener.timeouts.rate_bytes_per_second_min;
-    finish_sending(x.client, rate_min, course.deadline, LEFT_OVER).await.map_err(Stop::Cut)?;
+    if let Some(left) = owed(x, matches!(next, Next::Idle(_))) {
+        let rate_min = course.listener.timeouts.rate_bytes_per_second_min;
+        finish_sending(x.client, rate_min, course.deadline, left).await.map_err(Stop::Cut)?;
+    }
     Ok(next)
+}
+
+/// To how many bytes what is unsent must shrink before the connection goes on, or ends. `None`: it has already.
+fn owed(x: &Exchange<'_>, keep: bool) -> Option<usize> {
+    let left = if keep && !x.client.is_stream() { LEFT_OVER } else { 0 };
+    (x.client.unsent() > left || !keep).then_some(left)
 }
 
 /// Bytes of one document.
@@ -273,6 +291,8 @@ struct Flow<'g> {
     /// Waits for the client rather than for the upstream.
     blocked: bool,
     done: bool,
+    /// The answer could not be told to its end, which was said to the client in so many words.
+    gave_up: bool,
     /// Bytes handed over for the client.
     sent: u64,
 }
@@ -371,7 +391,13 @@ impl Flow<'_> {
                     Some(guise) => match guise.push(&data) {
                         Ok(told) if told.is_end() => {}
                         Ok(told) => self.outgoing.push(&mut self.list, told),
-                        Err(_) => return Poll::Ready(Err(Broken::Refused(Refusal::Malformed))),
+                        Err(problem) => {
+                            let last = guise.give_up(&problem);
+                            self.outgoing.push(&mut self.list, last);
+                            self.outgoing.finish(&mut self.list, None);
+                            (self.done, self.gave_up) = (true, true);
+                            return Poll::Ready(Ok(()));
+                        }
                     },
                 },
             }

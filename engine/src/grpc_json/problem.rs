@@ -19,6 +19,8 @@ pub struct Problem {
     pub message: String,
     /// Further messages, as JSON.
     pub details: Vec<Value>,
+    /// The service said so, with a status; else this is what its answer, or the request, looks like from here.
+    pub of_service: bool,
 }
 
 /// `google.rpc.Status`
@@ -35,12 +37,22 @@ struct Status {
 impl Problem {
     /// A request that is no message.
     pub fn invalid(message: impl Into<String>) -> Problem {
-        Problem { code: 3, message: message.into(), details: Vec::new() }
+        Problem { code: 3, message: message.into(), details: Vec::new(), of_service: false }
     }
 
     /// An answer that is no message.
     pub fn internal(message: impl Into<String>) -> Problem {
-        Problem { code: 13, message: message.into(), details: Vec::new() }
+        Problem { code: grpc::INTERNAL, message: message.into(), details: Vec::new(), of_service: false }
+    }
+
+    /// An answer whose HTTP status says that no call was made.
+    pub fn of_status(status: u16) -> Problem {
+        Problem {
+            code: grpc::code_of(status, ""),
+            message: format!("the service answers with the HTTP status {status}"),
+            details: Vec::new(),
+            of_service: true,
+        }
     }
 
     /// What a call ended with: the values of `grpc-status`, `grpc-message` and `grpc-status-details-bin`. `None`: well.
@@ -60,6 +72,7 @@ impl Problem {
             code,
             message: String::from_utf8_lossy(&message).into_owned(),
             details: details.iter().take(DETAILS_MAX).map(|any| detail(any, pool)).collect(),
+            of_service: true,
         })
     }
 

@@ -18,6 +18,7 @@ use super::piece::{Meter, Piece};
 use super::stream::{Scheme, Stream};
 use crate::link::Link;
 use crate::snapshot::Http2Plan;
+use crate::waiters::Waiters;
 
 /// A connection to an endpoint.
 pub(crate) struct Peer {
@@ -32,11 +33,8 @@ pub(crate) struct Peer {
     /// It has carried a stream.
     used: Cell<bool>,
     /// Who waits for room on any connection to this endpoint.
-    waiting: Waiting,
+    waiting: Rc<Waiters>,
 }
-
-/// Tasks that wait for something to change; all of them look again then.
-pub(crate) type Waiting = Rc<RefCell<Vec<Waker>>>;
 
 /// One stream's place on a connection. Dropping it makes room.
 pub(crate) struct Place(Rc<Peer>);
@@ -53,34 +51,31 @@ impl Drop for Place {
         let peer = &self.0;
         peer.active.set(peer.active.get() - 1);
         peer.idle_since.set(now());
-        wake_all(&peer.waiting);
-    }
-}
-
-pub(crate) fn wake_all(waiting: &Waiting) {
-    for waker in waiting.take() {
-        waker.wake();
+        peer.waiting.wake_all();
     }
 }
 
 impl Peer {
     /// Begins HTTP/2 on a connection and waits for the endpoint's settings, by `deadline`: how many streams it takes is
-    /// not known before.
+    /// not known before. `kept` is dropped when the connection is over, before those who wait are woken.
     pub async fn begin(
         link: Link,
         plan: &Http2Plan,
-        waiting: Waiting,
+        waiting: Rc<Waiters>,
         deadline: Nanos,
+        kept: impl Sized + 'static,
     ) -> io::Result<Rc<Peer>> {
         let scheme = if link.is_tls() { Scheme::Https } else { Scheme::Http };
         link.set_deadline(Nanos::NEVER);
-        let heard = Rc::new(Heard::default());
+        let heard = Rc::<Heard>::default();
         let mut builder = h2::client::Builder::new();
         builder
             .enable_push(false)
             .initial_window_size(plan.window)
             .initial_connection_window_size(plan.connection_window)
             .max_header_list_size(HEAD_BYTES_MAX)
+            // Until its settings say otherwise, or that there is no limit.
+            .initial_max_send_streams(0)
             .max_concurrent_reset_streams(RESETS_REMEMBERED);
         let (send, connection) = builder
             .handshake::<_, Piece>(TokioIo::new(Hearing { link, heard: heard.clone() }))
@@ -104,17 +99,21 @@ impl Peer {
             let _ = connection.await;
             gone.set(true);
             over.tell();
-            wake_all(&waiting);
+            drop(kept);
+            waiting.wake_all();
         });
         let mut patience = sleep_until(deadline);
         poll_fn(|cx| {
-            if heard.poll(cx).is_ready() {
-                return Poll::Ready(Ok(()));
+            if peer.is_gone() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
+            if peer.room() > 0 {
+                return Poll::Ready(Ok(peer.clone()));
+            }
+            heard.0.replace(Some(cx.waker().clone()));
             Pin::new(&mut patience).poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
         })
         .await
-        .and_then(|()| if peer.is_gone() { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(peer) })
     }
 
     /// A stream, where there is room for one. Whether the connection has carried any before.
@@ -173,27 +172,15 @@ const HEAD_BYTES_MAX: u32 = 32 << 10;
 /// Streams we reset whose late frames are still taken for what they are.
 const RESETS_REMEMBERED: usize = 64;
 
-/// Whether anything has come of an endpoint. The first thing is its settings (RFC 9113 §3.4).
+/// Who waits for an endpoint's settings, the first thing that comes of it (RFC 9113 §3.4), or for the connection's end.
 #[derive(Default)]
-struct Heard {
-    told: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-}
+struct Heard(RefCell<Option<Waker>>);
 
 impl Heard {
     fn tell(&self) {
-        self.told.set(true);
-        if let Some(waker) = self.waker.take() {
+        if let Some(waker) = self.0.take() {
             waker.wake();
         }
-    }
-
-    fn poll(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.told.get() {
-            return Poll::Ready(());
-        }
-        self.waker.replace(Some(cx.waker().clone()));
-        Poll::Pending
     }
 }
 
@@ -207,7 +194,7 @@ impl Wire for Hearing {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Lease>> {
         let received = self.link.poll_recv(cx);
         // Whoever waits has their turn once h2 has taken it in.
-        if received.is_ready() && !self.heard.told.get() {
+        if received.is_ready() {
             self.heard.tell();
         }
         received

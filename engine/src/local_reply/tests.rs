@@ -129,6 +129,7 @@ fn a_route_answers_with_its_own_words() {
         content_type: b"text/plain",
         location: None,
         fields: b"X-A: b\r\n",
+        added: b"",
         body: b"ok",
     };
     let mut out = Vec::new();
@@ -142,8 +143,14 @@ fn a_route_answers_with_its_own_words() {
 
 #[test]
 fn a_redirect_has_a_location_and_an_empty_body() {
-    let reply =
-        RouteReply { status: 308, content_type: b"", location: Some(b"https://x/y"), fields: b"", body: b"" };
+    let reply = RouteReply {
+        status: 308,
+        content_type: b"",
+        location: Some(b"https://x/y"),
+        fields: b"",
+        added: b"",
+        body: b"",
+    };
     let mut out = Vec::new();
     render_route(&mut out, &reply, &Answering { persistence: Persistence::Close, ..answering() });
     assert_eq!(
@@ -155,8 +162,14 @@ fn a_redirect_has_a_location_and_an_empty_body() {
 
 #[test]
 fn a_204_has_neither_body_nor_length() {
-    let reply =
-        RouteReply { status: 204, content_type: b"text/plain", location: None, fields: b"", body: b"ok" };
+    let reply = RouteReply {
+        status: 204,
+        content_type: b"text/plain",
+        location: None,
+        fields: b"",
+        added: b"",
+        body: b"ok",
+    };
     let mut out = Vec::new();
     render_route(&mut out, &reply, &answering());
     let text = String::from_utf8(out).unwrap();
