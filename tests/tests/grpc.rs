@@ -151,6 +151,7 @@ routes:
     to: app
     timeout: 2s
     grpc_json: { descriptor: "{{proto}}", services: [ shop.Shop ] }
+    response_headers: { set: { x-served-by: ringway } }
 "#;
 
 const SHOP: &str = r#"
@@ -161,6 +162,7 @@ message Item { string name = 1; int32 count = 2; }
 service Shop {
   rpc Get(Item) returns (Item) { option (google.api.http) = { get: "/items/{name}" additional_bindings { post: "/items" body: "*" } }; }
   rpc Watch(Item) returns (stream Item) { option (google.api.http) = { get: "/items/{name}:watch" }; }
+  rpc Break(Item) returns (stream Item) { option (google.api.http) = { get: "/broken/{name}" }; }
   rpc Fail(Item) returns (Item) { option (google.api.http) = { get: "/fail/{count}" }; }
 }
 "#;
@@ -175,6 +177,11 @@ fn shop(asked: &Asked) -> Reply {
             // Cut anywhere.
             let all = [&body[..], &body, &body].concat();
             let body = all.chunks(5).map(<[u8]>::to_vec).collect();
+            Reply { head, body, trailers: Some(end), ..Reply::default() }
+        }
+        // A whole message, and one that is none.
+        "/shop.Shop/Break" => {
+            let body = vec![body, b"\0\0\0\0\x02\x0a\x7f".to_vec(), vec![0; 64]];
             Reply { head, body, trailers: Some(end), ..Reply::default() }
         }
         "/shop.Shop/Fail" => {
@@ -264,6 +271,32 @@ fn json_becomes_calls_and_answers_become_json() {
         gateway.metrics().sum("ringway_grpc_calls_total", &[("route", "json"), ("grpc_status", "NOT_FOUND")])
             == 1.0
     });
+}
+
+/// What can't be told on is said in the stream, and everything made here is counted and dressed as the route says.
+#[test]
+fn problems_have_their_reasons_and_streams_say_what_broke_them() {
+    let (origin, _folder, gateway) = others();
+    let mut client = gateway.connect();
+    let lines = client.get("/broken/a").expect(200).text();
+    let (first, second) = lines.split_once('\n').expect("two lines");
+    assert_eq!(first, "{\"name\":\"a\"}");
+    let said: serde_json::Value = serde_json::from_str(second).expect("a line of JSON");
+    assert_eq!(said["error"]["code"], "INTERNAL");
+    // Neither that stream nor its connection stands in the way of the next, on either side.
+    let made = client.get("/items/a").expect(200);
+    assert_eq!(made.header("x-served-by").as_deref(), Some("ringway"));
+    client.send("POST /items HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n{");
+    assert_eq!(client.response().expect(400).header("x-served-by").as_deref(), Some("ringway"));
+    client.get("/fail/5").expect(404);
+    assert_eq!(origin.seen().len(), 3);
+    let metrics = gateway.metrics();
+    assert_eq!(metrics.sum("ringway_upstream_connects_total", &[]), 1.0);
+    assert_eq!(
+        metrics.sum("ringway_local_replies_total", &[("reason", "call_malformed"), ("code", "400")]),
+        1.0
+    );
+    assert_eq!(metrics.sum("ringway_local_replies_total", &[]), 1.0);
 }
 
 #[test]
