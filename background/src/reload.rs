@@ -292,6 +292,9 @@ impl Thread {
         self.parts.dns.want(dns::names(&config));
         self.parts.dns.tell_all(&self.parts.sink);
         self.redirect_log(&config);
+        for change in ringway_config::diff(&self.parts.running, &config).files {
+            say::info(change);
+        }
         let generation = self.parts.status.applied((candidate.shown)(&config), config.drain_timeout);
         self.parts.running = config;
         self.parts.text = text;

@@ -3,6 +3,8 @@
 //! Things are known by name. What two configurations say about a thing is compared in the form they are shown in, field
 //! by field, so that the difference can be told in the user's own words and nothing secret is told.
 
+mod files;
+
 use std::collections::HashMap;
 use std::fmt;
 
@@ -12,6 +14,8 @@ use serde_json::{Map, Value};
 use crate::decode::endpoint_text;
 use crate::model::{Config, Endpoint, Listener, Route, Service};
 use crate::shown;
+
+pub use files::FileChange;
 
 /// Settings that are read once, at start.
 const RESTART: &[&str] = &["runtime", "admin", "access_log.ring"];
@@ -31,6 +35,8 @@ pub struct Diff {
     pub routes: Vec<RouteChange>,
     /// Whether routes that are in both are in another order.
     pub routes_reordered: bool,
+    /// Files that hold something else, of what is in both.
+    pub files: Vec<FileChange>,
     /// What it does not touch.
     pub untouched: Untouched,
 }
@@ -160,13 +166,15 @@ pub struct Untouched {
 impl Diff {
     /// Whether both say the same.
     pub fn is_empty(&self) -> bool {
-        let Diff { restart, settings, listeners, services, routes, routes_reordered, untouched: _ } = self;
+        let Diff { restart, settings, listeners, services, routes, routes_reordered, files, untouched: _ } =
+            self;
         restart.is_empty()
             && settings.is_empty()
             && listeners.is_empty()
             && services.is_empty()
             && routes.is_empty()
             && !routes_reordered
+            && files.is_empty()
     }
 }
 
@@ -178,6 +186,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
             RESTART.iter().any(|name| change.field == *name || change.field.starts_with(&format!("{name}.")));
         if restart { diff.restart.push(change) } else { diff.settings.push(change) }
     }
+    diff.files = files::changes(old, new);
     listeners(old, new, &mut diff);
     services(old, new, &mut diff);
     routes(old, new, &mut diff);
@@ -203,7 +212,8 @@ fn listeners(old: &Config, new: &Config, diff: &mut Diff) {
             continue;
         };
         let fields = fields(&listener_in_order(was, old), &listener_in_order(one, new));
-        if fields.is_empty() {
+        // What files hold is no field.
+        if fields.is_empty() && was.tls == one.tls {
             diff.untouched.listeners += 1;
             continue;
         }
@@ -300,7 +310,7 @@ fn routes(old: &Config, new: &Config, diff: &mut Diff) {
         if was.query != one.query && !fields.iter().any(|change| change.field.starts_with("query")) {
             fields.push(hidden("query"));
         }
-        if fields.is_empty() {
+        if fields.is_empty() && !diff.files.iter().any(|file| file.of == format!("route {}", one.name)) {
             diff.untouched.routes += 1;
         } else {
             diff.routes.push(RouteChange { name: one.name.clone(), change: RouteTouch::Changed { fields } });
@@ -429,6 +439,7 @@ impl fmt::Display for Diff {
         if self.routes_reordered {
             writeln!(f, "routes: in another order")?;
         }
+        self.files.iter().try_for_each(|change| writeln!(f, "{change}"))?;
         let Untouched { listeners, services, routes } = self.untouched;
         writeln!(f, "not touched: {listeners} listeners, {services} services, {routes} routes")
     }

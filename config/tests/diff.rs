@@ -1,7 +1,7 @@
 //! What a reload is said to touch.
 
 use ringway_config::diff::{ListenerTouch, RouteTouch, ServiceTouch, diff};
-use ringway_config::model::Config;
+use ringway_config::model::{Action, ClientCertificates, Config, Secret, Tls};
 
 const OLD: &str = "
 listeners:
@@ -111,4 +111,71 @@ fn the_machine_readable_form_names_each_change() {
     let json = serde_json::to_value(diff(&config(OLD), &config(NEW))).unwrap();
     assert_eq!(json["listeners"][0]["change"], "closed");
     assert_eq!(json["services"][1]["pools_kept"], 2);
+}
+
+const FILES: &str = "
+listeners:
+  - { name: web, address: 127.0.0.1:1, tls: { certificates: [ { cert: tls/site.crt, key: tls/site.key } ], clients: { verify: required, ca: tls/ca.crt } } }
+services:
+  a: { endpoints: [ 127.0.0.1:11 ], tls: { ca: tls/ca.crt, name: a.example }, protocol: http2 }
+routes:
+  - { name: json, path: /**, to: a, grpc_json: { descriptor: shop.proto, services: [ shop.Shop ] } }
+";
+
+fn with_files(text: &str) -> Config {
+    let loaded = ringway_config::load_str("tests/files.yaml", text, &|_| None);
+    loaded.unwrap_or_else(|report| panic!("{}", report.render())).config
+}
+
+/// As if the files held something else: what a reload sees when they change under their paths.
+fn renewed() -> Config {
+    let mut config = with_files(FILES);
+    let Some(Tls::Terminate(tls)) = &mut config.listeners[0].tls else { panic!("no TLS") };
+    let ClientCertificates::Required(ca) = &mut tls.clients else { panic!("no authorities") };
+    tls.certificates[0].chain = ca.certificates.clone();
+    tls.certificates[0].names = vec!["new.example".into()];
+    ca.certificates.push(ca.certificates[0].clone());
+    let Action::Forward(forward) = &mut config.routes[0].action else { panic!("no route") };
+    forward.grpc_json.as_mut().unwrap().descriptor_set.push(0);
+    config
+}
+
+#[test]
+fn files_that_hold_something_else_are_named_with_what_they_hold() {
+    let (old, new) = (with_files(FILES), renewed());
+    let told = diff(&old, &new).to_string();
+    let expected = "\
+listener web: changed in place; its sockets stay
+route json: changed
+certificate of listener web, tests/tls/site.crt: site.example, *.wild.example until 2126-11-03 -> new.example until 2126-11-03
+authorities of listener web, tests/tls/ca.crt: 1 certificate -> 2 certificates
+descriptor of route json, tests/shop.proto: changed
+not touched: 0 listeners, 1 services, 0 routes
+";
+    assert_eq!(told, expected);
+    assert!(diff(&new, &new).is_empty());
+    // A key alone is told as well, and not shown.
+    let mut rekeyed = old.clone();
+    let Some(Tls::Terminate(tls)) = &mut rekeyed.listeners[0].tls else { panic!("no TLS") };
+    tls.certificates[0].key_der = Secret::new(b"SESAME".to_vec());
+    let rekeyed = diff(&old, &rekeyed);
+    let text = rekeyed.files[0].to_string();
+    assert!(text.ends_with(": renewed (site.example, *.wild.example until 2126-11-03)"), "{text}");
+    assert!(!serde_json::to_string(&rekeyed).unwrap().contains("SESAME"));
+}
+
+#[test]
+fn the_same_content_in_another_file_is_no_other_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    for end in ["crt", "key"] {
+        std::fs::copy(format!("tests/tls/site.{end}"), folder.path().join(format!("next.{end}"))).unwrap();
+    }
+    let next = folder.path().join("next").display().to_string();
+    let text =
+        FILES.replace("cert: tls/site.crt, key: tls/site.key", &format!("cert: {next}.crt, key: {next}.key"));
+    let diff = diff(&with_files(FILES), &with_files(&text));
+    assert_eq!(diff.files, []);
+    assert!(
+        matches!(&diff.listeners[0].change, ListenerTouch::InPlace { fields } if fields[0].field == "tls.certificates")
+    );
 }

@@ -1,23 +1,25 @@
-//! Why a request goes where it goes: the decision of a snapshot about one request, told in full.
+//! Why a request goes where it goes: the decision of a snapshot about one request, or a connection, told in full.
 //!
 //! Not on the request path, but of it: the routes come from the same walk of the same [`crate::routing::Router`] that
 //! serves traffic, so what is explained is what happens.
 
+mod calls;
+mod connection;
 mod reasons;
 mod render;
 mod request;
+mod services;
 
 #[cfg(test)]
 mod tests;
 
-use crate::balance::{Address, Policy};
 use crate::routing::{Candidate, Matched, NoMatch, RouteId, RouteQuery};
-use crate::snapshot::{ActionPlan, EndpointTarget, ForwardPlan, ListenerPlan, Origin, RoutePlan, Snapshot};
+use crate::snapshot::{ActionPlan, ForwardPlan, ListenerPlan, Origin, RoutePlan, Snapshot};
 
 use reasons::{failures, why_after, why_not_even};
 use render::{bytes, duration};
 
-pub use request::{ParseError, Request};
+pub use request::{ParseError, Request, Scheme};
 
 /// Makes a path canonical: the raw path (without query), whether `//` becomes `/`, and where the result is appended.
 /// The error is the reason for refusing it, in words.
@@ -32,6 +34,8 @@ pub struct Explanation {
     pub listener: String,
     /// Why that one.
     pub listener_why: String,
+    /// What is spoken there before what is explained, where that is more than HTTP.
+    pub speaks: Vec<String>,
     /// The path that is matched and forwarded; empty if it was refused.
     pub path: String,
     /// What comes of it.
@@ -72,6 +76,15 @@ pub enum Outcome {
         /// In words.
         reason: String,
     },
+    /// Bytes or datagrams go to a service.
+    Carry,
+    /// Of a connection: requests come by it, each of which is a decision of its own.
+    Requests,
+    /// Of a connection: it is closed.
+    Close {
+        /// In words.
+        reason: String,
+    },
 }
 
 /// A route and what is to be said of it.
@@ -96,17 +109,20 @@ pub struct ServiceShare {
     pub balance: &'static str,
     /// Each with its weight.
     pub endpoints: Vec<(String, u16)>,
-    /// In words.
+    /// What is spoken with them, in words.
+    pub speaks: String,
+    /// In words; empty where there are none.
     pub timeouts: String,
 }
 
 /// Decides about `request` as a worker would.
 pub fn explain(snapshot: &Snapshot, request: &Request, canonical: Canonical<'_>) -> Explanation {
-    let (listener, listener_why) = choose_listener(snapshot, request, canonical);
+    let (listener, listener_why) = connection::choose(snapshot, request, canonical);
     let mut explanation = Explanation {
         request: request.to_string(),
         listener: listener.map_or_else(String::new, |listener| listener.name.to_string()),
         listener_why,
+        speaks: vec![],
         path: String::new(),
         outcome: Outcome::Refuse { status: 404, reason: "there is no listener".into() },
         route: None,
@@ -115,43 +131,16 @@ pub fn explain(snapshot: &Snapshot, request: &Request, canonical: Canonical<'_>)
         policies: vec![],
         services: vec![],
     };
-    if let Some(listener) = listener {
-        match canonical_path(listener, request, canonical) {
+    let Some(listener) = listener else { return explanation };
+    explanation.speaks = connection::speaks(listener, request);
+    match connection::outcome(&mut explanation, snapshot, listener, request) {
+        Some(outcome) => explanation.outcome = outcome,
+        None => match canonical_path(listener, request, canonical) {
             Ok(path) => decide(&mut explanation, snapshot, listener, request, &path, canonical),
             Err(reason) => explanation.outcome = Outcome::Refuse { status: 400, reason },
-        }
+        },
     }
     explanation
-}
-
-/// By the port of the URL; else the only one, or the first with a route that matches.
-fn choose_listener<'s>(
-    snapshot: &'s Snapshot,
-    request: &Request,
-    canonical: Canonical<'_>,
-) -> (Option<&'s ListenerPlan>, String) {
-    let listeners = &snapshot.listeners;
-    let port_of = |listener: &ListenerPlan| match &listener.address {
-        Address::Ip(address) => Some(address.port()),
-        Address::Unix(_) => None,
-    };
-    if let Some(port) = request.port()
-        && let Some(listener) = listeners.iter().find(|listener| port_of(listener) == Some(port))
-    {
-        return (Some(listener), format!("it has port {port}"));
-    }
-    let aside = request.port().map_or_else(String::new, |port| format!("none has port {port}; "));
-    if let [only] = &listeners[..] {
-        return (Some(only), format!("{aside}it is the only one"));
-    }
-    let matches = |listener: &&ListenerPlan| {
-        canonical_path(listener, request, canonical)
-            .is_ok_and(|path| listener.router.route(&query(request, &path), &request.headers[..]).is_ok())
-    };
-    match listeners.iter().find(matches) {
-        Some(listener) => (Some(listener), format!("{aside}it is the first with a route that matches")),
-        None => (listeners.first(), format!("{aside}no listener has a route that matches; it is the first")),
-    }
 }
 
 fn canonical_path(
@@ -195,7 +184,7 @@ fn decide(
         Ok(matched) => {
             tell_contest(explanation, snapshot, &candidates, matched.route, request, &query);
             let route = snapshot.route(matched.route);
-            tell_policies(explanation, listener, route, path);
+            tell_policies(explanation, listener, route, request, path);
             let again = |path: &[u8]| {
                 let mut out = Vec::new();
                 canonical(path, listener.merge_slashes, &mut out).map(|()| out)
@@ -290,7 +279,13 @@ fn closest(snapshot: &Snapshot, listener: &ListenerPlan, query: &RouteQuery<'_>)
     told.map(|(shared, id)| contender(snapshot, id, why_not_even(shared, query.path))).collect()
 }
 
-fn tell_policies(explanation: &mut Explanation, listener: &ListenerPlan, route: &RoutePlan, path: &[u8]) {
+fn tell_policies(
+    explanation: &mut Explanation,
+    listener: &ListenerPlan,
+    route: &RoutePlan,
+    request: &Request,
+    path: &[u8],
+) {
     let policies = &mut explanation.policies;
     if has_encoded_slash(path) && route.allow_encoded_slashes {
         policies.push("encoded slashes: pass as they are".into());
@@ -301,11 +296,20 @@ fn tell_policies(explanation: &mut Explanation, listener: &ListenerPlan, route: 
     };
     policies.push(format!("request body: {limit}"));
     policies.extend(render::header_ops("request headers", &route.request_headers));
-    match &route.action {
-        ActionPlan::Forward(ForwardPlan { rewrite_host: Some(host), .. }) => {
-            policies.push(format!("rewrite: host becomes {}", String::from_utf8_lossy(host)));
-        }
-        ActionPlan::Forward(_) | ActionPlan::Respond(_) | ActionPlan::Redirect(_) => {}
+    let ActionPlan::Forward(forward) = &route.action else { return };
+    if let Some(host) = &forward.rewrite_host {
+        policies.push(format!("rewrite: host becomes {}", String::from_utf8_lossy(host)));
+    }
+    if let Some(asked) = request.header("upgrade") {
+        let mut protocols = asked.split(',').map(str::trim);
+        let taken = protocols.find(|protocol| listener.allows_upgrade(protocol.as_bytes()));
+        policies.push(match taken {
+            Some(protocol) => format!(
+                "upgrade: {protocol} is asked for; once agreed, bytes both ways until nothing has moved for {}",
+                duration(listener.timeouts.tunnel_idle_ms)
+            ),
+            None => format!("upgrade: {asked} is not among the listener's upgrades, so it is not asked for"),
+        });
     }
 }
 
@@ -328,6 +332,9 @@ fn outcome(
     }
     let outcome = match &route.action {
         ActionPlan::Forward(forward) => {
+            if let Some(outcome) = calls::outcome(explanation, forward, request, path) {
+                return outcome;
+            }
             if let Some(fill) = &forward.rewrite_path {
                 let mut filled = Vec::new();
                 fill.fill(matched, path, &mut filled);
@@ -350,7 +357,7 @@ fn outcome(
         ActionPlan::Respond(respond) => Outcome::Respond { status: respond.status },
         ActionPlan::Redirect(redirect) => {
             let mut location = Vec::new();
-            let from = Origin { https: request.https, authority: request.authority.as_bytes() };
+            let from = Origin { https: request.scheme.is_tls(), authority: request.authority.as_bytes() };
             redirect.location(from, matched, path, request.query.as_bytes(), &mut location);
             let location = String::from_utf8_lossy(&location).into_owned();
             Outcome::Redirect { status: redirect.status, location }
@@ -364,34 +371,12 @@ fn tell_services(explanation: &mut Explanation, snapshot: &Snapshot, forward: &F
     if let Some(ms) = forward.timeout_ms {
         explanation.policies.push(format!("timeout: the exchange within {}, else 504", duration(ms)));
     }
-    let total: u64 = forward.split.weights().map(|(_, weight)| weight).sum();
-    for (id, weight) in forward.split.weights() {
+    for (id, _) in forward.split.weights() {
         let service = snapshot.service(id);
         if service.authority_as_host && forward.rewrite_host.is_none() {
             let authority = String::from_utf8_lossy(&service.authority);
             explanation.policies.push(format!("host sent to {}: {authority}", service.name));
         }
-        let endpoint = |target: &EndpointTarget| match target {
-            EndpointTarget::Known(Address::Ip(address)) => address.to_string(),
-            EndpointTarget::Known(Address::Unix(path)) => format!("unix:{}", path.display()),
-            EndpointTarget::Dns { name, port } => format!("dns:{name}:{port}"),
-        };
-        explanation.services.push(ServiceShare {
-            name: service.name.to_string(),
-            percent: weight as f64 * 100.0 / total as f64,
-            balance: match service.policy {
-                Policy::RoundRobin => "round_robin",
-                Policy::LeastRequest => "least_request",
-                Policy::PeakEwma => "peak_ewma",
-                Policy::Random => "random",
-            },
-            endpoints: service.endpoints.iter().map(|e| (endpoint(&e.target), e.weight)).collect(),
-            timeouts: format!(
-                "connect {}, response head {}, silence in the body {}",
-                duration(service.connect_ms),
-                duration(service.response_head_ms),
-                duration(service.idle_ms)
-            ),
-        });
     }
+    explanation.services = services::shares(snapshot, &forward.split, services::Carries::Requests);
 }

@@ -29,6 +29,11 @@ pub fn form(content_type: &[u8]) -> Option<(Form, &[u8])> {
     legal.then_some((form, suffix))
 }
 
+/// Whether a page of this origin may call; `*` among those named is anybody.
+pub fn may_call(origins: &[Box<str>], origin: &str) -> bool {
+    origins.iter().any(|one| **one == *"*" || one.eq_ignore_ascii_case(origin))
+}
+
 /// What a body in base64 holds. Pieces that were encoded one by one, each with its padding, may follow each other.
 /// `None`: it is no base64.
 pub fn decode_text(body: &[u8]) -> Option<Vec<u8>> {
@@ -109,6 +114,14 @@ mod tests {
         {
             assert_eq!(form(other.as_bytes()), None, "{other}");
         }
+    }
+
+    #[test]
+    fn who_may_call_is_named_or_anybody() {
+        let origins = |names: &[&str]| names.iter().map(|name| Box::from(*name)).collect::<Vec<Box<str>>>();
+        assert!(may_call(&origins(&["https://a.example", "https://b.example"]), "https://B.example"));
+        assert!(!may_call(&origins(&["https://a.example"]), "https://a.example.evil"));
+        assert!(may_call(&origins(&["*"]), "https://anybody.example"));
     }
 
     #[test]

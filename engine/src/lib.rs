@@ -6,6 +6,7 @@
 mod accept;
 pub mod balance;
 mod body;
+mod carried;
 pub mod date;
 pub mod detect;
 mod downstream;

@@ -8,9 +8,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ringway_runtime::{Lease, now, scarce};
+use ringway_runtime::{Lease, Nanos, now, scarce};
 
+use crate::carried::Carried;
 use crate::link::Link;
+use crate::reason::Reason;
 use crate::upstream::Lent;
 use crate::worker::Worker;
 
@@ -26,6 +28,7 @@ pub(crate) struct Tunnel {
     pub to_upstream: Option<Lease>,
     pub to_downstream: Option<Lease>,
     pub idle: Duration,
+    pub seen: Carried,
 }
 
 /// Carries bytes until the tunnel ends.
@@ -50,14 +53,35 @@ pub(crate) async fn run(worker: &Rc<Worker>, client: &Link, tunnel: Tunnel) {
             }
         })
         .await;
-        worker.stats.upstream_sent.add(std::mem::take(&mut ways[0].carried));
-        worker.stats.downstream_sent.add(std::mem::take(&mut ways[1].carried));
+        let (bytes_in, bytes_out) =
+            (std::mem::take(&mut ways[0].carried), std::mem::take(&mut ways[1].carried));
+        worker.stats.upstream_sent.add(bytes_in);
+        worker.stats.downstream_sent.add(bytes_out);
+        tunnel.seen.count(bytes_in, bytes_out);
         if ended {
+            tunnel.seen.ended(match ways.iter().all(|way| way.ended) {
+                true => "",
+                false => poll_fn(|cx| Poll::Ready(broken_by(cx, down, deadline))).await,
+            });
             let _ = down.flushed().await;
             return;
         }
     }
 }
+
+/// Why a tunnel ended in which both sides have not.
+fn broken_by(cx: &mut Context<'_>, down: &Link, deadline: Nanos) -> &'static str {
+    if now() >= deadline {
+        return IDLE;
+    }
+    let client_has = down.poll_broken(cx).is_ready()
+        || matches!(down.poll_flushed(cx), Poll::Ready(Err(_)))
+        || matches!(down.poll_recv(cx), Poll::Ready(Err(_)));
+    if client_has { Reason::ClientGone.name() } else { Reason::UpstreamReset.name() }
+}
+
+/// What ended a tunnel in which nothing moved.
+const IDLE: &str = "tunnel_idle";
 
 struct Open<'a>(&'a Worker);
 

@@ -35,12 +35,16 @@ pub enum Command {
     Check(Check),
     /// Say what would happen to a request, and why
     ///
-    /// Prints the decision: the listener, the route that wins and why it wins over the runners-up, policies in
-    /// order, the service and the timeouts. Nothing is sent anywhere.
-    #[command(after_help = "Example: ringway explain -c gateway.yaml -H 'x-tenant: acme' \
-        'GET http://api.example.com/v1/orders/7'")]
+    /// Prints the decision: the listener with its certificate, the route that wins and why it wins over the
+    /// runners-up, policies in order, the call that JSON or gRPC-Web becomes, the service, what it speaks and the
+    /// timeouts. A connection is explained too: tcp://host:port, udp://host:port, tls://name:port, or a listener's
+    /// name in place of host and port. Nothing is sent anywhere.
+    #[command(after_help = "Examples:\n  ringway explain -c gateway.yaml -H 'x-tenant: acme' \
+        'GET http://api.example.com/v1/orders/7'\n  ringway explain -c gateway.yaml tls://db.example:5432")]
     Explain(Explain),
     /// Say what a reload from one file to another would touch, and what it would not
+    ///
+    /// Certificates, authorities and descriptors are compared by what their files hold.
     Diff(Diff),
     /// Print the JSON Schema of the configuration
     ///
@@ -98,7 +102,7 @@ pub struct Explain {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// The request: method and URL; without a method it is GET
+    /// The request: method and URL; without a method it is GET. Or a connection: tcp://, tls:// or udp://
     #[arg(value_name = "METHOD URL", required = true, num_args = 1..=2)]
     pub request: Vec<String>,
 }

@@ -141,6 +141,8 @@ fn explain_tells_the_winner_and_the_runner_up() {
     assert!(text.contains("acme") && text.contains("hello") && text.contains("orders"), "{text}");
     let json = out(&["explain", "-c", &good, "--json", request], 0);
     serde_json::from_str::<serde_json::Value>(&json).expect("JSON");
+    let text = out(&["explain", "-c", &good, "tcp://a.example:8080"], 0);
+    assert!(text.starts_with("tcp://a.example:8080\n  listener  ") && text.contains("requests"), "{text}");
 }
 
 #[test]

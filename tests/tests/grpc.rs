@@ -350,3 +350,30 @@ fn browsers_call_by_grpc_web() {
     assert_eq!(response.header("access-control-allow-methods").as_deref(), Some("POST"));
     assert_eq!(preflight("https://evil.example").header("access-control-allow-origin"), None);
 }
+
+#[test]
+fn a_preflight_by_http2_is_answered_here_and_one_from_elsewhere_is_the_endpoints() {
+    let (origin, _folder, gateway) = others();
+    let session = Session::connect(gateway.address("web"));
+    let ask = |origin: &str| {
+        let request = Request::options("http://a.example/web.Service/Call")
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "content-type,x-grpc-web,authorization");
+        session.ask(request.body(()).unwrap(), &[], None)
+    };
+    let answer = ask("https://app.example");
+    assert_eq!(answer.status, 204);
+    for (name, value) in [
+        ("access-control-allow-origin", "https://app.example"),
+        ("vary", "origin"),
+        ("access-control-allow-methods", "POST"),
+        ("access-control-allow-headers", "content-type,x-grpc-web,authorization"),
+        ("access-control-max-age", "600"),
+    ] {
+        assert_eq!(answer.header(name), Some(value));
+    }
+    assert!(origin.seen().is_empty());
+    assert_eq!(ask("https://evil.example").header("access-control-allow-origin"), None);
+    assert_eq!(origin.seen()[0].head.method(), "OPTIONS");
+}

@@ -243,34 +243,14 @@ fn psql_works_through_tcp_and_auto() {
     let gateway = Gateway::start_with(BYTES, &[("origin", &address.to_string())]);
     for listener in ["web", "auto"] {
         let port = gateway.address(listener).port().to_string();
-        let sql = "select count(*), sum(n) from generate_series(1, 100000) n";
-        let said = run(Command::new("psql").args([
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &port,
-            "-U",
-            "postgres",
-            "-At",
-            "-c",
-            sql,
-            "postgres",
-        ]));
-        assert_eq!(said.trim(), "100000|5000050000", "{listener}");
-        let sql = "select repeat('x', 3000000)";
-        let said = run(Command::new("psql").args([
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &port,
-            "-U",
-            "postgres",
-            "-At",
-            "-c",
-            sql,
-            "postgres",
-        ]));
-        assert_eq!(said.trim().len(), 3_000_000, "{listener}");
+        let ask = |sql: &str| {
+            let mut psql = Command::new("psql");
+            psql.args(["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-At", "-c", sql, "postgres"]);
+            run(&mut psql).trim().to_owned()
+        };
+        let counted = ask("select count(*), sum(n) from generate_series(1, 100000) n");
+        assert_eq!(counted, "100000|5000050000", "{listener}");
+        assert_eq!(ask("select repeat('x', 3000000)").len(), 3_000_000, "{listener}");
     }
 }
 

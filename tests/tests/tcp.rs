@@ -215,6 +215,128 @@ fn connections_live_through_reloads_and_end_with_the_drain() {
     assert!(gateway.wait_for_exit(wait::PATIENCE).success());
 }
 
+/// The lines of a gateway that logs to its standard output, once there are so many.
+fn lines(gateway: &Gateway, count: usize) -> Vec<serde_json::Value> {
+    wait::until_true("the lines", || gateway.stdout().lines().count() >= count);
+    let text = gateway.stdout();
+    assert_eq!(text.lines().count(), count, "{text}");
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+}
+
+fn logged(text: &str) -> String {
+    format!("access_log: {{ to: stdout }}\n{text}")
+}
+
+#[test]
+fn each_connection_has_a_line_that_says_how_it_ended() {
+    let endpoint = echo();
+    let text = TCP.replace("tcp: { to: app }", "tcp: { to: app }, timeouts: { tunnel_idle: 300ms }");
+    let gateway = Gateway::start_with(&logged(&text), &[("origin", &endpoint)]);
+    let mut socket = connect(&gateway);
+    socket.write_all(b"hello").unwrap();
+    assert_eq!(read_exactly(&mut socket, 5), b"hello");
+    assert!(gateway.stdout().is_empty(), "told at its end");
+    socket.shutdown(Shutdown::Write).unwrap();
+    socket.read_to_end(&mut Vec::new()).unwrap();
+    let line = lines(&gateway, 1).remove(0);
+    for (field, expected) in [
+        ("listener", "web"),
+        ("client", "127.0.0.1"),
+        ("peer", "127.0.0.1"),
+        ("protocol", "TCP"),
+        ("service", "app"),
+        ("endpoint", &endpoint),
+    ] {
+        assert_eq!(line[field], expected, "{line}");
+    }
+    assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&5.into(), &8.into()), "{line}");
+    assert!(line["duration_ms"].as_f64().unwrap() > 0.0 && line.get("reason").is_none(), "{line}");
+    assert!(line.get("status").is_none() && line.get("server_name").is_none(), "{line}");
+    // One that nothing moves on.
+    connect(&gateway).read_to_end(&mut Vec::new()).unwrap_or_default();
+    let line = lines(&gateway, 2).remove(1);
+    assert_eq!((&line["reason"], &line["bytes_in"]), (&"tunnel_idle".into(), &0.into()), "{line}");
+    assert!(line["duration_ms"].as_f64().unwrap() >= 300.0, "{line}");
+    // One that its client resets.
+    let mut socket = connect(&gateway);
+    socket.write_all(b"x").unwrap();
+    assert_eq!(read_exactly(&mut socket, 1), b"x");
+    reset(socket);
+    assert_eq!(lines(&gateway, 3)[2]["reason"], "client_gone");
+}
+
+/// Closes a connection with a reset.
+fn reset(socket: TcpStream) {
+    let socket = socket2::Socket::from(socket);
+    socket.set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+#[test]
+fn endpoints_that_fail_are_named_in_the_line() {
+    let nobody = Gateway::start_with(&logged(TCP), &[("origin", "127.0.0.1:1")]);
+    let _ = connect(&nobody).read_to_end(&mut Vec::new());
+    let line = lines(&nobody, 1).remove(0);
+    assert_eq!((&line["reason"], &line["service"]), (&"upstream_connect_refused".into(), &"app".into()));
+    let resets = origin(|mut socket| {
+        let _ = socket.read(&mut [0; 1]);
+        reset(socket);
+    });
+    let gateway = Gateway::start_with(&logged(TCP), &[("origin", &resets)]);
+    let mut socket = connect(&gateway);
+    socket.write_all(b"x").unwrap();
+    let _ = socket.read_to_end(&mut Vec::new());
+    let line = lines(&gateway, 1).remove(0);
+    assert_eq!((&line["reason"], &line["endpoint"]), (&"upstream_reset".into(), &resets.into()), "{line}");
+}
+
+#[test]
+fn what_a_drain_cuts_is_told_too() {
+    let text = format!("drain_timeout: 200ms\n{}", logged(TCP));
+    let mut gateway = Gateway::start_with(&text, &[("origin", &echo())]);
+    let mut socket = connect(&gateway);
+    socket.write_all(b"hello").unwrap();
+    assert_eq!(read_exactly(&mut socket, 5), b"hello");
+    gateway.terminate();
+    let line = lines(&gateway, 1).remove(0);
+    assert_eq!((&line["reason"], &line["bytes_out"]), (&"drain_cut".into(), &5.into()), "{line}");
+}
+
+#[test]
+fn the_line_has_the_name_that_tls_asks_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Authority::new(folder.path(), "ca");
+    ca.issue("site", &["a.example"]);
+    let path = folder.path().display().to_string();
+    let text = "listeners:\n  - { name: web, address: \"127.0.0.1:{{web}}\", tls: passthrough, routes: all }\n  \
+         - { name: ends, address: \"127.0.0.1:{{ends}}\", tcp: { to: plain }, tls: { certificates: [ { cert: \"{{tls}}/site.crt\", key: \"{{tls}}/site.key\" } ] } }\n\
+         services:\n  app: { endpoints: [ \"127.0.0.1:{{ends}}\" ] }\n  plain: { endpoints: [ \"{{origin}}\" ] }\n\
+         routes:\n  - { name: a, hosts: [ a.example ], to: app }\n";
+    let gateway = Gateway::start_with(&logged(text), &[("origin", &echo()), ("tls", &path)]);
+    let mut stream = tls::connect(gateway.address("web"), &ca.client(&[], None), "a.example").unwrap();
+    stream.write_all(b"hello").unwrap();
+    assert_eq!(read_exactly(&mut stream, 5), b"hello");
+    stream.conn.send_close_notify();
+    stream.flush().unwrap();
+    stream.sock.shutdown(Shutdown::Write).unwrap();
+    let _ = stream.read_to_end(&mut Vec::new());
+    let both = lines(&gateway, 2);
+    for (listener, service) in [("web", "app"), ("ends", "plain")] {
+        let line = both.iter().find(|line| line["listener"] == listener).unwrap();
+        assert_eq!(
+            (&line["server_name"], &line["service"]),
+            (&"a.example".into(), &service.into()),
+            "{line}"
+        );
+    }
+    // Decrypted bytes where TLS ends, all of them where it passes.
+    let bytes =
+        |listener| both.iter().find(|line| line["listener"] == listener).unwrap()["bytes_in"].as_u64();
+    assert!(bytes("ends") == Some(5) && bytes("web") > Some(100), "{both:?}");
+    assert!(tls::connect(gateway.address("web"), &ca.client(&[], None), "b.example").is_err());
+    let line = lines(&gateway, 3).remove(2);
+    assert_eq!((&line["server_name"], &line["reason"]), (&"b.example".into(), &"tls_name_not_routed".into()));
+}
+
 const AUTO: &str = r#"
 listeners:
   - { name: web, address: "127.0.0.1:{{web}}", protocol: auto, tcp: { to: bytes }, routes: all, detect: { timeout: 100ms } }

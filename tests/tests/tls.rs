@@ -122,6 +122,14 @@ fn a_certificate_file_that_changes_is_shown_to_new_connections() {
     wait::until_true("the new certificate", || {
         shown(&tls::connect(gateway.address("web"), &client, "a.example").unwrap()) != before
     });
+    wait::until_true("the file and the new end to be told", || {
+        let told = gateway.stderr();
+        told.lines().any(|line| {
+            line.contains("certificate of listener web, ")
+                && line.contains("/site.crt: ")
+                && line.ends_with(" -> a.example until 4096-01-01")
+        })
+    });
     let mut answer = [0; 12];
     under_way.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");

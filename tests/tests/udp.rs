@@ -162,6 +162,32 @@ fn a_drain_ends_with_sessions_under_way() {
     assert!(gateway.terminate().success());
 }
 
+#[test]
+fn each_session_has_a_line_at_its_end() {
+    let endpoint = Endpoint::start("a");
+    let text = UDP.replace("to: app }", "to: app, idle: 300ms }");
+    for format in ["json", "common"] {
+        let gateway = start(&format!("access_log: {{ to: stdout, format: {format} }}\n{text}"), &[&endpoint]);
+        let socket = client();
+        for _ in 0..2 {
+            assert_eq!(ask(&socket, gateway.address("web"), b"xyz"), b"axyz");
+        }
+        wait::until_true("the line", || gateway.stdout().ends_with('\n'));
+        let line = gateway.stdout();
+        if format == "common" {
+            let request = format!("] \"UDP - {}\" 0 8 \"-\" \"-\" - - ", endpoint.address);
+            assert!(line.starts_with("127.0.0.1 - - [") && line.contains(&request), "{line}");
+            continue;
+        }
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&line["protocol"], &line["listener"]), (&"UDP".into(), &"web".into()), "{line}");
+        assert_eq!((&line["client"], &line["service"]), (&"127.0.0.1".into(), &"app".into()), "{line}");
+        assert_eq!(line["endpoint"], endpoint.address.to_string(), "{line}");
+        assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&6.into(), &8.into()), "{line}");
+        assert!(line["duration_ms"].as_f64() >= Some(300.0) && line.get("reason").is_none(), "{line}");
+    }
+}
+
 /// Answers each question with one A record, 192.0.2.7.
 fn resolver() -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

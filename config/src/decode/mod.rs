@@ -34,6 +34,7 @@ use crate::units::{Problem, quoted};
 pub(crate) use address::{endpoint_text, text as listen_text};
 use fields::Fields;
 pub(crate) use paths::{pattern_text as path_text, text as segments_text};
+pub(crate) use protocols::HTTP_ONLY;
 
 /// Diagnostics kept of one file; the rest is counted.
 pub const KEPT_MAX: usize = 1000;

@@ -13,7 +13,7 @@ use super::fields::{Fields, text_of};
 use super::{Placed, Sink, routes};
 
 /// Fields of a listener that mean nothing where it does not speak HTTP.
-const HTTP_ONLY: &[&str] = &[
+pub(crate) const HTTP_ONLY: &[&str] = &[
     "routes",
     "http2",
     "trusted_hops",

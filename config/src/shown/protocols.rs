@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::decode::HTTP_ONLY;
 use crate::model::{
     Certificate, ClientCertificates, Config, Http2, Listener, ListenerHttp2, ListenerProtocol, ListenerTls,
     ProxyProtocol, ServiceTls, Tls, TlsVersion,
@@ -40,18 +41,8 @@ pub(super) fn listener(listener: &Listener, config: &Config, shown: &mut Map<Str
         );
     } else if listener.tcp.is_some() {
         // What means nothing beside it can't be written beside it.
-        for name in [
-            "routes",
-            "http2",
-            "trusted_hops",
-            "upgrades",
-            "underscores",
-            "merge_slashes",
-            "connect",
-            "trace",
-            "errors",
-        ] {
-            shown.remove(name);
+        for name in HTTP_ONLY {
+            shown.remove(*name);
         }
     }
 }

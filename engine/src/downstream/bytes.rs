@@ -7,6 +7,7 @@ use ringway_runtime::{Lease, Nanos};
 
 use super::establish::Bytes;
 use super::{Downstream, plan_of};
+use crate::link::Link;
 use crate::proxy_protocol;
 use crate::tunnel::{self, Tunnel};
 use crate::worker::Worker;
@@ -18,7 +19,7 @@ pub(super) async fn carry(
     bytes: Box<Bytes>,
     rest: Option<Lease>,
 ) {
-    let Bytes { to, ends } = *bytes;
+    let Bytes { to, ends, mut seen } = *bytes;
     let current = worker.current_of(&connection.open);
     let random = if to.split.is_split() { worker.random.borrow_mut().u32(..) } else { 0 };
     let id = to.split.pick(random);
@@ -28,16 +29,23 @@ pub(super) async fn carry(
         .proxy_protocol
         .map(|form| Lease::copy_of(&proxy_protocol::header(form, ends.source.zip(ends.destination))));
     let service = current.services[id.0 as usize].clone();
+    seen.goes_to(&current.snapshot.service(id).name);
+    if let Link::Tls(session) = connection.link() {
+        seen.asked_for(|| session.server_name());
+        seen.shown(|| session.client().map(|client| client.name().to_owned()));
+    }
     connection.link().set_deadline(Nanos::NEVER);
     let lent = service.tunnel(current.snapshot.service(id), Nanos::NEVER, preface).await;
     drop(current);
     match lent {
         Ok(upstream) => {
-            let tunnel = Tunnel { upstream, to_upstream: rest, to_downstream: None, idle };
+            seen.taken_by(|| upstream.endpoint.clone());
+            let tunnel = Tunnel { upstream, to_upstream: rest, to_downstream: None, idle, seen };
             tunnel::run(worker, connection.link(), tunnel).await;
         }
         Err(reply) => {
             worker.stats.cut.count(reply.reason, reply.status);
+            seen.ended(reply.reason);
             connection.link().reset_on_close();
         }
     }

@@ -16,9 +16,11 @@ use std::time::Duration;
 use ringway_runtime::{Address, Lease, Nanos, Stream, now};
 
 use super::{Downstream, plan_of};
+use crate::carried::Carried;
 use crate::detect::{Hello, Spoken, hello, spoken};
 use crate::link::Link;
 use crate::proxy_protocol::{self, Progress};
+use crate::reason::Reason;
 use crate::routing::{Headers, RouteQuery};
 use crate::snapshot::{ActionPlan, Mode, TcpPlan};
 use crate::tls;
@@ -47,6 +49,7 @@ pub(super) enum Carries {
 pub(super) struct Bytes {
     pub to: TcpPlan,
     pub ends: Ends,
+    pub seen: Carried,
 }
 
 /// Who connected, and where to.
@@ -62,7 +65,10 @@ pub(super) async fn establish(
     connection: &Downstream,
     stream: Stream,
 ) -> Option<Established> {
+    let began = now();
     let (rest, ends) = after_proxy_protocol(worker, connection, &stream).await?;
+    // Made only for what is carried as bytes.
+    let seen = || Carried::begun(worker, &connection.open, "TCP", connection.peer.get(), began);
     let current = worker.current_of(&connection.open);
     let plan = plan_of(&current, connection);
     match &plan.mode {
@@ -73,17 +79,23 @@ pub(super) async fn establish(
         }
         Mode::Tcp(to) => {
             let (link, rest, _) = under_tls(worker, connection, &current, stream, rest).await?;
-            Some(Established { link, rest, carries: bytes_to(to, ends) })
+            Some(Established { link, rest, carries: bytes_to(to, ends, seen()) })
         }
         // Connections are never accepted there.
         Mode::Udp(_) => None,
         Mode::Passthrough => {
             let handshake = Duration::from_millis(plan.timeouts.handshake_ms);
-            let (to, hello) = by_name(worker, connection, &current, &stream, rest, handshake).await?;
-            Some(Established { link: Link::Plain(stream), rest: Some(hello), carries: bytes_to(&to, ends) })
+            let mut seen = seen();
+            let (to, hello) =
+                by_name(worker, connection, &current, &stream, rest, handshake, &mut seen).await?;
+            Some(Established {
+                link: Link::Plain(stream),
+                rest: Some(hello),
+                carries: bytes_to(&to, ends, seen),
+            })
         }
         Mode::Auto { opaque, detect_ms, opaque_ports } => {
-            let bytes = |link, rest| Established { link, rest, carries: bytes_to(opaque, ends) };
+            let bytes = |link, rest| Established { link, rest, carries: bytes_to(opaque, ends, seen()) };
             if ends.destination.is_some_and(|to| opaque_ports.contains(&to.port())) {
                 return Some(bytes(Link::Plain(stream), rest));
             }
@@ -113,8 +125,8 @@ pub(super) async fn establish(
     }
 }
 
-fn bytes_to(to: &TcpPlan, ends: Ends) -> Carries {
-    Carries::Bytes(Box::new(Bytes { to: to.clone(), ends }))
+fn bytes_to(to: &TcpPlan, ends: Ends, seen: Carried) -> Carries {
+    Carries::Bytes(Box::new(Bytes { to: to.clone(), ends, seen }))
 }
 
 /// How long a client is listened to.
@@ -222,29 +234,36 @@ async fn by_name(
     stream: &Stream,
     mut rest: Option<Lease>,
     within: Duration,
+    seen: &mut Carried,
 ) -> Option<(TcpPlan, Lease)> {
     stream.set_deadline(now().after(within));
-    let refuse = |reason| {
+    let refuse = |seen: &Carried, reason| {
         worker.stats.cut.count(reason, 0);
+        seen.ended(reason);
         None
     };
     loop {
         let (name, bytes) = match rest.take() {
             Some(bytes) => match hello(&bytes) {
                 Hello::Whole { name } => (name, bytes),
-                Hello::Malformed => return refuse("tls_hello_malformed"),
+                Hello::Malformed => return refuse(seen, "tls_hello_malformed"),
                 Hello::Partial => {
                     let more = stream.recv().await.ok().filter(|lease| !lease.is_end());
-                    let Some(more) = more else { return refuse("tls_hello_unfinished") };
+                    let Some(more) = more else { return refuse(seen, "tls_hello_unfinished") };
                     rest = Some(bytes.joined(&more));
                     continue;
                 }
             },
             None => {
-                rest = Some(stream.recv().await.ok().filter(|lease| !lease.is_end())?);
+                rest = stream.recv().await.ok().filter(|lease| !lease.is_end());
+                if rest.is_none() {
+                    seen.ended(Reason::ClientGone.name());
+                    return None;
+                }
                 continue;
             }
         };
+        seen.asked_for(|| name.clone());
         let plan = plan_of(current, connection);
         let query = RouteQuery {
             host: name.as_deref().unwrap_or_default().as_bytes(),
@@ -252,9 +271,11 @@ async fn by_name(
             query: b"",
             method: b"CONNECT",
         };
-        let Ok(matched) = plan.router.route(&query, &Nothing) else { return refuse("tls_name_not_routed") };
+        let Ok(matched) = plan.router.route(&query, &Nothing) else {
+            return refuse(seen, "tls_name_not_routed");
+        };
         let ActionPlan::Forward(to) = &current.snapshot.route(matched.route).action else {
-            return refuse("tls_name_not_routed");
+            return refuse(seen, "tls_name_not_routed");
         };
         return Some((TcpPlan { split: to.split.clone(), proxy_protocol: None }, bytes));
     }

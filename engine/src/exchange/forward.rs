@@ -15,6 +15,7 @@ use super::guise::{self, Dressed, Guise};
 use super::upload::{Bounds, Upload};
 use super::{Exchange, Next, Stop, decide, drafted, relay};
 use crate::body::{Incoming, Outgoing};
+use crate::carried::Carried;
 use crate::grpc;
 use crate::http1::{self, BodyFraming, ChunkLimits, Method, Progress, Response, ResponseHead, Version};
 use crate::http2::{self, UNPROCESSED};
@@ -490,6 +491,7 @@ fn switch(
         to_upstream: rest.take(),
         to_downstream: early,
         idle: Duration::from_millis(course.listener.timeouts.tunnel_idle_ms),
+        seen: Carried::default(),
     })))
 }
 
@@ -502,5 +504,6 @@ fn connect(x: &mut Exchange<'_>, plan: &ListenerPlan, lent: Lent, rest: Option<L
         to_upstream: rest,
         to_downstream: None,
         idle: Duration::from_millis(plan.timeouts.tunnel_idle_ms),
+        seen: Carried::default(),
     })))
 }

@@ -11,6 +11,7 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.request)?;
         writeln!(f, "  listener  {}: {}", self.listener, self.listener_why)?;
+        self.speaks.iter().try_for_each(|told| writeln!(f, "    - {told}"))?;
         if !self.path.is_empty() {
             writeln!(f, "  path      {}", self.path)?;
         }
@@ -18,7 +19,11 @@ impl fmt::Display for Explanation {
             contender(f, "  route     ", route)?;
         }
         match &self.outcome {
-            Outcome::Forward => {}
+            Outcome::Forward | Outcome::Carry => {}
+            Outcome::Requests => {
+                writeln!(f, "  requests  come by it: explain one, with http:// or https://")?
+            }
+            Outcome::Close { reason } => writeln!(f, "  closed    {reason}")?,
             Outcome::Respond { status } => writeln!(f, "  answer    {status} by the route itself")?,
             Outcome::Redirect { status, location } => {
                 writeln!(f, "  answer    {status}, Location: {location}")?
@@ -55,7 +60,8 @@ fn share(f: &mut fmt::Formatter<'_>, service: &ServiceShare) -> fmt::Result {
         let weight = if *weight == 1 { String::new() } else { format!(", weight {weight}") };
         writeln!(f, "    - {address}{weight}")?;
     }
-    writeln!(f, "    timeouts: {}", service.timeouts)
+    writeln!(f, "    speaks: {}", service.speaks)?;
+    if service.timeouts.is_empty() { Ok(()) } else { writeln!(f, "    timeouts: {}", service.timeouts) }
 }
 
 impl Explanation {
@@ -70,11 +76,15 @@ impl Explanation {
                 "percent": s.percent,
                 "balance": s.balance,
                 "endpoints": s.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+                "speaks": s.speaks,
                 "timeouts": s.timeouts,
             })
         };
         let outcome = match &self.outcome {
             Outcome::Forward => json!({ "kind": "forward" }),
+            Outcome::Carry => json!({ "kind": "carry" }),
+            Outcome::Requests => json!({ "kind": "requests" }),
+            Outcome::Close { reason } => json!({ "kind": "close", "reason": reason }),
             Outcome::Respond { status } => json!({ "kind": "respond", "status": status }),
             Outcome::Redirect { status, location } => {
                 json!({ "kind": "redirect", "status": status, "location": location })
@@ -85,7 +95,7 @@ impl Explanation {
         };
         json!({
             "request": self.request,
-            "listener": { "name": self.listener, "why": self.listener_why },
+            "listener": { "name": self.listener, "why": self.listener_why, "speaks": self.speaks },
             "path": self.path,
             "outcome": outcome,
             "route": self.route.as_ref().map(contender),

@@ -73,9 +73,11 @@ GET http://api.example.com//v1/orders/7
   service   orders (95%), balance least_request
     - 127.0.0.1:9001
     - 127.0.0.1:9002, weight 2
+    speaks: HTTP/1.1
     timeouts: connect 3s, response head 1m, silence in the body 1m
   service   orders-next (5%), balance least_request
     - dns:next.internal:80
+    speaks: HTTP/1.1
     timeouts: connect 3s, response head 1m, silence in the body 1m
 ";
     assert_eq!(text, expected);
@@ -160,7 +162,171 @@ fn requests_are_read_as_they_are_typed() {
     assert_eq!(read("https://h?x"), found("GET", "h", "/", "x"));
     assert_eq!(read("POST /a?u=http://x/"), found("POST", "", "/a", "u=http://x/"));
     assert_eq!(read("OPTIONS *"), found("OPTIONS", "", "*", ""));
-    for wrong in ["", "GET", "a b c", "ftp://h/", "http:///x", "h/x"] {
+    let connection = |text: &str| Request::parse(text, vec![]).map(|r| (r.scheme, r.to_string()));
+    assert_eq!(connection("tcp://h:5432"), Ok((Scheme::Tcp, "tcp://h:5432".into())));
+    assert_eq!(connection("wss://h/x"), Ok((Scheme::Https, "GET https://h/x".into())));
+    for wrong in ["", "GET", "a b c", "ftp://h/", "http:///x", "h/x", "GET tcp://h", "tls://h/x", "udp://"] {
         assert!(read(wrong).is_err(), "{wrong}");
     }
+}
+
+/// As it is read from a file, since files are what these are about.
+fn told_of(text: &str, request: &str, headers: &[(&str, &str)]) -> Explanation {
+    let loaded = ringway_config::load_str("../config/tests/explain.yaml", text, &|_| None);
+    told(&loaded.unwrap_or_else(|report| panic!("{}", report.render())).config, request, headers)
+}
+
+const PROTOCOLS: &str = "
+listeners:
+  - { name: plain, address: 0.0.0.0:8080, routes: all }
+  - name: secure
+    address: 0.0.0.0:8443
+    routes: all
+    tls:
+      certificates: [ { cert: tls/site.crt, key: tls/site.key } ]
+      clients: { verify: required, ca: tls/ca.crt, header: true }
+  - { name: named, address: 0.0.0.0:9443, routes: [ named ], tls: passthrough }
+  - { name: pg, address: 0.0.0.0:5432, tcp: { to: postgres, proxy_protocol: v2 } }
+  - { name: any, address: 0.0.0.0:7000, protocol: auto, tcp: { to: postgres }, routes: all }
+  - { name: dns, address: 0.0.0.0:5353, udp: { to: resolver } }
+services:
+  app: { endpoints: [ 127.0.0.1:9001 ], protocol: http2, tls: { ca: tls/ca.crt, name: app.internal } }
+  shop: { endpoints: [ 127.0.0.1:9002 ], protocol: http2 }
+  postgres: { endpoints: [ 127.0.0.1:15432 ] }
+  resolver: { endpoints: [ 127.0.0.1:1053 ] }
+routes:
+  - { name: chat, path: /chat, to: app }
+  - { name: json, path: /v1/**, to: shop, grpc_json: { descriptor: ../../engine/tests/shop.proto, services: [ shop.Shop ] } }
+  - { name: web, path: /shop.Shop/**, to: shop, grpc_web: { origins: [ 'https://app.example' ] } }
+  - { name: named, hosts: [ db.example ], to: postgres }
+";
+
+#[test]
+fn the_certificate_is_the_one_that_the_name_asks_for() {
+    let text = told_of(PROTOCOLS, "https://site.example:8443/chat", &[]).to_string();
+    let expected = "\
+  listener  secure: it has port 8443
+    - TLS with the certificate ../config/tests/tls/site.crt, which is for site.example; HTTP/2 or HTTP/1.1 by ALPN
+    - the client must show a certificate, told upstream
+";
+    assert!(text.contains(expected), "{text}");
+    let expected = "    speaks: HTTP/2 by ALPN, TLS with a certificate verified for app.internal\n";
+    assert!(text.contains(expected), "{text}");
+    let text = told_of(PROTOCOLS, "https://other.org/chat", &[]).to_string();
+    assert!(text.contains("site.crt, the first one, since none is for other.org"), "{text}");
+    let refused = told_of(PROTOCOLS, "http://site.example:8443/chat", &[]).outcome;
+    assert!(matches!(refused, Outcome::Refuse { status: 400, .. }), "{refused:?}");
+    assert_eq!(told_of(PROTOCOLS, "http://site.example/chat", &[]).speaks, Vec::<String>::new());
+}
+
+#[test]
+fn connections_and_datagrams_are_told_where_they_go() {
+    let text = told_of(PROTOCOLS, "tcp://anywhere:5432", &[]).to_string();
+    let expected = "\
+tcp://anywhere:5432
+  listener  pg: it has port 5432
+  policies, in order
+    1. PROXY protocol v2 first, to the endpoint
+    2. bytes: both ways, until both sides have ended or nothing has moved for 1h
+  service   postgres (100%), balance least_request
+    - 127.0.0.1:15432
+    speaks: bytes
+    timeouts: connect 3s
+";
+    assert_eq!(text, expected);
+    let dns = told_of(PROTOCOLS, "udp://anywhere", &[]);
+    assert_eq!((dns.listener_why.as_str(), &dns.outcome), ("it is the only one", &Outcome::Carry));
+    assert_eq!((dns.services[0].name.as_str(), dns.services[0].speaks.as_str()), ("resolver", "datagrams"));
+    let named = told_of(PROTOCOLS, "tls://db.example:9443", &[]);
+    assert_eq!((named.route.unwrap().name.as_str(), named.services[0].name.as_str()), ("named", "postgres"));
+    let closed = told_of(PROTOCOLS, "tls://other.example:9443", &[]);
+    assert!(matches!(&closed.outcome, Outcome::Close { reason } if reason.contains("tls_name_not_routed")));
+    assert!(matches!(told_of(PROTOCOLS, "tcp://named", &[]).outcome, Outcome::Close { .. }));
+    assert_eq!(told_of(PROTOCOLS, "tls://site.example:8443", &[]).outcome, Outcome::Requests);
+    let opaque = told_of(PROTOCOLS, "tcp://any", &[]);
+    assert_eq!((opaque.listener_why.as_str(), &opaque.outcome), ("it has this name", &Outcome::Carry));
+    assert!(opaque.speaks[0].starts_with("detects"), "{:?}", opaque.speaks);
+    assert_eq!(told_of(PROTOCOLS, "http://a.example:7000/chat", &[]).outcome, Outcome::Forward);
+    // A request where bytes are carried is bytes.
+    assert_eq!(told_of(PROTOCOLS, "http://a.example:5432/", &[]).outcome, Outcome::Carry);
+}
+
+#[test]
+fn json_is_told_as_the_call_it_becomes() {
+    let told_json = |request: &str, headers: &[(&str, &str)]| told_of(PROTOCOLS, request, headers);
+    let explanation = told_json("http://a.example:8080/v1/items/a%20b?count=7", &[]);
+    let policies = &explanation.policies[1..];
+    let expected = [
+        "JSON: becomes the call /shop.Shop/Get (unary), by `GET /v1/items/{name}`",
+        "JSON fields: name is `a b` from the path, count is from the query, there is no body",
+        "JSON answer: one JSON document",
+    ];
+    assert_eq!(policies, expected);
+    assert_eq!((explanation.outcome, explanation.services[0].name.as_str()), (Outcome::Forward, "shop"));
+    let events = told_json("http://a.example:8080/v1/items/a:watch", &[("Accept", "text/event-stream")]);
+    assert!(events.policies[1].contains("/shop.Shop/Watch (server streaming)"), "{:?}", events.policies);
+    assert_eq!(events.policies[3], "JSON answer: Server-Sent Events");
+    let posted = told_json("POST http://a.example:8080/v1/items", &[]);
+    assert_eq!(posted.policies[2], "JSON fields: all others are from the body");
+    let refused = |status, reason: &str| Outcome::Refuse { status, reason: reason.into() };
+    assert_eq!(
+        told_json("http://a.example:8080/v1/none", &[]).outcome,
+        refused(404, "no call of the route's services has this path")
+    );
+    assert_eq!(
+        told_json("DELETE http://a.example:8080/v1/items/a", &[]).outcome,
+        refused(405, "calls have this path, but not this method; Allow: GET")
+    );
+    let unknown = told_json("http://a.example:8080/v1/items/a?nothing=1", &[]).outcome;
+    assert_eq!(unknown, refused(400, "the message has no field `nothing`"));
+    let call =
+        told_json("POST http://a.example:8080/v1/items", &[("content-type", "application/grpc+proto")]);
+    assert_eq!(call.policies[1], "gRPC: a call already, which passes as it is");
+}
+
+#[test]
+fn grpc_web_is_told_with_who_may_read_the_answer() {
+    let web = |method: &str, headers: &[(&str, &str)]| {
+        told_of(PROTOCOLS, &format!("{method} http://a.example:8080/shop.Shop/Get"), headers)
+    };
+    let content_type = ("content-type", "application/grpc-web-text+proto");
+    for (headers, end) in [
+        (
+            &[content_type, ("origin", "https://app.example")][..],
+            "the page of https://app.example may read the answer",
+        ),
+        (
+            &[content_type, ("origin", "https://evil.example")],
+            "https://evil.example is not among the route's origins, so its page may not read the answer",
+        ),
+        (&[content_type], "no Origin, so nothing is said about who may read the answer"),
+    ] {
+        let explanation = web("POST", headers);
+        let expected = format!("gRPC-Web in the text form: becomes a call of gRPC; {end}");
+        assert_eq!(
+            (explanation.policies[1].as_str(), explanation.outcome),
+            (expected.as_str(), Outcome::Forward)
+        );
+    }
+    let asks = ("access-control-request-method", "POST");
+    let allowed = web("OPTIONS", &[asks, ("origin", "https://app.example")]);
+    assert_eq!(allowed.outcome, Outcome::Respond { status: 204 });
+    let not = web("OPTIONS", &[asks, ("origin", "https://evil.example")]);
+    assert_eq!(not.outcome, Outcome::Forward);
+    assert!(not.policies[1].starts_with("CORS: https://evil.example is not"), "{:?}", not.policies);
+    let plain = web("POST", &[("content-type", "text/plain")]);
+    assert!(plain.policies[1].starts_with("gRPC-Web: not for this content type"), "{:?}", plain.policies);
+}
+
+#[test]
+fn an_upgrade_is_told() {
+    let chat = told_of(PROTOCOLS, "ws://a.example:8080/chat", &[]);
+    let expected =
+        "upgrade: websocket is asked for; once agreed, bytes both ways until nothing has moved for 1h";
+    assert_eq!(chat.policies[1], expected);
+    let other = told_of(PROTOCOLS, "http://a.example:8080/chat", &[("Upgrade", "h2c")]);
+    assert_eq!(
+        other.policies[1],
+        "upgrade: h2c is not among the listener's upgrades, so it is not asked for"
+    );
 }

@@ -40,6 +40,8 @@ pub struct Transcoder {
 #[derive(Clone, Debug)]
 struct Binding {
     method: String,
+    /// As written.
+    path: String,
     template: Template,
     call: usize,
     body: Body,
@@ -102,8 +104,14 @@ impl Transcoder {
         let path = path_of(&method);
         let in_method = |error: String| format!("`{}`: {error}", method.full_name());
         let template = Template::parse(&path).map_err(in_method)?;
-        let own = Binding { method: "POST".into(), template, call, body: Body::All, response_body: None };
-        self.bindings.push(own);
+        self.bindings.push(Binding {
+            method: "POST".into(),
+            path,
+            template,
+            call,
+            body: Body::All,
+            response_body: None,
+        });
         if let Some(extension) = pool.get_extension_by_name(HTTP) {
             let options = method.options();
             if options.has_extension(&extension)
@@ -162,7 +170,7 @@ impl Transcoder {
             let other = self.calls.get(other.call).map_or("the same method", MethodDescriptor::full_name);
             return Err(format!("`{http_method} {text}` is that of `{other}` too"));
         }
-        self.bindings.push(Binding { method: http_method, template, call, body, response_body });
+        self.bindings.push(Binding { method: http_method, path: text, template, call, body, response_body });
         Ok(())
     }
 
@@ -193,6 +201,35 @@ impl Call<'_> {
     /// The path of the call in gRPC: `/pkg.Service/Method`.
     pub fn path(&self) -> String {
         path_of(self.method())
+    }
+
+    /// `GET /items/{name}`: what it was asked for by.
+    pub fn binding(&self) -> String {
+        format!("{} {}", self.binding.method, self.binding.path)
+    }
+
+    /// `unary`, `server streaming`, `client streaming` or `both streaming`.
+    pub fn kind(&self) -> &'static str {
+        match (self.method().is_client_streaming(), self.method().is_server_streaming()) {
+            (false, false) => "unary",
+            (false, true) => "server streaming",
+            (true, false) => "client streaming",
+            (true, true) => "both streaming",
+        }
+    }
+
+    /// Fields that the path names, each with its text.
+    pub fn captures(&self) -> impl Iterator<Item = (String, &str)> {
+        self.captures.iter().map(|(field, text)| (field.join("."), text.as_str()))
+    }
+
+    /// Which fields are in the body: `None`: there is none, `*`: all that the path does not name.
+    pub fn body(&self) -> Option<&str> {
+        match &self.binding.body {
+            Body::None => None,
+            Body::All => Some("*"),
+            Body::Field(field) => Some(field.name()),
+        }
     }
 
     /// Its messages, each behind its length, from the query (without `?`) and the body.

@@ -195,7 +195,7 @@ impl Serving {
         let (parts, body) = request.into_parts();
         let request = http::Request::from_parts(parts, ());
         let key = websocket_key(&request, &self.worker);
-        let mut head = Vec::with_capacity(TEXT_USUAL);
+        let mut head = Vec::with_capacity(text::BYTES_USUAL);
         let first = text::request_text(&request, self.settings.fields_max, &key, &mut head)
             .map(|()| Lease::copy_of(&head))
             .map_err(refusal);
@@ -243,9 +243,6 @@ fn refusal(malformed: Malformed) -> Refusal {
         Malformed::ConnectionField | Malformed::Byte => Refusal::Malformed,
     }
 }
-
-/// Bytes that most heads take as text.
-const TEXT_USUAL: usize = 512;
 
 /// Counts a stream while it is under way.
 struct Active(Rc<Shared>);

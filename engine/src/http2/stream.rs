@@ -350,7 +350,7 @@ fn lease_of(data: Bytes) -> Lease {
 
 /// A response's head as text; one that agrees to a WebSocket becomes what HTTP/1.1 says in its place.
 fn text_of(head: &http::Response<()>, websocket_accept: Option<&str>) -> Result<Lease, ErrorKind> {
-    let mut out = Vec::with_capacity(TEXT_USUAL);
+    let mut out = Vec::with_capacity(text::BYTES_USUAL);
     match websocket_accept {
         Some(accept) if head.status() == http::StatusCode::OK => {
             text::switched_text(head, accept, &mut out).map_err(|_| ErrorKind::InvalidData)?;
@@ -359,9 +359,6 @@ fn text_of(head: &http::Response<()>, websocket_accept: Option<&str>) -> Result<
     }
     Ok(Lease::copy_of(&out))
 }
-
-/// Bytes that most heads take as text.
-const TEXT_USUAL: usize = 512;
 
 /// Trailers that break a rule are left out: nothing depends on them any more.
 fn read_trailers(trailers: &http::HeaderMap) -> Option<Box<Trailers>> {

@@ -11,6 +11,9 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, header};
 
+/// Bytes that most heads take as text.
+pub(super) const BYTES_USUAL: usize = 512;
+
 /// Why a head can't be told in the other version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {

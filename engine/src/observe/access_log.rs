@@ -10,7 +10,7 @@ use std::thread::Thread;
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use super::record::{LineFormat, LineWriter, Record};
+use super::record::{CarriedRecord, LineFormat, LineWriter, Record};
 use super::stats::WorkerStats;
 
 /// One worker's end.
@@ -61,6 +61,17 @@ impl AccessLog {
     pub fn log(&mut self, record: &Record<'_>, stats: &WorkerStats) {
         self.line.clear();
         self.writer.put(&mut self.line, record);
+        self.push(stats);
+    }
+
+    /// The same of a connection's bytes or a session's datagrams.
+    pub fn log_carried(&mut self, record: &CarriedRecord<'_>, stats: &WorkerStats) {
+        self.line.clear();
+        self.writer.put_carried(&mut self.line, record);
+        self.push(stats);
+    }
+
+    fn push(&mut self, stats: &WorkerStats) {
         let was_empty = self.ring.slots() == self.capacity;
         if self.ring.push_entire_slice(&self.line).is_err() {
             stats.access_log_dropped.increment();

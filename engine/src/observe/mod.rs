@@ -14,6 +14,6 @@ pub mod registry;
 pub mod stats;
 
 pub use access_log::{AccessLog, LogWake};
-pub use record::{LineFormat, Record};
+pub use record::{CarriedRecord, LineFormat, Record};
 pub use registry::{Counted, NO_ROUTE, Names, Registry};
 pub use stats::{ListenerCounters, RouteCounters, ServiceCounters, WorkerStats};

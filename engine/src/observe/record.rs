@@ -1,13 +1,17 @@
-//! One exchange as a line of the access log.
+//! One exchange as a line of the access log; `carried` is the same for what is no exchange.
 //!
 //! Invariant: a record becomes exactly one line of printable ASCII, bounded in length, without credentials, whatever
 //! its client sent. The line is written into a buffer that is used again and again; nothing is allocated once that
 //! has grown. Header fields that carry credentials are not in a record at all.
 
+mod carried;
+
 use super::escape::{put_json, put_quoted};
 use super::redact::put_uri;
 use crate::date::{Moment, four_digits, two_digits};
 use crate::sink::{Inline, Sink, put_decimal};
+
+pub use carried::CarriedRecord;
 
 /// What is known of an exchange when it is over. Texts that don't apply are empty.
 #[derive(Clone, Copy, Debug, Default)]
@@ -88,14 +92,27 @@ impl LineWriter {
 
     /// Appends the line of `record` to `line`, its LF included.
     pub fn put(&mut self, line: &mut Vec<u8>, record: &Record<'_>) {
-        let second = record.at_us / 1_000_000;
-        if second != self.second {
-            self.second = second;
-            self.time = time_text(self.format, second);
-        }
+        self.look_at_time(record.at_us);
         match self.format {
             LineFormat::Json => put_json_line(line, self.time.as_bytes(), record),
             LineFormat::Common => put_common_line(line, self.time.as_bytes(), record),
+        }
+    }
+
+    /// Appends the line of what was carried, its LF included.
+    pub fn put_carried(&mut self, line: &mut Vec<u8>, record: &CarriedRecord<'_>) {
+        self.look_at_time(record.at_us);
+        match self.format {
+            LineFormat::Json => carried::put_json(line, self.time.as_bytes(), record),
+            LineFormat::Common => carried::put_common(line, self.time.as_bytes(), record),
+        }
+    }
+
+    fn look_at_time(&mut self, at_us: u64) {
+        let second = at_us / 1_000_000;
+        if second != self.second {
+            self.second = second;
+            self.time = time_text(self.format, second);
         }
     }
 }
@@ -141,10 +158,7 @@ fn time_text(format: LineFormat, second: u64) -> Inline<26> {
 }
 
 fn put_json_line(line: &mut Vec<u8>, time: &[u8], record: &Record<'_>) {
-    line.put(b"{\"time\":\"");
-    line.put(time);
-    put_fraction(line, record.at_us % 1_000_000);
-    line.put(b"Z\"");
+    put_json_time(line, time, record.at_us);
     put_text(line, b",\"listener\":\"", record.listener.as_bytes());
     put_text(line, b",\"client\":\"", record.client);
     put_text(line, b",\"peer\":\"", record.peer);
@@ -175,6 +189,14 @@ fn put_json_line(line: &mut Vec<u8>, time: &[u8], record: &Record<'_>) {
     }
     put_text(line, b",\"client_cert\":\"", record.client_cert);
     line.put(b"}\n");
+}
+
+/// `{"time":"2026-01-31T12:00:00.123456Z"`
+fn put_json_time(line: &mut Vec<u8>, time: &[u8], at_us: u64) {
+    line.put(b"{\"time\":\"");
+    line.put(time);
+    put_fraction(line, at_us % 1_000_000);
+    line.put(b"Z\"");
 }
 
 /// `before` opens the quotes of a text that is left out if empty.

@@ -21,9 +21,20 @@ pub struct ClientPlan {
     configs: [Arc<ClientConfig>; 4],
     /// Whom the certificate must name, and what SNI says; `None`: the endpoint's IP address.
     name: Option<ServerName<'static>>,
+    /// Certificates are verified.
+    verified: bool,
 }
 
 impl ClientPlan {
+    /// Whose certificate is taken, in words.
+    pub(crate) fn told(&self) -> String {
+        match (self.verified, &self.name) {
+            (false, _) => "TLS with any certificate: it is not verified".into(),
+            (true, Some(name)) => format!("TLS with a certificate verified for {}", name.to_str()),
+            (true, None) => "TLS with a certificate verified for the endpoint's address".into(),
+        }
+    }
+
     /// What a service's endpoints are asked for.
     ///
     /// # Errors
@@ -51,17 +62,17 @@ impl ClientPlan {
             None => None,
             Some(name) => Some(ServerName::try_from(name.clone()).map_err(|error| error.to_string())?),
         };
-        Ok(ClientPlan::of(config, name))
+        Ok(ClientPlan::of(config, name, !tls.insecure_skip_verify))
     }
 
-    fn of(config: ClientConfig, name: Option<ServerName<'static>>) -> ClientPlan {
+    fn of(config: ClientConfig, name: Option<ServerName<'static>>, verified: bool) -> ClientPlan {
         let offers: [&[&[u8]]; 4] = [&[], &[ALPN_HTTP1], &[ALPN_HTTP2], &[ALPN_HTTP2, ALPN_HTTP1]];
         let configs = offers.map(|offer| {
             let mut config = config.clone();
             config.alpn_protocols = offer.iter().map(|name| name.to_vec()).collect();
             Arc::new(config)
         });
-        ClientPlan { configs, name }
+        ClientPlan { configs, name, verified }
     }
 
     /// Shakes hands on a connection to `address`, by its deadline.

@@ -1,6 +1,7 @@
 //! What a listener shows its clients and asks of them.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ringway_config::model::{self, ClientCertificates, ListenerTls};
@@ -24,6 +25,9 @@ pub struct ServerPlan {
     pub(crate) handshakes_max: u32,
     /// The verified certificate is told upstream.
     pub(crate) client_cert_header: bool,
+    /// What clients are asked for, in words; empty: nothing.
+    pub(crate) asks: &'static str,
+    certificates: Arc<ByName>,
 }
 
 impl ServerPlan {
@@ -52,7 +56,8 @@ impl ServerPlan {
                 builder.with_client_cert_verifier(verifier.map_err(|error| error.to_string())?)
             }
         };
-        let mut config = builder.with_cert_resolver(Arc::new(ByName::new(&tls.certificates, &provider)?));
+        let certificates = Arc::new(ByName::new(&tls.certificates, &provider)?);
+        let mut config = builder.with_cert_resolver(certificates.clone());
         if http {
             config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
         }
@@ -69,7 +74,21 @@ impl ServerPlan {
             handshake_ms,
             handshakes_max: tls.handshakes,
             client_cert_header: tls.client_cert_header,
+            asks: match tls.clients {
+                ClientCertificates::NotAsked => "",
+                ClientCertificates::Optional(_) => "may show a certificate",
+                ClientCertificates::Required(_) => "must show a certificate",
+            },
+            certificates,
         })
+    }
+
+    /// The file of the certificate shown to who asks for this name, and whether it is for that name.
+    pub(crate) fn certificate_for(&self, name: Option<&str>) -> (&Path, bool) {
+        let found = name.and_then(|name| self.certificates.find(name));
+        let shown = found.unwrap_or(&self.certificates.default);
+        let file = self.certificates.files.iter().find(|(key, _)| Arc::ptr_eq(key, shown));
+        (file.map_or(Path::new(""), |(_, file)| file), found.is_some())
     }
 }
 
@@ -79,11 +98,14 @@ struct ByName {
     /// By what follows `*.`; they stand for one label (RFC 9525 §6.3).
     wildcard: FxHashMap<Box<str>, Arc<CertifiedKey>>,
     default: Arc<CertifiedKey>,
+    /// Where each came from, for explanations.
+    files: Vec<(Arc<CertifiedKey>, PathBuf)>,
 }
 
 impl ByName {
     fn new(certificates: &[model::Certificate], provider: &CryptoProvider) -> Result<ByName, String> {
         let (mut exact, mut wildcard, mut default) = (FxHashMap::default(), FxHashMap::default(), None);
+        let mut files = Vec::new();
         for certificate in certificates {
             let key = Arc::new(certified(certificate, provider)?);
             for name in &certificate.names {
@@ -93,16 +115,22 @@ impl ByName {
                 };
                 names.entry(name.into()).or_insert_with(|| key.clone());
             }
+            files.push((key.clone(), certificate.cert.clone()));
             default.get_or_insert(key);
         }
-        Ok(ByName { exact, wildcard, default: default.ok_or("a listener with TLS shows a certificate")? })
+        let default = default.ok_or("a listener with TLS shows a certificate")?;
+        Ok(ByName { exact, wildcard, default, files })
     }
 
     fn of(&self, name: Option<&str>) -> &Arc<CertifiedKey> {
-        let Some(name) = name else { return &self.default };
+        name.and_then(|name| self.find(name)).unwrap_or(&self.default)
+    }
+
+    /// One that is for this name.
+    fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
         let name = name.to_ascii_lowercase();
         let parent = || name.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent));
-        self.exact.get(name.as_str()).or_else(parent).unwrap_or(&self.default)
+        self.exact.get(name.as_str()).or_else(parent)
     }
 }
 

@@ -125,6 +125,14 @@ impl Stream {
         session.peer_certificates().and_then(|chain| chain.first()).map(ClientIdentity::of)
     }
 
+    /// The name that the client asked for.
+    pub fn server_name(&self) -> Option<String> {
+        match &*self.session.borrow() {
+            Connection::Server(session) => session.server_name().map(str::to_owned),
+            Connection::Client(_) => None,
+        }
+    }
+
     /// See [`Link::poll_recv`](crate::link::Link::poll_recv).
     pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Lease>> {
         loop {

@@ -23,6 +23,7 @@ use std::time::Duration;
 use ringway_runtime::{Batch, Datagram, Local, Nanos, UdpSocket, now, sleep_until, spawn};
 
 use crate::accept::OpenListener;
+use crate::carried::Carried;
 use crate::snapshot::Mode;
 use crate::worker::Worker;
 
@@ -44,6 +45,7 @@ struct Session {
     local: Option<Local>,
     /// When it ends if nothing more comes.
     until: Cell<Nanos>,
+    seen: Carried,
 }
 
 /// Serves a listener's socket on this worker until the listener closes and its sessions have ended.
@@ -89,14 +91,19 @@ fn arrived(worker: &Rc<Worker>, open: &Rc<OpenListener>, sessions: &Rc<Sessions>
         }
         None => {
             let random = if plan.split.is_split() { worker.random.borrow_mut().u32(..) } else { 0 };
-            let service = &current.services[plan.split.pick(random).0 as usize];
+            let id = plan.split.pick(random);
+            let service = &current.services[id.0 as usize];
             let endpoints = service.udp_endpoints();
             let picked = table::pick(client, &endpoints, seed());
             let Some(endpoint) = picked.map(|place| endpoints[place].0) else {
                 return stats.udp_dropped.increment();
             };
             let Ok(socket) = UdpSocket::connect(endpoint) else { return stats.udp_dropped.increment() };
-            let session = Rc::new(Session { socket, local: datagram.to, until: Cell::new(Nanos::NEVER) });
+            let mut seen = Carried::begun(worker, open, "UDP", Some(client.ip()), now());
+            seen.goes_to(&current.snapshot.service(id).name);
+            seen.taken_by(|| endpoint.to_string().into());
+            let session =
+                Rc::new(Session { socket, local: datagram.to, until: Cell::new(Nanos::NEVER), seen });
             sessions.live.borrow_mut().insert(client, session.clone());
             stats.udp_sessions.increment();
             stats.udp_sessions_active.up();
@@ -109,7 +116,10 @@ fn arrived(worker: &Rc<Worker>, open: &Rc<OpenListener>, sessions: &Rc<Sessions>
     session.until.set(now().after(Duration::from_millis(plan.idle_ms)));
     let sent = session.socket.send(datagram.bytes, None, None, datagram.segment);
     match sent {
-        Ok(true) if !datagram.cut => stats.upstream_sent.add(datagram.bytes.len() as u64),
+        Ok(true) if !datagram.cut => {
+            stats.upstream_sent.add(datagram.bytes.len() as u64);
+            session.seen.count(datagram.bytes.len() as u64, 0);
+        }
         _ => stats.udp_dropped.increment(),
     }
 }
@@ -168,6 +178,7 @@ async fn answer(
         waker.wake();
     }
     worker.stats.udp_sessions_active.down();
+    session.seen.ended("");
 }
 
 fn pass_back(
@@ -183,6 +194,7 @@ fn pass_back(
         Ok(true) if !datagram.cut => {
             stats.udp_sent.increment();
             stats.downstream_sent.add(datagram.bytes.len() as u64);
+            session.seen.count(0, datagram.bytes.len() as u64);
         }
         _ => stats.udp_dropped.increment(),
     }

@@ -71,6 +71,56 @@ fn a_common_line_says_what_everyone_parses_and_the_reason() {
     );
 }
 
+fn carried<'a>() -> CarriedRecord<'a> {
+    CarriedRecord {
+        at_us: 1_700_000_000_001_002,
+        listener: "pg",
+        client: b"203.0.113.7",
+        peer: b"203.0.113.7",
+        protocol: "TCP",
+        server_name: b"db.example",
+        reason: "tunnel_idle",
+        service: "postgres",
+        endpoint: b"127.0.0.1:5432",
+        bytes_in: 12,
+        bytes_out: 345,
+        duration_us: 6_789_012,
+        client_cert: b"CN=app",
+    }
+}
+
+#[test]
+fn what_is_carried_has_lines_of_both_forms() {
+    let written = |format, record: &CarriedRecord<'_>| {
+        let mut line = Vec::new();
+        LineWriter::new(format).put_carried(&mut line, record);
+        String::from_utf8(line).unwrap()
+    };
+    assert_eq!(
+        written(LineFormat::Json, &carried()),
+        concat!(
+            r#"{"time":"2023-11-14T22:13:20.001002Z","listener":"pg","client":"203.0.113.7","peer":"203.0.113.7","#,
+            r#""protocol":"TCP","server_name":"db.example","reason":"tunnel_idle","service":"postgres","#,
+            r#""endpoint":"127.0.0.1:5432","bytes_in":12,"bytes_out":345,"duration_ms":6789.012,"client_cert":"CN=app"}"#,
+            "\n"
+        )
+    );
+    assert_eq!(
+        written(LineFormat::Common, &carried()),
+        concat!(
+            r#"203.0.113.7 - - [14/Nov/2023:22:13:20 +0000] "TCP db.example 127.0.0.1:5432" 0 345 "-" "-" "#,
+            r#"tunnel_idle - 6789.012"#,
+            "\n"
+        )
+    );
+    let little = CarriedRecord { protocol: "UDP", server_name: b"", reason: "", ..carried() };
+    assert!(written(LineFormat::Common, &little).contains("\"UDP - 127.0.0.1:5432\" 0 345 \"-\" \"-\" - - "));
+    let line: Value = serde_json::from_str(&written(LineFormat::Json, &little)).unwrap();
+    assert_eq!((line.get("reason"), line.get("server_name")), (None, None));
+    let odd = CarriedRecord { server_name: b"a\"\r\nb\xff", ..carried() };
+    assert!([LineFormat::Json, LineFormat::Common].iter().all(|format| one_line(&written(*format, &odd))));
+}
+
 #[test]
 fn what_was_never_read_is_a_dash_or_left_out() {
     let empty = Record { status: 408, reason: "head_timeout", ..Record::default() };

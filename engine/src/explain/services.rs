@@ -1,0 +1,70 @@
+//! Services with their shares: endpoints, what is spoken with them, timeouts.
+
+use super::ServiceShare;
+use super::render::duration;
+use crate::balance::{Address, Policy};
+use crate::snapshot::{EndpointTarget, Protocol, ServicePlan, Snapshot, Split};
+
+/// What goes to a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carries {
+    Requests,
+    Bytes,
+    Datagrams,
+}
+
+/// Each service of a split.
+pub(super) fn shares(snapshot: &Snapshot, split: &Split, carries: Carries) -> Vec<ServiceShare> {
+    let total: u64 = split.weights().map(|(_, weight)| weight).sum();
+    let share = |(id, weight): (_, u64)| {
+        let service: &ServicePlan = snapshot.service(id);
+        ServiceShare {
+            name: service.name.to_string(),
+            percent: weight as f64 * 100.0 / total as f64,
+            balance: match (carries, service.policy) {
+                (Carries::Datagrams, _) => "by hash of the client's address",
+                (_, Policy::RoundRobin) => "round_robin",
+                (_, Policy::LeastRequest) => "least_request",
+                (_, Policy::PeakEwma) => "peak_ewma",
+                (_, Policy::Random) => "random",
+            },
+            endpoints: service.endpoints.iter().map(|e| (endpoint(&e.target), e.weight)).collect(),
+            speaks: speaks(service, carries),
+            timeouts: match carries {
+                Carries::Requests => format!(
+                    "connect {}, response head {}, silence in the body {}",
+                    duration(service.connect_ms),
+                    duration(service.response_head_ms),
+                    duration(service.idle_ms)
+                ),
+                Carries::Bytes => format!("connect {}", duration(service.connect_ms)),
+                Carries::Datagrams => String::new(),
+            },
+        }
+    };
+    split.weights().map(share).collect()
+}
+
+fn endpoint(target: &EndpointTarget) -> String {
+    match target {
+        EndpointTarget::Known(Address::Ip(address)) => address.to_string(),
+        EndpointTarget::Known(Address::Unix(path)) => format!("unix:{}", path.display()),
+        EndpointTarget::Dns { name, port } => format!("dns:{name}:{port}"),
+    }
+}
+
+fn speaks(service: &ServicePlan, carries: Carries) -> String {
+    let protocol = match (carries, service.protocol, &service.tls) {
+        (Carries::Datagrams, _, _) => return "datagrams".to_owned(),
+        (Carries::Bytes, _, _) => "bytes",
+        (Carries::Requests, Protocol::Http1, _) => "HTTP/1.1",
+        (Carries::Requests, Protocol::Http2, None) => "HTTP/2 with prior knowledge",
+        (Carries::Requests, Protocol::Http2, Some(_)) => "HTTP/2 by ALPN",
+        (Carries::Requests, Protocol::Auto, None) => "HTTP/2 or HTTP/1.1, as the request came",
+        (Carries::Requests, Protocol::Auto, Some(_)) => "HTTP/2 or HTTP/1.1 by ALPN",
+    };
+    match &service.tls {
+        None => protocol.to_owned(),
+        Some(tls) => format!("{protocol}, {}", tls.told()),
+    }
+}
