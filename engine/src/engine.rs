@@ -93,7 +93,7 @@ pub struct Applied {
 pub enum DrainOutcome {
     /// Nothing was left.
     Clean,
-    /// Time ran out with this many connections left, which were closed.
+    /// Time ran out with this many connections and sessions left, which were closed.
     Cut(usize),
 }
 
@@ -132,6 +132,8 @@ struct State {
     /// Earlier snapshots that exchanges may still hold.
     earlier: VecDeque<Arc<Snapshot>>,
     listeners: Vec<OpenAddress>,
+    /// Closed listeners for datagrams whose sessions' answers may still leave by their sockets.
+    lingering: Vec<OpenAddress>,
     resolved: Arc<Resolved>,
 }
 
@@ -164,9 +166,9 @@ impl Engine {
         let generation = state.generation + 1;
         let snapshot = Arc::new(Snapshot::compile(config, generation).map_err(ApplyError)?);
         let workers = self.shared.workers.len();
-        let plan = sockets::plan(&snapshot, &state.listeners, workers, &mut Vec::new())
+        state.lingering.retain(|open| Arc::strong_count(&open.shared) > 1);
+        let plan = sockets::plan(&snapshot, &state.listeners, &state.lingering, workers, &mut Vec::new())
             .map_err(|error| ApplyError(error.to_string()))?;
-        let closed = sockets::closed(&snapshot, &state.listeners);
         let opened = plan.opened.clone();
         let (done, told) = mpsc::channel();
         let applies = applies(&self.shared.registry, &snapshot, plan.sockets, &plan.open, &done);
@@ -181,9 +183,12 @@ impl Engine {
             }
         }
         state.generation = generation;
+        let before = std::mem::replace(&mut state.listeners, plan.open);
+        let gone = sockets::closed(&snapshot, before);
+        let closed = gone.iter().map(|open| open.name.to_string()).collect();
+        state.lingering.extend(gone.into_iter().filter(|open| open.udp));
         let old = std::mem::replace(&mut state.snapshot, snapshot);
         state.retire(old);
-        state.listeners = plan.open;
         Ok(Applied { opened, closed })
     }
 
@@ -202,7 +207,7 @@ impl Engine {
                     .registry
                     .workers()
                     .iter()
-                    .map(|stats| stats.connections_open.get())
+                    .map(|stats| stats.connections_open.get() + stats.udp_sessions_active.get())
                     .sum::<u64>();
                 return if open == 0 { DrainOutcome::Clean } else { DrainOutcome::Cut(open as usize) };
             }

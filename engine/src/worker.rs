@@ -39,7 +39,7 @@ pub(crate) enum Order {
     Apply(Box<Apply>),
     /// Names resolve to these addresses.
     Resolved(Arc<Resolved>),
-    /// Stop accepting; end connections as they fall idle. Answered when none is left.
+    /// Stop accepting; end connections and sessions as they fall idle. Answered when none is left.
     Drain(mpsc::Sender<()>),
     /// End now.
     Stop,
@@ -344,6 +344,7 @@ impl Worker {
             sleep(Duration::from_millis(20)).await;
             let connections = self.connections.borrow();
             if connections.live == 0
+                && self.stats.udp_sessions_active.get() == 0
                 && let Some(done) = &connections.drained
             {
                 let _ = done.send(());

@@ -94,7 +94,7 @@ fn say_drained(outcome: DrainOutcome) {
     match outcome {
         DrainOutcome::Clean => say::info("drained, nothing was cut"),
         DrainOutcome::Cut(left) => {
-            say::warning(format_args!("drain_timeout is over: {left} connections were cut"))
+            say::warning(format_args!("drain_timeout is over: {left} connections and sessions were cut"))
         }
     }
 }

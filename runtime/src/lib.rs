@@ -50,5 +50,5 @@ pub use task::{Sleep, draft, now, scarce, sleep, sleep_until, spawn};
 #[cfg(feature = "tokio-io")]
 pub use tokio_io::TokioIo;
 pub use turn::{Options, Runtime, pin_to_core, pin_to_cpu, usable_cores, usable_cpus};
-pub use udp::{Batch, Datagram, Local, UdpSocket, bind_udp};
+pub use udp::{Batch, Datagram, Local, Outbox, Sent, UdpSocket, bind_udp};
 pub use wire::Wire;

@@ -6,9 +6,12 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ringway_tests::{Gateway, names, peers, wait};
+use ringway_tests::{Gateway, names, peers, ports, wait};
 
 const UDP: &str = "listeners:\n  - { name: web, address: \"0.0.0.0:{{web}}\", udp: { to: app } }\nservices:\n  app: { endpoints: [ {{endpoints}} ] }\n";
+
+/// The same without its listener, whose place another one keeps.
+const WITHOUT: &str = "listeners:\n  - { name: other, address: \"127.0.0.1:{{other}}\", udp: { to: app } }\nservices:\n  app: { endpoints: [ {{endpoints}} ] }\n";
 
 /// Says back what comes, after its own name; remembers from where it came.
 struct Endpoint {
@@ -18,7 +21,10 @@ struct Endpoint {
 
 impl Endpoint {
     fn start(name: &'static str) -> Endpoint {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Endpoint::on(UdpSocket::bind("127.0.0.1:0").unwrap(), name)
+    }
+
+    fn on(socket: UdpSocket, name: &'static str) -> Endpoint {
         let address = socket.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let into = Arc::clone(&seen);
@@ -50,13 +56,45 @@ fn client() -> UdpSocket {
     socket
 }
 
+/// One that says nothing by itself.
+fn silent(text: &str) -> (UdpSocket, Gateway) {
+    let endpoint = client();
+    let address = endpoint.local_addr().unwrap().to_string();
+    let gateway = Gateway::start_with(text, &[("endpoints", &address)]);
+    (endpoint, gateway)
+}
+
+/// What comes next, and from whom.
+#[track_caller]
+fn next(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut bytes = vec![0; 65536];
+    let (len, from) = socket.recv_from(&mut bytes).unwrap();
+    bytes.truncate(len);
+    (bytes, from)
+}
+
+#[track_caller]
+fn reload(gateway: &mut Gateway, text: &str) {
+    let generation = |gateway: &Gateway| gateway.metrics().sum(names::CONFIG_GENERATION, &[]);
+    let old = generation(gateway);
+    gateway.replace_config(text);
+    gateway.signal("HUP");
+    wait::until_true("the reload", || generation(gateway) > old);
+}
+
+fn count(gateway: &Gateway, name: &str) -> f64 {
+    gateway.metrics().sum(&format!("ringway_udp_{name}"), &[])
+}
+
+fn dropped(gateway: &Gateway, reason: &str) -> f64 {
+    gateway.metrics().sum("ringway_udp_dropped_total", &[("reason", reason)])
+}
+
 #[track_caller]
 fn ask(socket: &UdpSocket, to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     socket.send_to(bytes, to).unwrap();
-    let mut answer = vec![0; 65536];
-    let (len, from) = socket.recv_from(&mut answer).unwrap();
+    let (answer, from) = next(socket);
     assert_eq!(from, to, "an answer from elsewhere");
-    answer.truncate(len);
     answer
 }
 
@@ -73,15 +111,66 @@ fn answers_come_from_where_was_asked_and_go_to_who_asked() {
             assert_eq!(ask(socket, SocketAddr::from((host, port)), &bytes), [b'a', round, n as u8]);
         }
     }
+    for host in [[127, 0, 0, 9], [127, 0, 0, 1]] {
+        assert_eq!(ask(&clients[0], SocketAddr::from((host, port)), b"?"), b"a?");
+    }
     assert_eq!(endpoint.sessions(), 20, "a session keeps its socket");
     for len in [1, 1000, 1500, 9000, 65000] {
         let answer = ask(&clients[0], SocketAddr::from(([127, 0, 0, 1], port)), &vec![b'z'; len]);
         assert_eq!(answer.len(), len + 1);
     }
-    let metrics = gateway.metrics();
-    assert_eq!(metrics.sum("ringway_udp_sessions_total", &[]), 20.0);
-    assert_eq!(metrics.sum("ringway_udp_sessions_active", &[]), 20.0);
-    assert_eq!(metrics.sum("ringway_udp_dropped_total", &[]), 0.0);
+    assert_eq!((count(&gateway, "sessions_total"), count(&gateway, "sessions_active")), (20.0, 20.0));
+    for way in ["received_total", "upstream_sent_total", "upstream_received_total", "sent_total"] {
+        assert_eq!(count(&gateway, way), 67.0, "{way}");
+    }
+    assert_eq!(count(&gateway, "dropped_total"), 0.0);
+}
+
+#[test]
+fn what_leaves_together_keeps_its_borders() {
+    let (endpoint, gateway) = silent(UDP);
+    let (one, other) = (client(), client());
+    let sizes = [64, 64, 64, 20, 0, 1200, 1200, 1500, 1500, 9000, 64, 64];
+    let bytes = |n: usize| vec![n as u8; sizes[n % sizes.len()]];
+    for round in 0..5 {
+        let burst = round * 24..(round + 1) * 24;
+        for n in burst.clone() {
+            let socket = if n % 8 < 5 { &one } else { &other };
+            socket.send_to(&bytes(n), gateway.address("web")).unwrap();
+        }
+        // Those of one client keep their order; each goes back to who sent it.
+        let mut came: Vec<_> = burst.clone().map(|_| next(&endpoint)).collect();
+        for (bytes, session) in &came {
+            endpoint.send_to(bytes, session).unwrap();
+        }
+        came.sort_by_key(|(_, session)| *session);
+        let mut sent: Vec<Vec<u8>> = burst.clone().filter(|n| n % 8 < 5).map(bytes).collect();
+        sent.extend(burst.clone().filter(|n| n % 8 >= 5).map(bytes));
+        if came[0].0 != sent[0] {
+            sent.rotate_left(15);
+        }
+        assert!(came.iter().map(|(bytes, _)| bytes).eq(&sent));
+        for n in burst {
+            let socket = if n % 8 < 5 { &one } else { &other };
+            assert_eq!(next(socket), (bytes(n), gateway.address("web")));
+        }
+    }
+    assert_eq!((count(&gateway, "sent_total"), count(&gateway, "dropped_total")), (120.0, 0.0));
+}
+
+#[test]
+fn what_is_too_long_to_be_sent_is_dropped_whole_and_version_6_is_answered_too() {
+    let endpoint = Endpoint::start("a");
+    let gateway = start(&UDP.replace("0.0.0.0", "[::]"), &[&endpoint]);
+    let to = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, gateway.address("web").port()));
+    let socket = UdpSocket::bind("[::1]:0").unwrap();
+    socket.set_read_timeout(Some(wait::PATIENCE)).unwrap();
+    assert_eq!(ask(&socket, to, b"x"), b"ax");
+    // Version 4, by which the endpoint is reached, has room for 65507 bytes.
+    socket.send_to(&[0; 65520], to).unwrap();
+    wait::until_true("it to be counted", || dropped(&gateway, "too_long") == 1.0);
+    assert_eq!(ask(&socket, to, b"y"), b"ay");
+    assert_eq!(endpoint.seen.lock().unwrap().len(), 2);
 }
 
 #[test]
@@ -100,9 +189,8 @@ fn sessions_end_when_they_are_idle_and_are_bounded() {
             socket.recv(&mut [0; 10]).is_err()
         })
         .count();
-    let active = || gateway.metrics().sum("ringway_udp_sessions_active", &[]);
-    assert_eq!((refused, active()), (3, 5.0));
-    assert_eq!(gateway.metrics().sum("ringway_udp_sessions_refused_total", &[]), 3.0);
+    let active = || count(&gateway, "sessions_active");
+    assert_eq!((refused, active(), dropped(&gateway, "sessions")), (3, 5.0, 3.0));
     wait::until_true("the sessions to end", || active() == 0.0);
     assert_eq!(ask(&clients[7], to, b"y"), b"ay");
     // One that is used goes on.
@@ -111,7 +199,7 @@ fn sessions_end_when_they_are_idle_and_are_bounded() {
         assert_eq!(ask(&clients[7], to, b"y"), b"ay");
     }
     assert_eq!(active(), 1.0);
-    assert_eq!(gateway.metrics().sum("ringway_udp_sessions_total", &[]), 6.0);
+    assert_eq!(count(&gateway, "sessions_total"), 6.0);
 }
 
 #[test]
@@ -127,24 +215,13 @@ fn endpoints_are_shared_out_by_hash_and_kept() {
     assert!(counts.len() == 3 && counts.values().all(|count| (12..50).contains(count)), "{counts:?}");
     // A reload that takes an endpoint away leaves sessions where they are; new ones go to those that are left.
     gateway.set("endpoints", &format!("{}, {}", a.address, b.address));
-    let generation = |gateway: &Gateway| gateway.metrics().sum(names::CONFIG_GENERATION, &[]);
-    let old = generation(&gateway);
-    gateway.replace_config(UDP);
-    gateway.signal("HUP");
-    wait::until_true("the reload", || generation(&gateway) > old);
+    reload(&mut gateway, UDP);
     assert_eq!(clients.iter().map(which).collect::<Vec<_>>(), before);
     assert!((0..30).all(|_| which(&client()) != b'c'));
 }
 
 #[test]
-fn nobody_there_is_counted_and_strangers_are_not_heard() {
-    let gone = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let gateway = Gateway::start_with(UDP, &[("endpoints", &gone.to_string())]);
-    let socket = client();
-    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    socket.send_to(b"x", gateway.address("web")).unwrap();
-    assert!(socket.recv(&mut [0; 10]).is_err());
-    wait::until_true("it to be counted", || gateway.metrics().sum("ringway_udp_dropped_total", &[]) >= 1.0);
+fn strangers_are_not_heard() {
     let endpoint = Endpoint::start("a");
     let gateway = start(UDP, &[&endpoint]);
     let socket = client();
@@ -155,11 +232,103 @@ fn nobody_there_is_counted_and_strangers_are_not_heard() {
 }
 
 #[test]
-fn a_drain_ends_with_sessions_under_way() {
+fn who_meets_an_endpoint_that_is_not_there_is_balanced_anew() {
+    let gone = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+    let here = Endpoint::start("b");
+    let endpoints = format!("{gone}, {}", here.address);
+    let gateway = Gateway::start_with(UDP, &[("endpoints", &endpoints)]);
+    let to = gateway.address("web");
+    let answered_by = |socket: &UdpSocket| {
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        wait::until("an answer", wait::PATIENCE, || {
+            socket.send_to(b"?", to).unwrap();
+            let mut answer = [0; 9];
+            socket.recv(&mut answer).ok().map(|_| answer[0])
+        })
+    };
+    let clients: Vec<UdpSocket> = (0..40).map(|_| client()).collect();
+    assert!(clients.iter().all(|socket| answered_by(socket) == b'b'));
+    // Those that come while it is known to be gone don't meet it.
+    let failed = count(&gateway, "sessions_failed_total");
+    assert!((1.0..=8.0).contains(&failed), "{failed}");
+    let failures = gateway.metrics().sum("ringway_upstream_connect_failures_total", &[("service", "app")]);
+    assert!(failures >= failed);
+    let _back = Endpoint::on(UdpSocket::bind(gone).unwrap(), "a");
+    wait::until_true("new ones to be sent there again", || answered_by(&client()) == b'a');
+    assert!(clients.iter().all(|socket| answered_by(socket) == b'b'), "a session keeps its endpoint");
+}
+
+#[test]
+fn a_removed_listener_hears_nobody_and_its_answers_still_come() {
+    for host in ["0.0.0.0", "127.0.0.1"] {
+        let text = UDP.replace("0.0.0.0", host);
+        let (endpoint, mut gateway) = silent(&text);
+        let to = gateway.address("web");
+        let asked = client();
+        asked.send_to(b"?", to).unwrap();
+        let (_, session) = next(&endpoint);
+        reload(&mut gateway, WITHOUT);
+        for _ in 0..20 {
+            let late = client();
+            late.connect(to).unwrap();
+            late.send(b"anybody?").unwrap();
+            let error = late.recv(&mut [0; 9]).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+        }
+        endpoint.send_to(b"late", session).unwrap();
+        assert_eq!(next(&asked), (b"late".to_vec(), to));
+    }
+}
+
+#[test]
+fn a_listener_comes_back_while_answers_of_its_last_life_still_leave() {
+    let (endpoint, mut gateway) = silent(UDP);
+    let to = gateway.address("web");
+    let asked = client();
+    asked.send_to(b"?", to).unwrap();
+    let (_, session) = next(&endpoint);
+    reload(&mut gateway, WITHOUT);
+    reload(&mut gateway, UDP);
+    for n in 0..30u8 {
+        let socket = client();
+        socket.send_to(&[n], to).unwrap();
+        let (bytes, session) = next(&endpoint);
+        endpoint.send_to(&bytes, session).unwrap();
+        assert_eq!(next(&socket), (vec![n], to));
+    }
+    endpoint.send_to(b"late", session).unwrap();
+    assert_eq!(next(&asked), (b"late".to_vec(), to));
+}
+
+#[test]
+fn a_drain_serves_who_is_known_until_nothing_more_is_said() {
+    let (endpoint, mut gateway) = silent(&UDP.replace("to: app }", "to: app, idle: 2s }"));
+    let to = gateway.address("web");
+    let asked = client();
+    asked.send_to(b"?", to).unwrap();
+    let (_, session) = next(&endpoint);
+    gateway.signal("TERM");
+    wait::until_true("new ones to be refused", || {
+        client().send_to(b"new", to).unwrap();
+        dropped(&gateway, "draining") > 0.0
+    });
+    endpoint.send_to(b"late", session).unwrap();
+    assert_eq!(next(&asked), (b"late".to_vec(), to));
+    asked.send_to(b"more?", to).unwrap();
+    while next(&endpoint) != (b"more?".to_vec(), session) {}
+    endpoint.send_to(b"more", session).unwrap();
+    assert_eq!(next(&asked), (b"more".to_vec(), to));
+    assert!(gateway.wait_for_exit(wait::PATIENCE).success());
+    assert!(gateway.stderr().contains("nothing was cut"), "{}", gateway.stderr());
+}
+
+#[test]
+fn a_drain_cuts_sessions_that_are_not_idle_in_time() {
     let endpoint = Endpoint::start("a");
-    let mut gateway = start(UDP, &[&endpoint]);
+    let mut gateway = start(&format!("drain_timeout: 300ms\n{UDP}"), &[&endpoint]);
     assert_eq!(ask(&client(), gateway.address("web"), b"x"), b"ax");
     assert!(gateway.terminate().success());
+    assert!(gateway.stderr().contains("1 connections and sessions were cut"), "{}", gateway.stderr());
 }
 
 #[test]

@@ -171,6 +171,17 @@ impl Balancer {
         picked.map(Slot)
     }
 
+    /// The endpoint with the lowest score by address and weight, for choices that hold still; `None` as a score: not that
+    /// one. Marked endpoints are skipped while there are others.
+    pub fn pick_lowest(&self, now_ns: u64, score: impl Fn(&Address, u32) -> Option<f64>) -> Option<Slot> {
+        let scored = self.live.iter().filter_map(|&slot| {
+            let state = &self.states[slot as usize];
+            Some((!state.is_usable(now_ns), score(&state.address, state.weight)?, slot))
+        });
+        let lowest = scored.min_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)));
+        lowest.map(|(_, _, slot)| Slot(slot))
+    }
+
     /// An exchange with this endpoint begins.
     pub fn began(&mut self, slot: Slot) {
         if let Some(state) = self.states.get_mut(slot.0 as usize) {

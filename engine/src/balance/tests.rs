@@ -171,6 +171,21 @@ fn if_all_are_marked_the_first_to_be_free_is_tried_once() {
 }
 
 #[test]
+fn choices_that_hold_still_pass_over_who_refused_while_there_are_others() {
+    let mut balancer = balancer(Policy::RoundRobin, &[1, 1, 1]);
+    let pick = |balancer: &Balancer, now_ns| {
+        balancer.pick_lowest(now_ns, |each, _| (*each != address(0)).then(|| f64::from(*each == address(2))))
+    };
+    assert_eq!(pick(&balancer, 0), Some(Slot(1)));
+    refuse(&mut balancer, Slot(1), 0);
+    assert_eq!(pick(&balancer, 0), Some(Slot(2)));
+    refuse(&mut balancer, Slot(2), 0);
+    assert_eq!(pick(&balancer, 0), Some(Slot(1)), "all refused: as if none had");
+    assert_eq!(pick(&balancer, REFUSED_FOR_MAX_NS), Some(Slot(1)));
+    assert_eq!(balancer.pick_lowest(0, |_, _| None), None);
+}
+
+#[test]
 fn retry_skips_the_endpoint_that_just_failed() {
     for policy in POLICIES {
         for weights in [&[1, 1][..], &[1000, 1], &[7, 1, 1]] {

@@ -19,10 +19,12 @@ pub(super) struct SocketPlan {
     pub opened: Vec<String>,
 }
 
-/// Binds what is new. Nothing of what is open is touched; on an error nothing stays bound.
+/// Binds what is new. Nothing of what is open is touched; on an error nothing stays bound. `lingering` are closed, but
+/// their sockets hold their addresses yet.
 pub(super) fn plan(
     snapshot: &Snapshot,
     open: &[OpenAddress],
+    lingering: &[OpenAddress],
     workers: usize,
     inherited: &mut Vec<Inherited>,
 ) -> Result<SocketPlan, StartError> {
@@ -36,7 +38,8 @@ pub(super) fn plan(
             result.open.push(again(same));
             continue;
         }
-        let ours = open.iter().any(|open| open.address == plan.address && open.udp == plan.is_udp());
+        let is_there = |open: &OpenAddress| open.address == plan.address && open.udp == plan.is_udp();
+        let ours = open.iter().chain(lingering).any(is_there);
         let sockets = open_listener(plan, workers, ours, inherited)?;
         let bound =
             sockets.first().map(BoundSocket::local).transpose().map_err(|error| failed(plan, &error))?;
@@ -56,10 +59,9 @@ pub(super) fn plan(
     Ok(result)
 }
 
-/// Names of listeners that the snapshot does not have, or has opened anew.
-pub(super) fn closed(snapshot: &Snapshot, open: &[OpenAddress]) -> Vec<String> {
-    let gone = open.iter().filter(|open| !snapshot.listeners.iter().any(|plan| serves(open, plan)));
-    gone.map(|open| open.name.to_string()).collect()
+/// Listeners that the snapshot does not have, or has opened anew.
+pub(super) fn closed(snapshot: &Snapshot, open: Vec<OpenAddress>) -> Vec<OpenAddress> {
+    open.into_iter().filter(|open| !snapshot.listeners.iter().any(|plan| serves(open, plan))).collect()
 }
 
 fn again(open: &OpenAddress) -> OpenAddress {

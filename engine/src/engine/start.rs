@@ -38,7 +38,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
     let snapshot = Arc::new(Snapshot::compile(config, 1).map_err(StartError::Other)?);
     let count = worker_count(config);
     let registry = Registry::new(count);
-    let plan = sockets::plan(&snapshot, &[], count, &mut inherited)?;
+    let plan = sockets::plan(&snapshot, &[], &[], count, &mut inherited)?;
     let (done, _told) = mpsc::channel();
     let firsts = applies(&registry, &snapshot, plan.sockets, &plan.open, &done);
     let log_wake = LogWake::default();
@@ -68,7 +68,14 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
         posts.push(WorkerPost { orders, gauges, core: None, driver: String::new() });
     }
     drop(born);
-    let state = State { generation: 1, snapshot, earlier: VecDeque::new(), listeners: plan.open, resolved };
+    let state = State {
+        generation: 1,
+        snapshot,
+        earlier: VecDeque::new(),
+        listeners: plan.open,
+        lingering: Vec::new(),
+        resolved,
+    };
     let failure = await_births(&births, &mut posts);
     let shared = Shared { registry, workers: posts, log_wake, state: Mutex::new(state) };
     let engine = Engine { workers: threads, shared: Arc::new(shared), log_rings: Mutex::new(log_rings) };

@@ -5,6 +5,7 @@
 
 pub mod access_log;
 pub mod counter;
+pub mod dropped;
 pub mod escape;
 pub mod histogram;
 pub mod prometheus;
@@ -14,6 +15,7 @@ pub mod registry;
 pub mod stats;
 
 pub use access_log::{AccessLog, LogWake};
+pub use dropped::Dropped;
 pub use record::{CarriedRecord, LineFormat, Record};
 pub use registry::{Counted, NO_ROUTE, Names, Registry};
 pub use stats::{ListenerCounters, RouteCounters, ServiceCounters, WorkerStats};

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use super::dropped::DroppedCounts;
 use super::histogram::{Bounds, DURATIONS, Histogram, LAGS, Merged};
 use super::registry::{Kept, REMOVED, Registry};
 use crate::grpc::CODES;
@@ -66,6 +67,11 @@ fn workers(text: &mut Text<'_>, registry: &Registry) {
         "Exchanges that ended before their response was complete, or with nobody to respond to, by reason.",
         |stats| &stats.cut,
     );
+    text.family("ringway_udp_dropped_total", "counter", "Datagrams that went nowhere, by reason.");
+    for (place, (reason, _)) in DroppedCounts::default().iter().enumerate() {
+        let of = registry.workers().iter().filter_map(|stats| stats.udp_dropped.iter().nth(place));
+        text.sample("ringway_udp_dropped_total", &[("reason", reason)], of.map(|(_, count)| count).sum());
+    }
 }
 
 fn reasons(

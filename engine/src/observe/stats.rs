@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use crate::grpc::CODES;
 
 use super::counter::{Counter, Gauge};
+use super::dropped::DroppedCounts;
 use super::histogram::{DURATIONS, Histogram, LAGS};
 
 /// How a number of a worker is shown.
@@ -46,6 +47,8 @@ macro_rules! worker_stats {
             pub local_replies: ReasonCounts,
             /// Exchanges that ended after their response head, or without anybody to reply to, by reason.
             pub cut: ReasonCounts,
+            /// Datagrams that went nowhere.
+            pub udp_dropped: DroppedCounts,
             /// How late the loop was to what was due, or how long a turn took.
             pub loop_lag: Histogram,
             /// Microseconds on the engine's clock when the loop last turned.
@@ -58,6 +61,7 @@ macro_rules! worker_stats {
                     $($field: $type::default(),)*
                     local_replies: ReasonCounts::default(),
                     cut: ReasonCounts::default(),
+                    udp_dropped: DroppedCounts::default(),
                     loop_lag: Histogram::new(&LAGS),
                     last_turn_us: Gauge::default(),
                 }
@@ -100,13 +104,13 @@ worker_stats! {
         "Of those, the ones that resumed an earlier session.";
     udp_sessions: Counter "counter" Summed "ringway_udp_sessions_total" "UDP sessions begun.";
     udp_sessions_active: Gauge "gauge" Summed "ringway_udp_sessions_active" "UDP sessions.";
-    udp_sessions_refused: Counter "counter" Summed "ringway_udp_sessions_refused_total"
-        "Datagrams that would have begun a session beyond the listener's bound.";
-    udp_received: Counter "counter" Summed "ringway_udp_received_total"
-        "Datagrams received from clients; those that came together count once.";
-    udp_sent: Counter "counter" Summed "ringway_udp_sent_total" "The same, sent to clients.";
-    udp_dropped: Counter "counter" Summed "ringway_udp_dropped_total"
-        "Datagrams that went nowhere: no endpoint, no room, or too long.";
+    udp_sessions_failed: Counter "counter" Summed "ringway_udp_sessions_failed_total"
+        "UDP sessions that ended because their endpoint was not there.";
+    udp_received: Counter "counter" Summed "ringway_udp_received_total" "Datagrams received from clients.";
+    udp_sent: Counter "counter" Summed "ringway_udp_sent_total" "Datagrams sent to clients.";
+    udp_upstream_received: Counter "counter" Summed "ringway_udp_upstream_received_total"
+        "Datagrams received from endpoints.";
+    udp_upstream_sent: Counter "counter" Summed "ringway_udp_upstream_sent_total" "Datagrams sent to endpoints.";
     proxy_protocol_refused: Counter "counter" Summed "ringway_proxy_protocol_refused_total"
         "Connections closed for a missing, malformed or untrusted PROXY protocol header.";
     fd_limit_hits: Counter "counter" Summed "ringway_fd_limit_hits_total"

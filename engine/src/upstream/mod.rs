@@ -38,8 +38,6 @@ pub(crate) struct Service {
     idle_timeout_ms: Cell<u64>,
     idle_max: Cell<u32>,
     random: Cell<u64>,
-    /// Addresses and weights of those that can be sent datagrams.
-    udp_endpoints: RefCell<Rc<[(SocketAddr, u16)]>>,
 }
 
 /// How an exchange wants to be carried.
@@ -62,7 +60,6 @@ impl Service {
             idle_timeout_ms: Cell::new(plan.pool.idle_timeout_ms),
             idle_max: Cell::new(plan.pool.idle_max),
             random: Cell::new(seed | 1),
-            udp_endpoints: RefCell::new(Rc::new([])),
         }
     }
 
@@ -76,11 +73,6 @@ impl Service {
     /// Makes the plan's endpoints, names resolved, the ones that are asked. Those that stay keep their connections.
     pub fn reconcile(&self, plan: &ServicePlan, resolved: &Resolved) {
         let addresses = plan.addresses(|name| resolved.get(name).map_or(&[][..], |ips| ips).iter().copied());
-        let ip = |(address, weight): &(balance::Address, u16)| match address {
-            balance::Address::Ip(ip) => Some((*ip, *weight)),
-            balance::Address::Unix(_) => None,
-        };
-        self.udp_endpoints.replace(addresses.iter().filter_map(ip).collect());
         let mut pools = self.pools.borrow_mut();
         for change in self.balancer.borrow_mut().reconcile(&addresses) {
             match change {
@@ -102,9 +94,20 @@ impl Service {
         }
     }
 
-    /// Where datagrams may go.
-    pub fn udp_endpoints(&self) -> Rc<[(SocketAddr, u16)]> {
-        self.udp_endpoints.borrow().clone()
+    /// The endpoint with the lowest score by address and weight, for datagrams: nothing is connected.
+    pub fn lend_by_score(
+        self: &Rc<Service>,
+        score: impl Fn(SocketAddr, u32) -> f64,
+    ) -> Option<(SocketAddr, Lent)> {
+        let ip = |address: &balance::Address| match address {
+            balance::Address::Ip(ip) => Some(*ip),
+            balance::Address::Unix(_) => None,
+        };
+        let balancer = self.balancer.borrow();
+        let slot = balancer.pick_lowest(now().0, |address, weight| Some(score(ip(address)?, weight)))?;
+        let address = balancer.address(slot).and_then(ip)?;
+        drop(balancer);
+        Some((address, self.lend(slot)))
     }
 
     /// A connection to one of the endpoints, pooled or new. Where an endpoint refuses, another one is asked, once:
@@ -168,9 +171,13 @@ impl Service {
         if failed.is_some() {
             self.counters.retries.increment();
         }
+        Ok(self.lend(slot))
+    }
+
+    fn lend(self: &Rc<Service>, slot: Slot) -> Lent {
         self.balancer.borrow_mut().began(slot);
         let endpoint = self.pools.borrow()[slot.0 as usize].text.clone();
-        Ok(Lent::begin(self, slot, endpoint))
+        Lent::begin(self, slot, endpoint)
     }
 
     /// Gives `lent` what is at hand: a pooled connection, or a stream on one with room to spare.

@@ -1,15 +1,17 @@
 //! Datagrams: sockets that are asked for when the kernel says that something has come.
 //!
-//! A socket's readiness is watched once at a time; what has come is then taken in batches (recvmmsg), segments that the
-//! kernel put together (GRO) among them, and is sent in the same form (GSO). Nothing in flight belongs to the kernel, so
-//! nothing has to be kept alive for it but the descriptor while it is watched.
+//! A socket's readiness is watched once at a time; a batch of what has come is then taken (recvmmsg), segments that the
+//! kernel put together (GRO) among them, and the socket is watched anew, so that others have their turn. What is sent
+//! collects in an [`Outbox`] and leaves at once (sendmmsg), put together where it can be (GSO). Nothing in flight belongs
+//! to the kernel, so nothing has to be kept alive for it but the descriptor while it is watched.
 
 mod batch;
+mod outbox;
 
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -22,6 +24,7 @@ use crate::task::current;
 use crate::turn::Core;
 
 pub use batch::{Batch, Datagram, Local};
+pub use outbox::{Outbox, Sent};
 
 /// Binds a socket for datagrams. `AddrInUse` where another process holds the address, unless `ours`.
 pub fn bind_udp(address: SocketAddr, options: &SocketOptions, ours: bool) -> io::Result<BoundSocket> {
@@ -118,7 +121,7 @@ impl UdpSocket {
             place,
             armed: Cell::new(false),
             known: Cell::new(false),
-            ready: Cell::new(true),
+            ready: Cell::new(false),
             dropped: Cell::new(false),
             waker: Cell::new(None),
         });
@@ -134,9 +137,10 @@ impl UdpSocket {
 
     /// See [`UdpSocket::recv`].
     pub fn poll_recv(&self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<io::Result<()>> {
-        if self.watched.ready.get() {
+        // Watching tells of what is left, too: no need to ask until there is nothing more.
+        if self.watched.ready.replace(false) {
             match batch.recv(self.watched.fd()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watched.ready.set(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 other => return Poll::Ready(other),
             }
         }
@@ -147,16 +151,27 @@ impl UdpSocket {
         Poll::Pending
     }
 
-    /// Sends one datagram, or several of `segment` bytes each (the last may be shorter): to the connected peer, or `to` an
-    /// address `from` where it was sent to. What the kernel has no room for is lost, as datagrams are: `false`.
-    pub fn send(
-        &self,
-        bytes: &[u8],
-        to: Option<SocketAddr>,
-        from: Option<Local>,
-        segment: Option<u16>,
-    ) -> io::Result<bool> {
-        batch::send(self.watched.fd(), bytes, to, from, segment)
+    /// As [`UdpSocket::recv`], without waiting: `WouldBlock`.
+    pub fn try_recv(&self, batch: &mut Batch) -> io::Result<()> {
+        batch.recv(self.watched.fd())
+    }
+
+    /// Sends all that waits in `outbox`. What fails is lost, as datagrams are: `lost` is told why, and how many
+    /// datagrams. An error that a peer brought about is told here or by receiving, once.
+    pub fn send(&self, outbox: &mut Outbox, lost: impl FnMut(&io::Error, usize)) -> Sent {
+        outbox.send(self.watched.fd(), lost)
+    }
+
+    /// Nothing new is heard from now on, and no other socket of this address misses anything for it; what has come
+    /// already can be received, and what is sent leaves as before.
+    ///
+    /// The socket is connected to its own address: the kernel gives it only what comes from there, which is nothing.
+    pub fn stop_hearing(&self) -> io::Result<()> {
+        let mut own = self.local()?;
+        if own.ip().is_unspecified() {
+            own.set_ip(if own.is_ipv6() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() });
+        }
+        socket2::SockRef::from(&self.watched.socket).connect(&SockAddr::from(own))
     }
 
     /// Our own end.

@@ -124,7 +124,7 @@ pub static UDP: Object = Object {
             name: "idle",
             kind: Kind::Duration,
             absent: Default("30s"),
-            about: "Silence after which a session ends.",
+            about: "Silence after which a session ends. A drain waits for it, within `drain_timeout`.",
         },
         Field {
             name: "sessions",
