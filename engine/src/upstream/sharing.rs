@@ -61,6 +61,12 @@ impl Sharing {
         let patience = now().after(course.within).min(deadline);
         while self.is_for(offer) {
             let stream = self.any_stream();
+            if let (failed, Some(error)) = self.failed.get()
+                && stream.is_none()
+                && failed != failures
+            {
+                return Err(error);
+            }
             let wanting = self.peers.borrow().iter().all(|peer| peer.is_nearly_full());
             if wanting && !self.opening.get() {
                 match count() {
@@ -74,11 +80,6 @@ impl Sharing {
             }
             if stream.is_some() {
                 return Ok(stream);
-            }
-            if let (failed, Some(error)) = self.failed.get()
-                && failed != failures
-            {
-                return Err(error);
             }
             if !self.waiting.wait(patience).await {
                 return Err(if self.opening.get() { Error::TimedOut } else { Error::Full });
