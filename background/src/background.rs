@@ -1,7 +1,7 @@
 //! The background as the binary holds it: its threads, from start to end.
 //!
 //! ```text
-//! ringway-background   tokio, current thread: admin API, DNS, watchdog
+//! ringway-background   tokio, current thread: admin API, DNS, health checks, watchdog
 //! ringway-reload       watches the file, parses, applies
 //! ringway-log          access log rings to stdout or a file
 //! ```
@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 
 use crate::admin::{self, Sources};
 use crate::dns::{self, Dns, Sink};
+use crate::health::Health;
 use crate::log_writer::LogWriter;
 use crate::reload::{self, Candidate, Reloader, Unusable};
 use crate::say;
@@ -81,21 +82,29 @@ impl Background {
         let names = dns::names(&parts.config);
         dns.want(names.clone());
         let resolved = handles.clone();
-        let sink: Sink = Arc::new(move |name, addresses| resolved.set_resolved(name, addresses));
+        let health = Health::default();
+        let checked = health.clone();
+        let sink: Sink = Arc::new(move |name, addresses| {
+            resolved.set_resolved(name, addresses);
+            checked.look_again();
+        });
 
         let (counted, logged, looked_at) = (dns.clone(), control.clone(), handles.clone());
+        let (checks, asked) = (health.clone(), handles.clone());
         let sources = Sources {
             status: Arc::clone(&status),
             workers: Arc::new(move || looked_at.workers()),
             metrics: Arc::new(move |out| {
                 handles.metrics(out);
                 counted.metrics(out);
+                checks.metrics(out);
                 logged.iter().for_each(|log| log.metrics(out));
             }),
             version: parts.version,
         };
         let (end, ended) = oneshot::channel();
-        let runtime = start_runtime(parts.admin, sources, dns.clone(), Arc::clone(&sink), ended)?;
+        let checking = health.clone().run(asked);
+        let runtime = start_runtime(parts.admin, sources, dns.clone(), Arc::clone(&sink), checking, ended)?;
 
         let engine = parts.engine;
         let reloader = Reloader::start(reload::Parts {
@@ -103,7 +112,7 @@ impl Background {
             running: parts.config,
             text: parts.text.into_bytes(),
             load: Box::new(load),
-            apply: Box::new(move |config| engine.apply(config)),
+            apply: Box::new(move |config| engine.apply(config).inspect(|_| health.look_again())),
             status: Arc::clone(&status),
             dns: dns.clone(),
             sink,
@@ -177,6 +186,7 @@ fn start_runtime(
     sources: Sources,
     dns: Dns,
     sink: Sink,
+    checking: impl Future<Output = ()> + Send + 'static,
     ended: oneshot::Receiver<()>,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -184,6 +194,7 @@ fn start_runtime(
         runtime.block_on(async move {
             tokio::spawn(systemd::watchdog(Arc::clone(&sources.workers)));
             tokio::spawn(dns.run(dns::system_resolver, sink));
+            tokio::spawn(checking);
             tokio::spawn(async {
                 if let Err(error) = admin::serve(admin, sources).await {
                     say::error(format_args!("the admin API ended: {error}"));

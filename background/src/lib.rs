@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod background;
 pub mod dns;
+mod health;
 pub mod log_writer;
 mod process;
 mod reload;

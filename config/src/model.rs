@@ -274,6 +274,23 @@ pub struct Service {
     pub tls: Option<ServiceTls>,
     /// Bounds of HTTP/2.
     pub http2: Http2,
+    /// How endpoints are checked, if they are.
+    pub health: Option<Health>,
+}
+
+/// `services.X.health`: asks each endpoint by the gRPC health protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// The name that is asked about; empty: the server as a whole.
+    pub grpc: String,
+    /// From one check to the next.
+    pub interval: Duration,
+    /// Of one check, connecting included.
+    pub timeout: Duration,
+    /// Checks in a row that make an endpoint healthy again.
+    pub healthy: u32,
+    /// Failed checks in a row that make it unhealthy.
+    pub unhealthy: u32,
 }
 
 /// `services.X.protocol`

@@ -158,6 +158,16 @@ pub(crate) fn service_as_json(service: &Service) -> Value {
         },
         "http2": protocols::bounds(&service.http2),
     });
+    if let (Value::Object(shown), Some(health)) = (&mut shown, &service.health) {
+        let health = json!({
+            "grpc": health.grpc,
+            "interval": duration_text(health.interval),
+            "timeout": duration_text(health.timeout),
+            "healthy": health.healthy,
+            "unhealthy": health.unhealthy,
+        });
+        shown.insert("health".into(), health);
+    }
     if let (Value::Object(shown), Some(tls)) = (&mut shown, &service.tls) {
         shown.insert("tls".into(), protocols::service_tls(tls));
     }

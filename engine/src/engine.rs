@@ -24,7 +24,7 @@ use crate::balance::Address;
 use crate::observe::{Counted, LogWake, Names, Registry};
 use crate::snapshot::{ListenerPlan, Snapshot, SocketPlan};
 use crate::worker::{Apply, Order, Resolved, counted_pairs};
-pub use handles::{Handles, WorkerInfo};
+pub use handles::{Check, Handles, WorkerInfo};
 
 /// Snapshots kept alive after they were replaced: exchanges under way hold them, and must not be the last to.
 const KEPT_MAX: usize = 64;

@@ -42,4 +42,6 @@ mod waiters;
 mod websocket;
 mod worker;
 
-pub use engine::{Applied, ApplyError, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo};
+pub use engine::{
+    Applied, ApplyError, Check, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo,
+};

@@ -29,8 +29,8 @@ use crate::tls::{ClientPlan, ServerPlan};
 pub use action::{ActionPlan, ForwardPlan, Origin, RedirectPlan, RespondPlan, Split};
 pub use header_plan::HeaderPlan;
 pub use plan::{
-    EndpointPlan, EndpointTarget, ErrorFormat, Http2Plan, Limits, ListenerPlan, Mode, PoolPlan, Protocol,
-    RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts, UdpPlan,
+    EndpointPlan, EndpointTarget, ErrorFormat, HealthPlan, Http2Plan, Limits, ListenerPlan, Mode, PoolPlan,
+    Protocol, RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts, UdpPlan,
 };
 
 /// All that a worker needs to serve. `Send + Sync`, no interior mutability.
@@ -277,6 +277,13 @@ fn service_plan(service: &model::Service) -> Result<ServicePlan, String> {
         },
         http2: http2_plan(&service.http2),
         tls: tls.map(Arc::new),
+        health: service.health.as_ref().map(|health| HealthPlan {
+            grpc: health.grpc.as_str().into(),
+            interval_ms: ms(health.interval),
+            timeout_ms: ms(health.timeout),
+            healthy: health.healthy,
+            unhealthy: health.unhealthy,
+        }),
     })
 }
 

@@ -17,6 +17,7 @@ use ringway_runtime::{
 use rustc_hash::FxHashMap;
 
 use crate::accept::{self, OpenListener, SharedListener};
+use crate::balance::Unhealthy;
 use crate::date::DateCache;
 use crate::downstream::Downstream;
 use crate::http1::{RequestHead, ResponseHead};
@@ -39,6 +40,8 @@ pub(crate) enum Order {
     Apply(Box<Apply>),
     /// Names resolve to these addresses.
     Resolved(Arc<Resolved>),
+    /// These endpoints fail their checks.
+    Unhealthy(Arc<Unhealthy>),
     /// Stop accepting; end connections and sessions as they fall idle. Answered when none is left.
     Drain(mpsc::Sender<()>),
     /// End now.
@@ -84,6 +87,7 @@ pub(crate) struct Worker {
     current: RefCell<Rc<Current>>,
     services: RefCell<FxHashMap<Arc<str>, Rc<Service>>>,
     resolved: RefCell<Arc<Resolved>>,
+    unhealthy: RefCell<Arc<Unhealthy>>,
     listeners: RefCell<Vec<Rc<OpenListener>>>,
     connections: RefCell<Connections>,
     #[expect(
@@ -163,6 +167,7 @@ impl Worker {
             })),
             services: RefCell::default(),
             resolved: RefCell::new(resolved),
+            unhealthy: RefCell::default(),
             listeners: RefCell::default(),
             connections: RefCell::default(),
             scratch: RefCell::default(),
@@ -181,6 +186,10 @@ impl Worker {
                 Order::Apply(apply) => self.apply(*apply),
                 Order::Resolved(resolved) => {
                     *self.resolved.borrow_mut() = resolved;
+                    self.reconcile_services();
+                }
+                Order::Unhealthy(unhealthy) => {
+                    *self.unhealthy.borrow_mut() = unhealthy;
                     self.reconcile_services();
                 }
                 Order::Drain(done) => self.drain(done),
@@ -265,9 +274,9 @@ impl Worker {
 
     fn reconcile_services(&self) {
         let current = self.current();
-        let resolved = self.resolved.borrow().clone();
+        let (resolved, unhealthy) = (self.resolved.borrow().clone(), self.unhealthy.borrow().clone());
         for (plan, service) in current.snapshot.services.iter().zip(&current.services) {
-            service.reconcile(plan, &resolved);
+            service.reconcile(plan, &resolved, &unhealthy);
         }
     }
 

@@ -12,7 +12,7 @@ use super::{Field, Kind, Object};
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
 pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP, UDP};
 pub use routes::{GRPC_JSON, GRPC_WEB, HEADER_OPS, REDIRECT, RESPOND, REWRITE, ROUTE, SPLIT};
-pub use services::{ENDPOINT_OBJECT, POOL, SERVICE, SERVICE_TIMEOUTS};
+pub use services::{ENDPOINT_OBJECT, HEALTH, POOL, SERVICE, SERVICE_TIMEOUTS};
 pub use tls::{CERTIFICATE, CLIENT_CERTIFICATES, LISTENER_TLS, SERVICE_TLS};
 
 const KIB: u64 = 1 << 10;
@@ -207,6 +207,7 @@ pub static ALL: &[&Object] = &[
     &POOL,
     &SERVICE_TLS,
     &SERVICE_HTTP2,
+    &HEALTH,
     &ROUTE,
     &SPLIT,
     &GRPC_WEB,

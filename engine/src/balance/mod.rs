@@ -15,6 +15,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,6 +34,9 @@ pub enum Address {
     /// A Unix-domain stream socket.
     Unix(Arc<Path>),
 }
+
+/// Endpoints that fail their checks, by service.
+pub type Unhealthy = BTreeMap<Arc<str>, Vec<Address>>;
 
 /// How endpoints are picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +86,8 @@ pub struct Balancer {
     live: Vec<u32>,
     /// Sums of the weights of `live`, for draws by weight; empty if all weigh the same.
     cumulative: Vec<u32>,
-    /// Endpoints among `live` whose last connection was refused.
-    marked: u32,
+    /// Endpoints among `live` whose last connection was refused, or that are unhealthy.
+    suspects: u32,
     /// Next in turn, for round robin with equal weights.
     cursor: u32,
 }
@@ -92,7 +96,7 @@ impl Balancer {
     /// Without endpoints yet. `seed` differs between workers, so that they do not all begin with the same endpoint.
     pub fn new(policy: Policy, seed: u64) -> Balancer {
         let cursor = (seed >> 33) as u32;
-        Balancer { policy, states: vec![], live: vec![], cumulative: vec![], marked: 0, cursor }
+        Balancer { policy, states: vec![], live: vec![], cumulative: vec![], suspects: 0, cursor }
     }
 
     /// Picks by another policy from now on; what is known about endpoints stays.
@@ -131,15 +135,33 @@ impl Balancer {
             state.weight = weight;
             self.live.push(slot);
         }
-        self.marked = self.live.iter().filter(|&&slot| self.states[slot as usize].is_marked()).count() as u32;
+        self.count_suspects();
         self.cumulative = random::cumulative(self.live.iter().map(|&slot| self.states[slot as usize].weight));
         changes
+    }
+
+    /// What checks say of the endpoints. Unhealthy ones are not picked, unless they are more than half: what is wrong
+    /// then is likelier the checks, or too much for those that are left.
+    pub fn set_health(&mut self, is_healthy: impl Fn(&Address) -> bool) {
+        let unhealthy = |state: &EndpointState| !is_healthy(&state.address);
+        let count = self.live.iter().filter(|&&slot| unhealthy(&self.states[slot as usize])).count();
+        let heeded = count * 2 <= self.live.len();
+        for &slot in &self.live {
+            let state = &mut self.states[slot as usize];
+            state.out = heeded && unhealthy(state);
+        }
+        self.count_suspects();
+    }
+
+    fn count_suspects(&mut self) {
+        let suspects = self.live.iter().filter(|&&slot| self.states[slot as usize].is_suspect());
+        self.suspects = suspects.count() as u32;
     }
 
     /// The endpoint for the next exchange; `rand` is fresh for each call. `exclude` is the one that just failed in
     /// this exchange and is never returned.
     ///
-    /// Marked endpoints are skipped. If all are marked, the one whose mark ends first is tried; if that is the one
+    /// Marked and unhealthy endpoints are skipped. If all that are healthy are marked, the one whose mark ends first is tried; if that is the one
     /// that just failed, there is none. `None` also where there is no endpoint, or no other than the excluded one:
     /// whoever wants to try that one again asks without `exclude`.
     pub fn pick(&mut self, now_ns: u64, rand: u64, exclude: Option<Slot>) -> Option<Slot> {
@@ -149,11 +171,12 @@ impl Balancer {
             _ => {}
         }
         let exclude = exclude.filter(|slot| self.states.get(slot.0 as usize).is_some_and(|s| s.live));
-        if self.marked > 0 && !self.live.iter().any(|&slot| self.states[slot as usize].is_usable(now_ns)) {
-            let first = self.live.iter().min_by_key(|&&slot| self.states[slot as usize].refused_until_ns);
+        if self.suspects > 0 && !self.live.iter().any(|&slot| self.states[slot as usize].is_usable(now_ns)) {
+            let healthy = self.live.iter().filter(|&&slot| !self.states[slot as usize].out);
+            let first = healthy.min_by_key(|&&slot| self.states[slot as usize].refused_until_ns);
             return first.map(|&slot| Slot(slot)).filter(|slot| exclude != Some(*slot));
         }
-        let all = self.marked == 0 && exclude.is_none();
+        let all = self.suspects == 0 && exclude.is_none();
         let exclude = exclude.map_or(u32::MAX, |slot| slot.0);
         let mut choice = Choice {
             states: &mut self.states,
@@ -195,7 +218,7 @@ impl Balancer {
         let Some(state) = self.states.get_mut(slot.0 as usize) else { return };
         debug_assert!(state.active > 0);
         state.active = state.active.saturating_sub(1);
-        let was_marked = state.is_marked();
+        let was_suspect = state.is_suspect();
         match outcome {
             Outcome::Answered => {
                 state.clear_mark();
@@ -211,8 +234,8 @@ impl Balancer {
             Outcome::Refused => state.mark(now_ns, rand),
             Outcome::Abandoned => {}
         }
-        if state.live && was_marked != state.is_marked() {
-            self.marked = if was_marked { self.marked - 1 } else { self.marked + 1 };
+        if state.live && was_suspect != state.is_suspect() {
+            self.suspects = if was_suspect { self.suspects - 1 } else { self.suspects + 1 };
         }
     }
 
@@ -233,7 +256,8 @@ impl Balancer {
 
     /// When the first endpoint is no longer skipped; `None` if one is usable now, or there is none. For Retry-After.
     pub fn usable_at_ns(&self, now_ns: u64) -> Option<u64> {
-        let first = self.live.iter().map(|&slot| self.states[slot as usize].refused_until_ns).min();
+        let healthy = self.live.iter().map(|&slot| &self.states[slot as usize]).filter(|state| !state.out);
+        let first = healthy.map(|state| state.refused_until_ns).min();
         first.filter(|&until| until > now_ns)
     }
 

@@ -27,6 +27,8 @@ pub(super) struct EndpointState {
     pub(super) current: i64,
     pub(super) latency: Latency,
     pub(super) refused_until_ns: u64,
+    /// Checks found it unhealthy, and that is heeded.
+    pub(super) out: bool,
     /// Marks since it last answered.
     refusals: u8,
 }
@@ -41,6 +43,7 @@ impl EndpointState {
             current: 0,
             latency: Latency::default(),
             refused_until_ns: 0,
+            out: false,
             refusals: 0,
         }
     }
@@ -50,13 +53,18 @@ impl EndpointState {
         self.refusals > 0
     }
 
+    /// It is not to be picked as others are.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.out || self.is_marked()
+    }
+
     pub(super) fn is_usable(&self, now_ns: u64) -> bool {
-        self.refused_until_ns <= now_ns
+        !self.out && self.refused_until_ns <= now_ns
     }
 
     /// Refusals that come while it is marked belong to the same event: they make the mark no longer.
     pub(super) fn mark(&mut self, now_ns: u64, rand: u64) {
-        if self.is_marked() && !self.is_usable(now_ns) {
+        if self.is_marked() && self.refused_until_ns > now_ns {
             return;
         }
         let base = (REFUSED_FOR_MIN_NS << self.refusals.min(8)).min(BASE_MAX_NS);

@@ -127,7 +127,7 @@ fn an_endpoint_that_refused_is_skipped_until_its_mark_ends() {
         balancer.began(Slot(1));
         balancer.ended(Slot(1), 2 * SECOND, 0, Outcome::Answered, 0);
         assert!(picks(&mut balancer, 2 * SECOND), "{policy:?}: an answer clears the mark");
-        assert_eq!(balancer.marked, 0);
+        assert_eq!(balancer.suspects, 0);
     }
 }
 
@@ -153,7 +153,7 @@ fn refusals_at_the_same_time_make_one_mark() {
     let mut balancer = balancer(Policy::Random, &[1, 1]);
     (0..10).for_each(|_| refuse(&mut balancer, Slot(0), 5));
     assert_eq!(balancer.states[0].refused_until_ns, SECOND + 5);
-    assert_eq!(balancer.marked, 1);
+    assert_eq!(balancer.suspects, 1);
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn endpoints_that_stay_keep_their_slot_and_state() {
     assert_eq!(changes, [Change::Removed(Slot(1)), Change::Added(Slot(3), address(7))]);
     assert_eq!((balancer.active(Slot(2)), balancer.active(Slot(1))), (1, 1));
     assert_eq!(balancer.address(Slot(1)), None);
-    assert_eq!(balancer.marked, 1);
+    assert_eq!(balancer.suspects, 1);
 
     assert_eq!(balancer.reconcile(&[(address(1), 1)])[..3].len(), 3);
     assert_eq!(balancer.pick(0, 0, None), Some(Slot(1)), "it came back while its exchange was under way");
@@ -222,7 +222,40 @@ fn endpoints_that_stay_keep_their_slot_and_state() {
     let changes = balancer.reconcile(&[(address(1), 1), (address(8), 1), (address(8), 2)]);
     assert_eq!(changes, [Change::Added(Slot(0), address(8))], "a slot without exchanges is used again");
     assert_eq!(balancer.states[0].weight, 3);
-    assert_eq!(balancer.marked, 0);
+    assert_eq!(balancer.suspects, 0);
     balancer.ended(Slot(2), 0, 0, Outcome::Refused, 0);
-    assert_eq!(balancer.marked, 0, "what left is not counted");
+    assert_eq!(balancer.suspects, 0, "what left is not counted");
+}
+
+#[test]
+fn unhealthy_endpoints_are_not_picked_unless_they_are_more_than_half() {
+    for policy in POLICIES {
+        let mut balancer = balancer(policy, &[1; 4]);
+        let picked = |balancer: &mut Balancer| {
+            let picks =
+                (0..400u64).filter_map(|n| balancer.pick(0, n.wrapping_mul(0x9E37_79B9_7F4A_7C15), None));
+            picks
+                .map(|slot| slot.0)
+                .collect::<std::collections::BTreeSet<u32>>()
+                .into_iter()
+                .collect::<Vec<_>>()
+        };
+        balancer.set_health(|at| *at != address(1) && *at != address(3));
+        assert_eq!(picked(&mut balancer), [0, 2], "{policy:?}");
+        // One of those that are left refuses: the other is asked, and where both do, the first that may be again.
+        for slot in [0, 2] {
+            balancer.began(Slot(slot));
+            balancer.ended(Slot(slot), 0, 0, Outcome::Refused, u64::from(slot));
+        }
+        assert_eq!(picked(&mut balancer).len(), 1, "{policy:?}");
+        assert!(picked(&mut balancer)[0] % 2 == 0, "{policy:?}");
+        for slot in [0, 2] {
+            balancer.began(Slot(slot));
+            balancer.ended(Slot(slot), 0, 0, Outcome::Answered, 0);
+        }
+        balancer.set_health(|at| *at == address(0));
+        assert_eq!(picked(&mut balancer), [0, 1, 2, 3], "{policy:?}");
+        balancer.set_health(|_| true);
+        assert_eq!(picked(&mut balancer), [0, 1, 2, 3], "{policy:?}");
+    }
 }

@@ -7,13 +7,31 @@ use std::sync::atomic::Ordering::Relaxed;
 use ringway_runtime::{Address, Nanos};
 
 use super::{Shared, post};
+use crate::balance::{self, Unhealthy};
 use crate::observe::prometheus;
+use crate::snapshot::{HealthPlan, ServicePlan};
+use crate::tls::ClientPlan;
 use crate::worker::Order;
 
 /// Cheap to clone, `Send + Sync`.
 #[derive(Clone)]
 pub struct Handles {
     pub(super) shared: Arc<Shared>,
+}
+
+/// An endpoint that is to be checked.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// Of this service.
+    pub service: Arc<str>,
+    /// Where it answers.
+    pub address: balance::Address,
+    /// The `:authority` of calls.
+    pub authority: String,
+    /// Where it speaks TLS.
+    pub tls: Option<Arc<ClientPlan>>,
+    /// What is asked, and how often.
+    pub health: HealthPlan,
 }
 
 impl std::fmt::Debug for Handles {
@@ -36,6 +54,36 @@ impl Handles {
         for worker in &self.shared.workers {
             post(worker, Order::Resolved(state.resolved.clone()));
         }
+    }
+
+    /// The endpoints that fail their checks, all of them; what was said earlier no longer holds. A service's endpoint that
+    /// is not among its own is nobody's.
+    pub fn set_unhealthy(&self, unhealthy: Unhealthy) {
+        // Kept locked, so that the workers hear of changes in their order.
+        let _state = self.shared.state();
+        let unhealthy = Arc::new(unhealthy);
+        for worker in &self.shared.workers {
+            post(worker, Order::Unhealthy(unhealthy.clone()));
+        }
+    }
+
+    /// The checks that the running configuration asks for: one for each address of each endpoint.
+    pub fn checks(&self) -> Vec<Check> {
+        let state = self.shared.state();
+        let services = state.snapshot.services.iter();
+        let checked = services.filter_map(|service| Some((service, service.health.clone()?)));
+        let of_service = |(service, health): (&ServicePlan, HealthPlan)| {
+            let ips = |name: &str| state.resolved.get(name).map_or(&[][..], |ips| ips).iter().copied();
+            let check = |(address, _)| Check {
+                service: service.name.clone(),
+                authority: String::from_utf8_lossy(&service.authority).into_owned(),
+                tls: service.tls.clone(),
+                health: health.clone(),
+                address,
+            };
+            service.addresses(ips).into_iter().map(check).collect::<Vec<_>>()
+        };
+        checked.flat_map(of_service).collect()
     }
 
     /// Appends the Prometheus text of everything the workers count.

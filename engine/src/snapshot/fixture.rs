@@ -102,6 +102,7 @@ pub(crate) fn service(name: &str, endpoints: &[(&str, u16)]) -> Service {
         protocol: ServiceProtocol::Http1,
         tls: None,
         http2: HTTP2,
+        health: None,
     }
 }
 

@@ -10,6 +10,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
+use crate::balance;
+
 use super::server::{certified, roots_of};
 use super::stream::{Failed, Stream};
 use super::{ALPN_HTTP1, ALPN_HTTP2, Offer, provider, versions};
@@ -73,6 +75,16 @@ impl ClientPlan {
             Arc::new(config)
         });
         ClientPlan { configs, name, verified }
+    }
+
+    /// What somebody else shakes hands by who speaks HTTP/2 to `address`. `None`: the certificate can't name it.
+    pub fn for_http2(&self, address: &balance::Address) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
+        let name = match (&self.name, address) {
+            (Some(name), _) => name.clone(),
+            (None, balance::Address::Ip(address)) => ServerName::IpAddress(address.ip().into()),
+            (None, balance::Address::Unix(_)) => return None,
+        };
+        Some((self.configs[2].clone(), name))
     }
 
     /// Shakes hands on a connection to `address`, by its deadline.

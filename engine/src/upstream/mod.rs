@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use ringway_runtime::{Lease, Nanos, now};
 
-use crate::balance::{self, Balancer, Change, Outcome, Slot};
+use crate::balance::{self, Balancer, Change, Outcome, Slot, Unhealthy};
 use crate::local_reply::LocalReply;
 use crate::observe::ServiceCounters;
 use crate::reason::Reason;
@@ -71,7 +71,8 @@ impl Service {
     }
 
     /// Makes the plan's endpoints, names resolved, the ones that are asked. Those that stay keep their connections.
-    pub fn reconcile(&self, plan: &ServicePlan, resolved: &Resolved) {
+    /// Those in `unhealthy` are not picked while enough others are there.
+    pub fn reconcile(&self, plan: &ServicePlan, resolved: &Resolved, unhealthy: &Unhealthy) {
         let addresses = plan.addresses(|name| resolved.get(name).map_or(&[][..], |ips| ips).iter().copied());
         let mut pools = self.pools.borrow_mut();
         for change in self.balancer.borrow_mut().reconcile(&addresses) {
@@ -92,6 +93,8 @@ impl Service {
                 Change::Removed(slot) => pools[slot.0 as usize].retire(),
             }
         }
+        let of_this = unhealthy.get(&plan.name).map_or(&[][..], |addresses| addresses);
+        self.balancer.borrow_mut().set_health(|address| !of_this.contains(address));
     }
 
     /// The endpoint with the lowest score by address and weight, for datagrams: nothing is connected.
