@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ringway_runtime::{Lease, Nanos, now, scarce};
+use ringway_runtime::{Lease, Nanos, Splice, Spliced, now, scarce};
 
 use crate::carried::Carried;
 use crate::link::Link;
@@ -20,6 +20,13 @@ use crate::worker::Worker;
 const WINDOW: usize = 128 << 10;
 /// The same where buffers are scarce.
 const WINDOW_SCARCE: usize = 32 << 10;
+
+/// A way is spliced once it had so many more leases that filled their buffers than others.
+const FULL_LEASES: u32 = 8;
+/// Pieces below this are no cheaper than leases.
+const SMALL: usize = 16 << 10;
+/// So many of them in a row end a splice.
+const SMALL_PIECES: u32 = 8;
 
 /// What is left of an exchange that switched protocols.
 pub(crate) struct Tunnel {
@@ -58,6 +65,8 @@ pub(crate) async fn run(worker: &Rc<Worker>, client: &Link, tunnel: Tunnel) {
         worker.stats.upstream_sent.add(bytes_in);
         worker.stats.downstream_sent.add(bytes_out);
         tunnel.seen.count(bytes_in, bytes_out);
+        let spliced = ways.iter_mut().map(|way| std::mem::take(&mut way.spliced)).sum();
+        worker.stats.spliced.add(spliced);
         if ended {
             tunnel.seen.ended(match ways.iter().all(|way| way.ended) {
                 true => "",
@@ -98,6 +107,13 @@ struct Way<'a> {
     early: Option<Lease>,
     ended: bool,
     carried: u64,
+    spliced: u64,
+    /// How far it is from changing over: full leases less others, or small pieces in a row.
+    score: u32,
+    /// Of the piece under way, the bytes that are sent.
+    piece: usize,
+    /// Set while it is spliced.
+    splice: Option<Splice<'a>>,
 }
 
 enum Moved {
@@ -109,7 +125,7 @@ enum Moved {
 
 impl<'a> Way<'a> {
     fn new(from: &'a Link, to: &'a Link, early: Option<Lease>) -> Way<'a> {
-        Way { from, to, early, ended: false, carried: 0 }
+        Way { from, to, early, ended: false, carried: 0, spliced: 0, score: 0, piece: 0, splice: None }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Moved {
@@ -118,6 +134,9 @@ impl<'a> Way<'a> {
                 Poll::Ready(Err(_)) => Moved::Broken,
                 _ => Moved::Ended,
             };
+        }
+        if self.splice.is_some() {
+            return self.poll_spliced(cx);
         }
         let unsent = self.to.unsent();
         if unsent > WINDOW_SCARCE && (unsent > WINDOW || scarce()) {
@@ -132,23 +151,94 @@ impl<'a> Way<'a> {
             None => match self.from.poll_recv(cx) {
                 Poll::Ready(Ok(lease)) => lease,
                 Poll::Ready(Err(_)) => return Moved::Broken,
-                Poll::Pending => return Moved::Nothing,
+                Poll::Pending => return self.begin_splice(cx),
             },
         };
         if !lease.is_end() {
             self.carried += lease.len() as u64;
+            self.weigh(&lease);
             self.to.send(lease);
             return Moved::Some;
         }
         match self.to.poll_flushed(cx) {
-            Poll::Ready(Ok(())) => {
-                self.to.shutdown_write();
-                self.ended = true;
-                Moved::Some
-            }
+            Poll::Ready(Ok(())) => self.end(),
             Poll::Ready(Err(_)) => Moved::Broken,
             // The end is told again by the next receive.
             Poll::Pending => Moved::Nothing,
+        }
+    }
+
+    fn end(&mut self) -> Moved {
+        self.to.shutdown_write();
+        self.ended = true;
+        Moved::Some
+    }
+
+    /// Counts towards a splice; stops receiving when it is to come.
+    fn weigh(&mut self, lease: &Lease) {
+        let (Link::Plain(from), Link::Plain(to)) = (self.from, self.to) else { return };
+        if self.score >= FULL_LEASES {
+            return;
+        }
+        let is_full = lease.len() >= from.buffer_size();
+        self.score = if is_full { self.score + 1 } else { self.score.saturating_sub(1) };
+        if self.score == FULL_LEASES && Splice::suits(from, to) {
+            from.stop_receiving();
+        }
+    }
+
+    /// All that came as leases is handed on: if a splice is to come, it begins once that is sent.
+    fn begin_splice(&mut self, cx: &mut Context<'_>) -> Moved {
+        let (Link::Plain(from), Link::Plain(to)) = (self.from, self.to) else { return Moved::Nothing };
+        if !from.has_stopped() {
+            return Moved::Nothing;
+        }
+        match to.poll_flushed(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => return Moved::Broken,
+            Poll::Pending => return Moved::Nothing,
+        }
+        self.score = 0;
+        match Splice::new(from, to) {
+            Ok(splice) => self.splice = Some(splice),
+            Err(_) => from.resume_receiving(),
+        }
+        Moved::Some
+    }
+
+    fn poll_spliced(&mut self, cx: &mut Context<'_>) -> Moved {
+        let Some(splice) = &mut self.splice else { return Moved::Nothing };
+        match splice.poll(cx) {
+            Poll::Ready(Ok(Spliced::Sent(bytes))) => {
+                self.carried += bytes as u64;
+                self.spliced += bytes as u64;
+                self.piece += bytes;
+                // A piece may be sent bit by bit; its size is what was there to be read at once.
+                if splice.is_empty() {
+                    self.score = if self.piece < SMALL { self.score + 1 } else { 0 };
+                    self.piece = 0;
+                    if self.score == SMALL_PIECES {
+                        self.end_splice();
+                    }
+                }
+                Moved::Some
+            }
+            Poll::Ready(Ok(Spliced::End)) => self.end(),
+            Poll::Ready(Ok(Spliced::Refused)) => {
+                self.end_splice();
+                Moved::Some
+            }
+            Poll::Ready(Err(_)) => Moved::Broken,
+            Poll::Pending => Moved::Nothing,
+        }
+    }
+
+    /// On through leases.
+    fn end_splice(&mut self) {
+        self.splice = None;
+        self.score = 0;
+        if let Link::Plain(from) = self.from {
+            from.resume_receiving();
         }
     }
 }

@@ -412,6 +412,7 @@ impl Worker {
         use std::sync::atomic::Ordering::Relaxed;
         let stats = &self.stats;
         stats.buffers_in_use.set(self.gauges.buffers_in_use.load(Relaxed));
+        stats.pipes.set(self.gauges.pipes.load(Relaxed));
         stats.loop_turns.add(self.gauges.turns.load(Relaxed).saturating_sub(stats.loop_turns.get()));
         stats.loop_lag.record(self.gauges.turn_max_ns.swap(0, Relaxed) / 1000);
         stats.last_turn_us.set(now.0 / 1000);

@@ -76,6 +76,10 @@ pub(crate) struct Rx {
     pub pausing: bool,
     /// Waits in the worker's line for a free buffer.
     pub starved: bool,
+    /// Nothing is to be delivered: a [`crate::Splice`] reads.
+    pub stopped: bool,
+    /// The driver will tell when there is something to read.
+    pub watched: bool,
     pub end: bool,
     /// epoll: an end or error was signalled; read until it shows.
     pub hung_up: bool,
@@ -93,6 +97,12 @@ impl Rx {
     pub fn is_full(&self, region: &Region) -> bool {
         let queued = self.queued();
         queued >= QUEUE_SCARCE_MAX && (queued >= QUEUE_MAX || region.is_scarce())
+    }
+
+    /// Whether the driver may be asked to deliver.
+    #[inline]
+    pub fn may_arm(&self, region: &Region) -> bool {
+        !self.armed && !self.starved && !self.stopped && !self.end && self.error == 0 && !self.is_full(region)
     }
 
     /// Takes what arrived; small pieces join the one before them, so that a trickle pins one buffer. Where buffers
@@ -124,7 +134,7 @@ impl Rx {
         }
     }
 
-    fn wait(&mut self, cx: &Context<'_>) {
+    pub fn wait(&mut self, cx: &Context<'_>) {
         match &self.waker {
             Some(waker) if waker.will_wake(cx.waker()) => {}
             _ => self.waker = Some(cx.waker().clone()),
@@ -138,8 +148,8 @@ const JOIN_MAX: usize = 1024;
 /// A connected byte stream of this worker: TCP or Unix-domain. Dropping it closes the connection; what was not yet
 /// flushed is lost.
 pub struct Stream {
-    conn: Rc<Conn>,
-    core: Rc<Core>,
+    pub(crate) conn: Rc<Conn>,
+    pub(crate) core: Rc<Core>,
 }
 
 impl Conn {
@@ -170,11 +180,15 @@ impl Conn {
         self.tx.borrow_mut().wake();
     }
 
+    pub fn has_timed_out(&self) -> bool {
+        self.timed_out.get()
+    }
+
     /// Whether the kernel still holds an operation.
     pub fn in_flight(&self) -> bool {
         let rx = self.rx.borrow();
         let tx = self.tx.borrow();
-        rx.armed || tx.op.is_some() || tx.connecting
+        rx.armed || rx.watched || tx.op.is_some() || tx.connecting || tx.watched
     }
 
     pub fn take_fd(&self) -> Option<OwnedFd> {
@@ -276,11 +290,9 @@ impl Stream {
 
     /// Asks the driver to deliver what arrives. Whether something may have been delivered at once.
     fn arm(&self) -> bool {
-        let rx = self.conn.rx.borrow();
-        if rx.armed || rx.starved || rx.end || rx.error != 0 || rx.is_full(self.core.region(self.conn.side)) {
+        if !self.conn.rx.borrow().may_arm(self.core.region(self.conn.side)) {
             return false;
         }
-        drop(rx);
         driver::arm(&self.core, &self.conn);
         true
     }
@@ -288,6 +300,28 @@ impl Stream {
     /// Begins to receive before anyone asks, so that a FIN or stray bytes on an idle connection are noticed.
     pub fn watch(&self) {
         self.arm();
+    }
+
+    /// Bytes of a buffer it receives into: a lease as long was cut there, most likely with more to come.
+    pub fn buffer_size(&self) -> usize {
+        self.core.region(self.conn.side).size() as usize
+    }
+
+    /// Stops receiving, for a [`crate::Splice`]. What arrives before the driver has stopped is received as ever.
+    pub fn stop_receiving(&self) {
+        self.conn.rx.borrow_mut().stopped = true;
+        driver::disarm(&self.core, &self.conn);
+    }
+
+    /// Nothing more will be received, and nothing waits to be taken.
+    pub fn has_stopped(&self) -> bool {
+        let rx = self.conn.rx.borrow();
+        rx.stopped && !rx.armed && rx.queued() == 0 && !rx.end && rx.error == 0
+    }
+
+    /// Receives again.
+    pub fn resume_receiving(&self) {
+        self.conn.rx.borrow_mut().stopped = false;
     }
 
     /// Nothing has arrived, and neither has an end: an idle connection that may be used again.

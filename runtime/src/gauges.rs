@@ -25,6 +25,8 @@ pub struct Gauges {
     pub buffers_in_use: AtomicU64,
     /// Times a connection had to wait for a buffer.
     pub buffers_starved: AtomicU64,
+    /// Pipes that are open, for [`crate::Splice`].
+    pub pipes: AtomicU64,
     /// Times accepting stopped because no descriptor was left.
     pub fd_limit_hits: AtomicU64,
 }

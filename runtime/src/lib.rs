@@ -21,10 +21,12 @@ mod gauges;
 mod listener;
 pub mod mailbox;
 mod net;
+mod pipes;
 mod precise;
 mod segment;
 mod sending;
 mod slots;
+mod splice;
 mod sys;
 mod task;
 #[cfg(feature = "tokio-io")]
@@ -45,6 +47,7 @@ pub use net::{fd_limit, raise_fd_limit};
 pub use precise::PreciseTimer;
 pub use segment::{Few, Segment, SendList};
 pub use slots::Slots;
+pub use splice::{Splice, Spliced};
 pub use sys::thread_busy_ns;
 pub use task::{Sleep, draft, now, scarce, sleep, sleep_until, spawn};
 #[cfg(feature = "tokio-io")]

@@ -15,6 +15,8 @@ pub(crate) struct Tx {
     pub sent: u64,
     /// A connect is under way.
     pub connecting: bool,
+    /// The driver will tell when it may be written to.
+    pub watched: bool,
     pub waker: Option<Waker>,
     /// Who waits wants to be woken once no more than this is unsent.
     pub low: usize,

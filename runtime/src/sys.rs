@@ -121,6 +121,48 @@ pub(crate) fn send_message(fd: RawFd, message: &libc::msghdr) -> io::Result<usiz
     if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
 }
 
+/// A pipe whose ends never block; the first is read, the second written.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: `ends` is room for two descriptors.
+    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) })?;
+    Ok((own(ends[0]), own(ends[1])))
+}
+
+/// Makes room in a pipe for `bytes`, in whole pages.
+pub(crate) fn set_pipe_size(pipe: &OwnedFd, bytes: usize) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, bytes as libc::c_int) }).map(drop)
+}
+
+/// Lets calls on a socket return at once, splice(2) among them: its own flag speaks for the pipe only.
+pub(crate) fn set_nonblocking(fd: RawFd) -> io::Result<()> {
+    // SAFETY: no pointers.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
+    if flags & libc::O_NONBLOCK != 0 {
+        return Ok(());
+    }
+    // SAFETY: no pointers.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) }).map(drop)
+}
+
+/// splice(2) between a socket and a pipe, whichever way; neither may block. Zero: the socket's peer has ended. To a socket
+/// that takes no more it raises SIGPIPE, which Rust's programs ignore.
+pub(crate) fn splice(from: RawFd, to: RawFd, len: usize) -> io::Result<usize> {
+    let (nowhere, flags) = (std::ptr::null_mut(), libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK);
+    loop {
+        // SAFETY: null offsets are what pipes and sockets need; no other pointers.
+        let n = unsafe { libc::splice(from, nowhere, to, nowhere, len, flags) };
+        if n >= 0 {
+            return Ok(n as usize);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
 /// shutdown(2); an error means that the connection is gone already.
 pub(crate) fn shutdown(fd: RawFd, how: libc::c_int) {
     // SAFETY: no pointers.
@@ -138,7 +180,7 @@ pub(crate) fn accept(fd: RawFd, nonblocking: bool) -> io::Result<OwnedFd> {
 
 /// Takes ownership of a descriptor that the kernel has just made for us.
 pub(crate) fn own(fd: RawFd) -> OwnedFd {
-    // SAFETY: the caller got the number from a completed accept and gives it to nobody else.
+    // SAFETY: the caller got the number from the call that made it and gives it to nobody else.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 

@@ -16,6 +16,7 @@ use crate::conn::{Conn, Side};
 use crate::driver::{self, Choice, Driver, Picked};
 use crate::gauges::Gauges;
 use crate::listener::Listening;
+use crate::pipes::Pipes;
 use crate::precise::Precise;
 use crate::sending::SendOp;
 use crate::sys::EventFd;
@@ -70,6 +71,7 @@ pub(crate) struct Core {
     /// Boxed, since the kernel knows their addresses.
     #[allow(clippy::vec_box)]
     pub spare_ops: RefCell<Vec<Box<SendOp>>>,
+    pub pipes: RefCell<Pipes>,
     pub remote: Arc<Remote>,
     pub gauges: Arc<Gauges>,
     fired: RefCell<Vec<Owner>>,
@@ -100,6 +102,7 @@ impl Runtime {
             regions,
             starved: [RefCell::default(), RefCell::default()],
             spare_ops: RefCell::new(Vec::with_capacity(SPARE_OPS_MAX)),
+            pipes: RefCell::default(),
             remote,
             gauges,
             fired: RefCell::new(Vec::with_capacity(FIRED_ROOM)),
@@ -236,10 +239,7 @@ impl Core {
                 conn.rx.borrow_mut().starved = false;
                 // Whoever is not asking just now (a pooled connection, for one) goes on watching too; but who has as
                 // much as may wait goes on when some of it was taken.
-                let may_arm = {
-                    let rx = conn.rx.borrow();
-                    !rx.armed && !rx.end && rx.error == 0 && !rx.is_full(&self.regions[side])
-                };
+                let may_arm = conn.rx.borrow().may_arm(&self.regions[side]);
                 if may_arm {
                     driver::arm(self, &conn);
                 }

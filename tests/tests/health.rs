@@ -91,7 +91,7 @@ fn unhealthy_endpoints_get_nothing_and_come_back() {
     // A verdict outlives a reload, and checks that are taken out take theirs with them.
     two_says.store(SERVING, Ordering::SeqCst);
     wait::until_true("one alone to be unhealthy", || unhealthy(&gateway) == 1.0);
-    gateway.reload(&format!("{CHECKED}drain_timeout: 4s\n"));
+    gateway.reload(&format!("drain_timeout: 4s{CHECKED}"));
     assert_eq!(unhealthy(&gateway), 1.0);
     assert_eq!(answered_by(&gateway), ["two"]);
     let line = "    health: { grpc: shop.Shop, interval: 50ms, timeout: 2s, healthy: 2, unhealthy: 2 }\n";

@@ -11,6 +11,8 @@ use ringway_tests::{Gateway, Origin, names, wait};
 
 const TCP: &str = "listeners:\n  - { name: web, address: \"127.0.0.1:{{web}}\", tcp: { to: app } }\nservices:\n  app: { endpoints: [ \"{{origin}}\" ] }\n";
 
+const ONE_WORKER: &str = "runtime: { workers: 1, backend: {{backend}}, pin: false }";
+
 /// Sends back what comes until the end, then says `bye` and ends too.
 fn echo() -> String {
     origin(|mut socket| {
@@ -91,6 +93,209 @@ fn who_takes_nothing_holds_the_other_side_back() {
     for mut socket in sockets {
         assert_eq!(read_exactly(&mut socket, 1 << 20).len(), 1 << 20);
     }
+}
+
+/// Sends `count` bytes to each who connects, then reads to the end of what they send.
+fn fountain(count: usize) -> String {
+    origin(move |mut socket| {
+        let piece = [b'x'; 64 << 10];
+        let mut left = count;
+        while left > 0 {
+            let Ok(written) = socket.write(&piece[..left.min(piece.len())]) else { return };
+            left -= written;
+        }
+        let _ = socket.read_to_end(&mut Vec::new());
+    })
+}
+
+fn spliced(gateway: &Gateway) -> f64 {
+    gateway.metrics().sum("ringway_spliced_bytes_total", &[])
+}
+
+fn nothing_is_open(gateway: &Gateway) {
+    wait::until_true("the tunnels to end", || {
+        let metrics = gateway.metrics();
+        metrics.sum("ringway_tunnels_active", &[]) == 0.0
+            && metrics.sum("ringway_worker_pipes", &[]) <= 16.0 * 8.0
+    });
+}
+
+#[test]
+fn a_flood_is_spliced_and_what_is_small_is_not() {
+    const MANY: usize = 32 << 20;
+    let serves = origin(|mut socket| {
+        let piece = vec![b'x'; MANY];
+        let mut asked = [0; 1];
+        while let Ok(1) = socket.read(&mut asked) {
+            let answer = if asked[0] == b'm' { &piece[..] } else { &piece[..1024] };
+            if socket.write_all(answer).is_err() {
+                return;
+            }
+        }
+    });
+    let gateway = Gateway::start_with(TCP, &[("origin", &serves)]);
+    let mut socket = connect(&gateway);
+    let mut ask = |what: &[u8], count| {
+        socket.write_all(what).unwrap();
+        assert_eq!(read_exactly(&mut socket, count), vec![b'x'; count]);
+    };
+    for _ in 0..20 {
+        ask(b"1", 1024);
+    }
+    assert_eq!(spliced(&gateway), 0.0);
+    ask(b"m", MANY);
+    // The first of these may still be spliced.
+    for _ in 0..20 {
+        ask(b"1", 1024);
+    }
+    let flood = spliced(&gateway);
+    assert!(flood > MANY as f64 / 2.0, "{flood} of {MANY} bytes");
+    for _ in 0..100 {
+        ask(b"1", 1024);
+    }
+    assert_eq!(spliced(&gateway), flood, "small answers go through leases");
+    ask(b"m", MANY);
+    assert!(spliced(&gateway) - flood > MANY as f64 / 2.0);
+    drop(socket);
+    nothing_is_open(&gateway);
+    let sent = gateway.metrics().sum("ringway_downstream_sent_bytes_total", &[]);
+    assert_eq!(sent, (2 * MANY + 140 * 1024) as f64, "each byte is counted once");
+}
+
+#[test]
+fn the_endpoint_may_end_a_flood_first_and_still_hear_the_client() {
+    let (told, heard) = std::sync::mpsc::channel();
+    let told = std::sync::Mutex::new(told);
+    let told = std::sync::Arc::new(told);
+    let ends = origin(move |mut socket| {
+        let _ = socket.write_all(&vec![b'x'; 16 << 20]);
+        let _ = socket.shutdown(Shutdown::Write);
+        let mut rest = Vec::new();
+        let _ = socket.read_to_end(&mut rest);
+        let _ = told.lock().unwrap().send(rest.len());
+    });
+    let gateway = Gateway::start_with(TCP, &[("origin", &ends)]);
+    let mut socket = connect(&gateway);
+    let mut got = Vec::new();
+    socket.read_to_end(&mut got).unwrap();
+    assert_eq!(got.len(), 16 << 20);
+    socket.write_all(&vec![b'y'; 16 << 20]).unwrap();
+    socket.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(heard.recv_timeout(wait::PATIENCE).unwrap(), 16 << 20);
+    assert!(spliced(&gateway) > 16.0 * f64::from(1 << 20));
+    nothing_is_open(&gateway);
+}
+
+#[test]
+fn a_flood_that_nobody_takes_ends_after_its_time() {
+    let text = TCP.replace("tcp: { to: app }", "tcp: { to: app }, timeouts: { tunnel_idle: 400ms }");
+    let gateway = Gateway::start_with(&text, &[("origin", &fountain(usize::MAX))]);
+    let mut socket = connect(&gateway);
+    read_exactly(&mut socket, 16 << 20);
+    assert!(spliced(&gateway) > 0.0);
+    wait::until_true("the tunnel to be given up", || {
+        gateway.metrics().sum("ringway_tunnels_active", &[]) == 0.0
+    });
+    nothing_is_open(&gateway);
+}
+
+#[test]
+fn a_reset_in_the_middle_of_a_flood_ends_both_sides() {
+    let gateway = Gateway::start_with(TCP, &[("origin", &fountain(usize::MAX))]);
+    for _ in 0..20 {
+        let mut socket = connect(&gateway);
+        read_exactly(&mut socket, 4 << 20);
+        // With bytes unread the close is a reset.
+        drop(socket);
+    }
+    nothing_is_open(&gateway);
+    let resets = origin(|mut socket| {
+        let _ = socket.write_all(&vec![b'x'; 8 << 20]);
+        // What the client sent is never read.
+    });
+    let gateway = Gateway::start_with(TCP, &[("origin", &resets)]);
+    for _ in 0..20 {
+        let mut socket = connect(&gateway);
+        socket.write_all(b"unread").unwrap();
+        let mut got = vec![0; 1 << 20];
+        while let Ok(1..) = socket.read(&mut got) {}
+    }
+    nothing_is_open(&gateway);
+}
+
+#[test]
+fn more_slow_readers_than_pipes_are_served_all_the_same() {
+    const READERS: usize = 300;
+    // Enough for a splice to begin, and some more for the pipe to fill.
+    const FIRST: usize = 768 << 10;
+    const REST: usize = 512 << 10;
+    // Socket buffers so small that pipes fill, and that the kernel has memory for all of them.
+    let tcp = TCP.replace("tcp:", "socket: { send_buffer: 32KiB }, tcp:");
+    let text = format!("{ONE_WORKER}\n{tcp}");
+    let gateway = Gateway::start_with(&text, &[("origin", &fountain(FIRST + REST))]);
+    let small = || {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(32 << 10).unwrap();
+        socket.connect(&gateway.address("web").into()).unwrap();
+        let socket = TcpStream::from(socket);
+        socket.set_read_timeout(Some(wait::PATIENCE)).unwrap();
+        socket
+    };
+    let mut sockets: Vec<TcpStream> = (0..READERS).map(|_| small()).collect();
+    for socket in &mut sockets {
+        read_exactly(socket, FIRST);
+    }
+    let pipes = |gateway: &Gateway| gateway.metrics().sum("ringway_worker_pipes", &[]);
+    wait::until_true("the pipes to be taken", || pipes(&gateway) > 200.0);
+    read_exactly(&mut connect(&gateway), FIRST + REST);
+    assert!(pipes(&gateway) <= 256.0);
+    for mut socket in sockets {
+        read_exactly(&mut socket, REST);
+    }
+    nothing_is_open(&gateway);
+}
+
+#[test]
+fn where_descriptors_are_few_they_are_left_to_connections() {
+    const MANY: usize = 8 << 20;
+    let asked = origin(|mut socket| {
+        let mut word = [0];
+        while let Ok(1) = socket.read(&mut word) {
+            if socket.write_all(&vec![b'x'; MANY]).is_err() {
+                return;
+            }
+        }
+    });
+    let text = format!("{ONE_WORKER}\n{TCP}");
+    let gateway = Gateway::start_under(&text, &[("origin", &asked)], Some(120)).unwrap();
+    let ask = |socket: &mut TcpStream| {
+        socket.write_all(b"?").unwrap();
+        read_exactly(socket, MANY);
+    };
+    let mut sockets: Vec<TcpStream> = (0..30).map(|_| connect(&gateway)).collect();
+    wait::until_true("all to be carried", || gateway.metrics().sum("ringway_tunnels_active", &[]) == 30.0);
+    sockets.iter_mut().for_each(ask);
+    assert_eq!(spliced(&gateway), 0.0, "more than half of the descriptors are in use");
+    drop(sockets);
+    nothing_is_open(&gateway);
+    ask(&mut connect(&gateway));
+    assert!(spliced(&gateway) > 0.0);
+}
+
+#[test]
+fn a_flood_goes_on_while_draining_and_is_cut_at_its_end() {
+    let text = format!("drain_timeout: 1s\n{TCP}");
+    let mut gateway = Gateway::start_with(&text, &[("origin", &fountain(usize::MAX))]);
+    let (mut reads, mut stalls) = (connect(&gateway), connect(&gateway));
+    read_exactly(&mut stalls, 4 << 20);
+    read_exactly(&mut reads, 4 << 20);
+    gateway.signal("TERM");
+    let began = Instant::now();
+    read_exactly(&mut reads, 16 << 20);
+    let mut piece = vec![0; 1 << 20];
+    while let Ok(1..) = reads.read(&mut piece) {}
+    assert!((Duration::from_millis(700)..Duration::from_secs(10)).contains(&began.elapsed()));
+    assert!(gateway.wait_for_exit(wait::PATIENCE).success());
 }
 
 #[test]

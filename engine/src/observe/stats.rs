@@ -89,6 +89,8 @@ worker_stats! {
     connections_idle: Gauge "gauge" Each "ringway_worker_connections_idle"
         "Connections downstream that wait for a request.";
     tunnels_open: Gauge "gauge" Summed "ringway_tunnels_active" "Upgraded connections and CONNECT tunnels.";
+    spliced: Counter "counter" Summed "ringway_spliced_bytes_total"
+        "Bytes of tunnels that went from socket to socket by splice(2).";
     exchanges_started: Counter "counter" Each "ringway_worker_exchanges_started_total" "Exchanges begun.";
     exchanges_ended: Counter "counter" Each "ringway_worker_exchanges_ended_total"
         "Exchanges ended, however; the difference is under way.";
@@ -119,6 +121,7 @@ worker_stats! {
     access_log_dropped: Counter "counter" Summed "ringway_access_log_dropped_total"
         "Lines dropped because the ring to the log writer was full.";
     buffers_in_use: Gauge "gauge" Each "ringway_worker_buffers_in_use" "Receive buffers in use.";
+    pipes: Gauge "gauge" Each "ringway_worker_pipes" "Pipes open for splice(2).";
     loop_turns: Counter "counter" Each "ringway_worker_loop_turns_total" "Turns of the event loop.";
 }
 

@@ -66,6 +66,13 @@ impl Epoll {
         }
     }
 
+    pub fn await_readable(&mut self, conn: &Rc<Conn>) {
+        // Else an edge will wake.
+        if conn.readable.get() && !std::mem::replace(&mut conn.rx.borrow_mut().watched, true) {
+            self.again.push(conn.clone());
+        }
+    }
+
     pub fn send(&mut self, core: &Core, conn: &Rc<Conn>) {
         write(core, conn);
     }
@@ -82,7 +89,11 @@ impl Epoll {
     }
 
     pub fn close(&mut self, core: &Core, conn: &Rc<Conn>) {
-        conn.rx.borrow_mut().armed = false;
+        {
+            let mut rx = conn.rx.borrow_mut();
+            rx.armed = false;
+            rx.watched = false;
+        }
         let mut tx = conn.tx.borrow_mut();
         tx.connecting = false;
         if let Some(op) = tx.op.take() {
@@ -134,6 +145,7 @@ pub(crate) fn turn(core: &Core, at_most: Option<Duration>, never_late: bool) -> 
     };
     core.turn_begins();
     for conn in again.drain(..).filter(|conn| !conn.dropped.get()) {
+        conn.rx.borrow_mut().watched = false;
         read(core, &conn);
         conn.rx.borrow_mut().wake();
     }
@@ -212,6 +224,9 @@ fn writable(core: &Core, conn: &Rc<Conn>) {
 
 /// Reads into free buffers until nothing is left, the queue is long or others should have their turn.
 fn read(core: &Core, conn: &Rc<Conn>) {
+    if !conn.rx.borrow().armed {
+        return;
+    }
     let region = &core.regions[conn.side as usize];
     conn.read_in.set(core.turn());
     for _ in 0..READS_MAX {

@@ -1,7 +1,8 @@
 //! The two ways to talk to the kernel, and how one is chosen.
 //!
 //! Both keep the same promises to [`crate::conn`]: `arm` delivers what arrives until paused, ended or starved; `send`
-//! runs the connection's one send operation to its end; `close` lets nothing in flight be freed under the kernel.
+//! runs the connection's one send operation to its end; `await_readable` and
+//! `await_writable` tell a splice when to go on; `close` lets nothing in flight be freed under the kernel.
 
 mod epoll;
 mod uring;
@@ -93,6 +94,31 @@ pub(crate) fn arm(core: &Core, conn: &Rc<Conn>) {
     }
 }
 
+/// Delivers no more; what `conn` is armed for falls when that is done.
+pub(crate) fn disarm(core: &Core, conn: &Rc<Conn>) {
+    match &mut *core.driver.borrow_mut() {
+        Driver::Uring(ring) => ring.disarm(conn),
+        Driver::Epoll(_) => conn.rx.borrow_mut().armed = false,
+    }
+}
+
+/// Wakes who waits to receive, once, when there is something to read; where there is already, in the next turn.
+pub(crate) fn await_readable(core: &Core, conn: &Rc<Conn>) {
+    match &mut *core.driver.borrow_mut() {
+        Driver::Uring(ring) => ring.await_readable(conn),
+        Driver::Epoll(epoll) => epoll.await_readable(conn),
+    }
+}
+
+/// Wakes who waits to send, once, when `conn` takes more again.
+pub(crate) fn await_writable(core: &Core, conn: &Rc<Conn>) {
+    match &mut *core.driver.borrow_mut() {
+        Driver::Uring(ring) => ring.await_writable(conn),
+        // Each edge wakes.
+        Driver::Epoll(_) => {}
+    }
+}
+
 /// Runs the send operation that `conn` holds.
 pub(crate) fn send(core: &Core, conn: &Rc<Conn>) {
     match &mut *core.driver.borrow_mut() {
@@ -170,5 +196,7 @@ pub(crate) mod kind {
     pub const CANCEL_ACCEPT: u64 = 7 << 32;
     pub const READY: u64 = 8 << 32;
     pub const CANCEL_READY: u64 = 9 << 32;
+    pub const READABLE: u64 = 10 << 32;
+    pub const WRITABLE: u64 = 11 << 32;
     pub const OF: u64 = !0 << 32;
 }

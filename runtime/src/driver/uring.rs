@@ -138,6 +138,32 @@ impl Uring {
         self.cancel(kind::RECV, kind::CANCEL, conn.place.get());
     }
 
+    pub fn disarm(&mut self, conn: &Conn) {
+        let rx = conn.rx.borrow();
+        let stops = rx.armed && !rx.pausing;
+        drop(rx);
+        if stops {
+            self.pause(conn);
+        }
+    }
+
+    pub fn await_readable(&mut self, conn: &Conn) {
+        if !std::mem::replace(&mut conn.rx.borrow_mut().watched, true) {
+            self.await_ready(conn, libc::POLLIN, kind::READABLE);
+        }
+    }
+
+    pub fn await_writable(&mut self, conn: &Conn) {
+        if !std::mem::replace(&mut conn.tx.borrow_mut().watched, true) {
+            self.await_ready(conn, libc::POLLOUT, kind::WRITABLE);
+        }
+    }
+
+    fn await_ready(&mut self, conn: &Conn, events: libc::c_short, what: u64) {
+        let poll = opcode::PollAdd::new(Fd(conn.fd), events as u32).build();
+        self.push(poll.user_data(what | u64::from(conn.place.get())));
+    }
+
     fn cancel(&mut self, what: u64, as_what: u64, place: u32) {
         let place = u64::from(place);
         let cancel = opcode::AsyncCancel::new(what | place).build().user_data(as_what | place);
@@ -157,6 +183,12 @@ impl Uring {
         }
         if conn.dropped.get() && tx.connecting {
             self.cancel(kind::CONNECT, kind::CANCEL, place);
+        }
+        if conn.dropped.get() && rx.watched {
+            self.cancel(kind::READABLE, kind::CANCEL, place);
+        }
+        if conn.dropped.get() && tx.watched {
+            self.cancel(kind::WRITABLE, kind::CANCEL, place);
         }
     }
 
@@ -184,9 +216,9 @@ impl Uring {
     }
 
     pub fn close(&mut self, core: &Core, conn: &Rc<Conn>) {
-        let (sending, connecting) = {
+        let (sending, connecting, awaiting) = {
             let tx = conn.tx.borrow();
-            (tx.op.is_some(), tx.connecting)
+            (tx.op.is_some(), tx.connecting, tx.watched)
         };
         // No shutdown(2): it would send a FIN before a close that is meant as a reset.
         if sending {
@@ -195,12 +227,13 @@ impl Uring {
         if connecting {
             self.cancel(kind::CONNECT, kind::CANCEL, conn.place.get());
         }
-        let rx = conn.rx.borrow();
-        let cancel = rx.armed && !rx.pausing;
-        drop(rx);
-        if cancel {
-            self.pause(conn);
+        if awaiting {
+            self.cancel(kind::WRITABLE, kind::CANCEL, conn.place.get());
         }
+        if conn.rx.borrow().watched {
+            self.cancel(kind::READABLE, kind::CANCEL, conn.place.get());
+        }
+        self.disarm(conn);
         self.retire(core, conn);
     }
 
@@ -337,6 +370,25 @@ fn complete(core: &Core, number: u64, result: i32, flags: u32) {
                 sent(core, &conn, result);
             }
         }
+        kind::READABLE => {
+            if let Some(conn) = conn() {
+                conn.readable.set(true);
+                let mut rx = conn.rx.borrow_mut();
+                rx.watched = false;
+                rx.wake();
+                drop(rx);
+                retire_at(core, &conn);
+            }
+        }
+        kind::WRITABLE => {
+            if let Some(conn) = conn() {
+                let mut tx = conn.tx.borrow_mut();
+                tx.watched = false;
+                tx.wake();
+                drop(tx);
+                retire_at(core, &conn);
+            }
+        }
         kind::CONNECT => {
             if let Some(conn) = conn() {
                 connected(core, &conn, result);
@@ -386,6 +438,12 @@ fn complete(core: &Core, number: u64, result: i32, flags: u32) {
             }
         }
         _ => {}
+    }
+}
+
+fn retire_at(core: &Core, conn: &Rc<Conn>) {
+    if let Driver::Uring(ring) = &mut *core.driver.borrow_mut() {
+        ring.retire(core, conn);
     }
 }
 
