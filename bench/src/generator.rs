@@ -38,13 +38,7 @@ impl Row {
 
 /// Runs each generator against nginx, in turn.
 pub fn measure(options: &Options, folder: &Path, report: &mut Report) -> Result<(), String> {
-    let binary = match crate::latency::binary() {
-        Ok(binary) => binary.display().to_string(),
-        Err(why) => {
-            report.missing.push(format!("generator: {why}"));
-            return Ok(());
-        }
-    };
+    let binary = crate::load::ringway_load()?.display().to_string();
     let (plain, http2) = (free_port()?, free_port()?);
     let text = format!(
         "{}\nhttp {{ access_log off; keepalive_requests 1000000000; default_type text/plain;\n\

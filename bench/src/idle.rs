@@ -1,45 +1,71 @@
-//! Resident memory of an idle keep-alive connection: a hundred, then ten thousand, each after one request.
+//! Resident memory of an idle connection: a few, then many, each after one request.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Stdio};
 use std::time::Duration;
 
-use crate::Options;
+use clap::ValueEnum;
+
+use crate::ask::Asker;
 use crate::counters::resident;
-use crate::origin::Origin;
-use crate::peers::{Peer, Place};
+use crate::front::Front;
+use crate::peers::Peer;
 use crate::process::pinned;
 use crate::report::Report;
+use crate::site::Site;
 
+/// Connections of the first count.
 const FEW: u64 = 100;
-const MANY: u64 = 10_000;
 /// For what a proxy gives back a little later.
 const SETTLE: Duration = Duration::from_secs(2);
 
+/// What is held.
+pub struct Idle {
+    /// For `--only`.
+    pub name: &'static str,
+    /// What the connections are.
+    pub front: Front,
+    /// Connections of the second count.
+    pub many: u64,
+}
+
+/// In the order they are measured.
+pub const IDLE: [Idle; 3] = [
+    Idle { name: "idle", front: Front::Http1, many: 10_000 },
+    Idle { name: "idle-tls", front: Front::Tls, many: 5_000 },
+    Idle { name: "idle-h2", front: Front::Http2, many: 5_000 },
+];
+
 /// Measures each proxy, freshly started.
-pub fn measure(options: &Options, peers: &[Peer], origin: &Origin, folder: &Path, report: &mut Report) {
-    let place = Place {
-        core: options.proxy_core,
-        origin: origin.port,
-        folder,
-        routes: None,
-        patience: Duration::from_secs(20),
-    };
-    for peer in peers {
-        match bytes_each(options, peer, &place) {
-            Ok(bytes) => report.idle.push((peer.name, bytes)),
-            Err(error) => eprintln!("idle {}: {error}", peer.name),
+pub fn measure(site: &Site<'_>, report: &mut Report) {
+    for idle in IDLE.iter().filter(|idle| site.options.wants(idle.name)) {
+        for peer in site.peers {
+            match bytes_each(site, idle, peer) {
+                Ok(bytes) => report.idle.push((idle.front, peer.name, bytes)),
+                Err(error) => {
+                    eprintln!("{} {}: {error}", idle.name, peer.name);
+                    report.missing.push(format!("{} of {}: {error}", idle.name, peer.name));
+                }
+            }
         }
     }
 }
 
-fn bytes_each(options: &Options, peer: &Peer, place: &Place<'_>) -> Result<f64, String> {
-    let proxy = peer.start(place, &[])?;
+fn bytes_each(site: &Site<'_>, idle: &Idle, peer: &Peer) -> Result<f64, String> {
+    let proxy = peer.start(&site.place(idle.front), &[])?;
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
-    let words = [this.display().to_string(), "--idle-client".into(), proxy.port.to_string()];
-    let mut client = pinned(options.load_core, &words)
+    let front = idle.front.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    let words = [
+        this.display().to_string(),
+        "--idle-client".into(),
+        proxy.port.to_string(),
+        "--idle-front".into(),
+        front,
+        "--idle-authority".into(),
+        site.identity.authority.display().to_string(),
+    ];
+    let mut client = pinned(site.options.load_core, &words)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -51,11 +77,11 @@ fn bytes_each(options: &Options, peer: &Peer, place: &Place<'_>) -> Result<f64, 
         std::thread::sleep(SETTLE);
         Ok::<u64, String>(resident(proxy.process.pid()))
     };
-    let measured = with(FEW).and_then(|few| Ok((few, with(MANY)?)));
+    let measured = with(FEW).and_then(|few| Ok((few, with(idle.many)?)));
     drop(orders);
     let _ = client.wait();
     let (few, many) = measured?;
-    Ok(many.saturating_sub(few) as f64 / (MANY - FEW) as f64)
+    Ok(many.saturating_sub(few) as f64 / (idle.many - FEW) as f64)
 }
 
 fn hold(orders: &mut ChildStdin, answers: &mut BufReader<ChildStdout>, count: u64) -> std::io::Result<()> {
@@ -71,31 +97,20 @@ fn hold(orders: &mut ChildStdin, answers: &mut BufReader<ChildStdout>, count: u6
 
 /// The other side, a process of its own for the sake of its descriptors: for each number read from standard input,
 /// holds that many connections, one request done on each, and prints how many it holds.
-pub fn client(port: u16) -> std::io::Result<()> {
+pub fn client(front: Front, authority: &Path, port: u16) -> Result<(), String> {
+    let asker = Asker::new(front, authority)?;
     let mut held = Vec::new();
-    for line in std::io::stdin().lines() {
+    let mut hold = |line: std::io::Result<String>| {
         let count: usize = line?.trim().parse().map_err(std::io::Error::other)?;
         while held.len() < count {
-            held.push(connection_after_one_request(port)?);
+            let mut connection = asker.connect(port)?;
+            connection.get("/1k")?;
+            held.push(connection);
         }
-        println!("{}", held.len());
+        Ok::<usize, std::io::Error>(held.len())
+    };
+    for line in std::io::stdin().lines() {
+        println!("{}", hold(line).map_err(|error| error.to_string())?);
     }
     Ok(())
-}
-
-fn connection_after_one_request(port: u16) -> std::io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream.write_all(b"GET /1k HTTP/1.1\r\nHost: bench.test\r\n\r\n")?;
-    let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
-    loop {
-        let head = answer.windows(4).position(|four| four == b"\r\n\r\n");
-        if head.is_some_and(|head| answer.len() >= head + 4 + 1024) {
-            return Ok(stream);
-        }
-        match stream.read(&mut piece)? {
-            0 => return Err(std::io::Error::other("closed within the answer")),
-            read => answer.extend_from_slice(&piece[..read]),
-        }
-    }
 }

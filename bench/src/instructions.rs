@@ -1,37 +1,30 @@
 //! User-space instructions per request where the processor does not count them: under valgrind's cachegrind. Two
 //! runs of different length; the difference has neither start nor end in it.
 
-use std::path::Path;
 use std::time::Duration;
 
-use crate::Options;
+use crate::front::Front;
 use crate::load::{self, Subject};
-use crate::origin::Origin;
 use crate::peers::{Peer, Place};
 use crate::process::program;
 use crate::report::Report;
-use crate::scenarios::SCENARIOS;
+use crate::scenarios::{SCENARIOS, Scenario};
+use crate::site::Site;
 
 /// Seconds of load in the two runs.
 const SHORT_S: u32 = 2;
 const LONG_S: u32 = 8;
 
 /// Counts the bare request and the one with a browser's headers.
-pub fn count(options: &Options, peers: &[Peer], origin: &Origin, folder: &Path, report: &mut Report) {
+pub fn count(site: &Site<'_>, report: &mut Report) {
     if program("valgrind").is_none() {
         eprintln!("instructions: apt-get install valgrind to count them");
         return;
     }
-    let place = Place {
-        core: options.proxy_core,
-        origin: origin.port,
-        folder,
-        routes: None,
-        patience: Duration::from_secs(120),
-    };
+    let place = Place { patience: Duration::from_secs(120), ..site.place(Front::Http1) };
     for scenario in &SCENARIOS[..2] {
-        for peer in peers {
-            let run = |seconds| run(options, peer, &place, scenario, seconds);
+        for peer in site.peers {
+            let run = |seconds| run(site, peer, &place, scenario, seconds);
             match run(SHORT_S).and_then(|short| Ok((short, run(LONG_S)?))) {
                 Ok((short, long)) if long.requests > short.requests => {
                     let each = (long.instructions - short.instructions) / (long.requests - short.requests);
@@ -51,16 +44,16 @@ struct Counted {
 }
 
 fn run(
-    options: &Options,
+    site: &Site<'_>,
     peer: &Peer,
     place: &Place<'_>,
-    scenario: &crate::scenarios::Scenario,
+    scenario: &Scenario,
     seconds: u32,
 ) -> Result<Counted, String> {
     let wrapper = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"];
     let proxy = peer.start(place, &wrapper.map(str::to_owned))?;
     let subject = Subject { port: proxy.port, pid: proxy.process.pid() };
-    let sample = load::run(options.load_core, scenario, subject, seconds, None)?;
+    let sample = load::run(site, scenario, subject, seconds, false)?;
     let said = proxy.process.end(Duration::from_secs(60))?;
     // `==123== I   refs:      1,234,567`, and `I refs:` in later versions.
     let line = said.lines().rev().find(|line| line.contains("refs:") && line.contains("== I "));

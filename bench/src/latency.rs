@@ -4,17 +4,17 @@
 //! does not spin.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::Options;
-use crate::origin::Origin;
-use crate::peers::{Kind, Peer, Place, Running};
+use crate::front::Front;
+use crate::load::ringway_load;
+use crate::peers::{Kind, Peer, Running};
 use crate::process::pinned;
 use crate::report::{Report, median};
 use crate::scenarios::{SCENARIOS, Scenario};
+use crate::site::Site;
 
 /// Connections of the load.
 const CONNECTIONS: &str = "64";
@@ -48,36 +48,12 @@ impl Row {
     }
 }
 
-/// Where the load generator is.
-pub fn binary() -> Result<PathBuf, String> {
-    let named = std::env::var_os("RINGWAY_LOAD_RELEASE").map(PathBuf::from).filter(|file| file.is_file());
-    named.ok_or_else(|| "no release build of ringway-load; run `cargo xtask perf`".into())
-}
-
 /// Measures every proxy that starts, at each rate, round by round.
-pub fn measure(
-    options: &Options,
-    peers: &[Peer],
-    origin: &Origin,
-    folder: &Path,
-    report: &mut Report,
-) -> Result<(), String> {
-    let binary = match binary() {
-        Ok(binary) => binary,
-        Err(why) => {
-            report.missing.push(format!("latency: {why}"));
-            return Ok(());
-        }
-    };
-    let place = Place {
-        core: options.proxy_core,
-        origin: origin.port,
-        folder,
-        routes: None,
-        patience: std::time::Duration::from_secs(20),
-    };
+pub fn measure(site: &Site<'_>, report: &mut Report) -> Result<(), String> {
+    let options = site.options;
+    let place = site.place(Front::Http1);
     let mut running: Vec<(&Peer, Running)> = Vec::new();
-    for peer in peers {
+    for peer in site.peers {
         match peer.start(&place, &[]) {
             Ok(proxy) => running.push((peer, proxy)),
             Err(why) => report.missing.push(why),
@@ -89,7 +65,7 @@ pub fn measure(
     };
     for name in MEASURED {
         let Some(scenario) = SCENARIOS.iter().find(|scenario| scenario.name == name) else { continue };
-        let most = load(&binary, options, scenario, nginx, &["saturate".into()], folder)?;
+        let most = load(site, scenario, nginx, &["saturate".into()])?;
         let most = most["achieved_rate"].as_f64().unwrap_or(0.0);
         eprintln!("{name}: nginx does {most:.0} requests a second at most");
         for &percent in &options.rates {
@@ -107,7 +83,7 @@ pub fn measure(
             for round in 1..=options.rounds {
                 for (row, (peer, proxy)) in rows.iter_mut().zip(&running) {
                     let words = ["run".to_owned(), "--rate".to_owned(), format!("{rate:.0}")];
-                    row.samples.push(load(&binary, options, scenario, proxy, &words, folder)?);
+                    row.samples.push(load(site, scenario, proxy, &words)?);
                     eprintln!("{name} at {percent}% round {round}: {}", peer.name);
                 }
             }
@@ -117,18 +93,11 @@ pub fn measure(
     Ok(())
 }
 
-fn load(
-    binary: &Path,
-    options: &Options,
-    scenario: &Scenario,
-    proxy: &Running,
-    words: &[String],
-    folder: &Path,
-) -> Result<Value, String> {
-    let file = folder.join("load.json");
-    let mut command = vec![binary.display().to_string()];
+fn load(site: &Site<'_>, scenario: &Scenario, proxy: &Running, words: &[String]) -> Result<Value, String> {
+    let (options, file) = (site.options, site.folder.join("load.json"));
+    let mut command = vec![ringway_load()?.display().to_string()];
     command.extend(words.iter().cloned());
-    let url = format!("http://127.0.0.1:{}{}", proxy.port, scenario.path);
+    let url = scenario.url(proxy.port);
     let duration = format!("{}s", options.turn_s().max(2));
     let pid = proxy.process.pid().to_string();
     let out = file.display().to_string();

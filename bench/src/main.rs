@@ -1,14 +1,17 @@
 //! What a request costs, beside other proxies: `cargo xtask perf`.
 //!
 //! One worker of each proxy runs on one core; origin and load run on another. Every proxy gets the same work: the
-//! same headers added, no access log, keep-alive upstream. Proxies take turns, round after round, because a
+//! same headers added, no access log, keep-alive upstream, the same handshakes. Proxies take turns, round after round, because a
 //! machine's speed drifts; medians are compared. Cost is counted in the proxy's process over the load's own window.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the report goes to standard output")]
 
+mod ask;
 mod configurations;
 mod counters;
+mod front;
 mod generator;
+mod identity;
 mod idle;
 mod instructions;
 mod latency;
@@ -20,6 +23,7 @@ mod process;
 mod report;
 mod rounds;
 mod scenarios;
+mod site;
 mod targets;
 
 use std::path::PathBuf;
@@ -27,14 +31,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use front::Front;
 use peers::Kind;
 use report::Report;
+use site::Site;
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let done = match options.idle_client {
-        Some(port) => idle::client(port).map_err(|error| error.to_string()),
-        None => compare(&options),
+    let done = match (options.idle_client, &options.idle_authority) {
+        (Some(port), Some(authority)) => idle::client(options.idle_front, authority, port),
+        _ => compare(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -52,9 +58,9 @@ pub struct Options {
     /// Rounds of a second: a look, not a result
     #[arg(long)]
     quick: bool,
-    /// Only scenarios whose names contain this
-    #[arg(long, value_name = "NAME")]
-    only: Option<String>,
+    /// Only scenarios whose names contain one of these
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<String>,
     /// Proxies, in the order of their turns
     #[arg(long, value_delimiter = ',', default_value = "ringway,nginx,haproxy,envoy")]
     proxies: Vec<Kind>,
@@ -83,6 +89,12 @@ pub struct Options {
     /// Internal: hold idle connections to this port
     #[arg(long, hide = true)]
     idle_client: Option<u16>,
+    /// Internal: and of this kind
+    #[arg(long, hide = true, value_enum, default_value_t = Front::Http1)]
+    idle_front: Front,
+    /// Internal: trusting this authority
+    #[arg(long, hide = true)]
+    idle_authority: Option<PathBuf>,
 }
 
 impl Options {
@@ -93,7 +105,7 @@ impl Options {
 
     /// Whether a scenario or an extra measurement was asked for.
     fn wants(&self, name: &str) -> bool {
-        self.only.as_ref().is_none_or(|part| name.contains(part.as_str()))
+        self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
     }
 }
 
@@ -106,22 +118,22 @@ fn compare(options: &Options) -> Result<(), String> {
     if peers.is_empty() {
         return Err("no proxy to measure".into());
     }
-    let origin = origin::start(options, folder)?;
+    let origin = origin::start(origin::Kind::Bodies, options, folder)?;
+    let identity = identity::Identity::new(folder)?;
+    let site = Site { options, folder, identity: &identity, origin: &origin, peers: &peers };
     let hardware = counters::hardware_counts();
     let mut report = Report::begin(options, &peers, missing, hardware);
 
-    rounds::run(options, &peers, &origin, folder, hardware, &mut report)?;
+    rounds::run(&site, &mut report)?;
     if options.wants("latency") {
-        latency::measure(options, &peers, &origin, folder, &mut report)?;
+        latency::measure(&site, &mut report)?;
     }
     if options.wants("generator") {
         generator::measure(options, folder, &mut report)?;
     }
     if options.wants("instructions") && (options.valgrind || !(hardware || options.quick)) {
-        instructions::count(options, &peers, &origin, folder, &mut report);
+        instructions::count(&site, &mut report);
     }
-    if options.wants("idle") {
-        idle::measure(options, &peers, &origin, folder, &mut report);
-    }
+    idle::measure(&site, &mut report);
     report.print_and_write(&options.out)
 }

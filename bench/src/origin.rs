@@ -1,10 +1,23 @@
-//! The origin: nginx with bodies in memory or by sendfile, the same one for every proxy.
+//! The origins, the same for every proxy: nginx with bodies in memory or by sendfile; `ringway-load serve` for gRPC and
+//! for bytes.
 
 use std::path::Path;
 use std::time::Duration;
 
 use crate::Options;
+use crate::load;
 use crate::process::{Process, free_port, program};
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// HTTP/1.1
+    Bodies,
+    /// gRPC: a call's message comes back
+    Calls,
+    /// What comes goes back
+    Echo,
+}
 
 /// The running origin.
 pub struct Origin {
@@ -17,21 +30,44 @@ pub struct Origin {
 pub const REPORTED: [&str; 6] =
     ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Request-Id", "Via", "Forwarded"];
 
-/// Starts it on the load's core.
-pub fn start(options: &Options, folder: &Path) -> Result<Origin, String> {
+/// Bodies in files; every other path answers with 1 KiB.
+const FILES: [(&str, usize); 2] = [("64k", 64 << 10), ("1m", 1 << 20)];
+
+/// Bytes of the answer to a path.
+pub fn length(path: &str) -> usize {
+    FILES.iter().find(|(name, _)| path.strip_prefix('/') == Some(name)).map_or(1024, |(_, size)| *size)
+}
+
+/// Starts one on the load's core.
+pub fn start(kind: Kind, options: &Options, folder: &Path) -> Result<Origin, String> {
+    let port = free_port()?;
+    let words = match kind {
+        Kind::Bodies => bodies(folder, port)?,
+        Kind::Calls => serve(port, &[])?,
+        Kind::Echo => serve(port, &["--tcp-echo"])?,
+    };
+    let mut process = Process::start(options.load_core, &format!("origin-{port}"), folder, &words)?;
+    process.wait_for(port, Duration::from_secs(10)).map_err(|error| format!("origin: {error}"))?;
+    Ok(Origin { port, _process: process })
+}
+
+fn serve(port: u16, more: &[&str]) -> Result<Vec<String>, String> {
+    let binary = load::ringway_load()?.display().to_string();
+    let port = port.to_string();
+    let words = [&["serve", "--port", &port], more].concat();
+    Ok(std::iter::once(binary).chain(words.into_iter().map(str::to_owned)).collect())
+}
+
+fn bodies(folder: &Path, port: u16) -> Result<Vec<String>, String> {
     let files = folder.join("files");
     std::fs::create_dir_all(&files).map_err(|error| error.to_string())?;
-    for (name, size) in [("64k", 64 << 10), ("1m", 1 << 20)] {
+    for (name, size) in FILES {
         std::fs::write(files.join(name), vec![b'x'; size]).map_err(|error| error.to_string())?;
     }
-    let port = free_port()?;
     let file = folder.join("origin.conf");
     std::fs::write(&file, configuration(folder, &files, port)).map_err(|error| error.to_string())?;
     let nginx = program("nginx").ok_or("the origin is nginx: apt-get install nginx-light")?;
-    let words = [nginx.display().to_string(), "-c".to_owned(), file.display().to_string()];
-    let mut process = Process::start(options.load_core, "origin", folder, &words)?;
-    process.wait_for(port, Duration::from_secs(10)).map_err(|error| format!("origin: {error}"))?;
-    Ok(Origin { port, _process: process })
+    Ok(vec![nginx.display().to_string(), "-c".to_owned(), file.display().to_string()])
 }
 
 fn configuration(folder: &Path, files: &Path, port: u16) -> String {

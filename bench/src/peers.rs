@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::front::Front;
+use crate::identity::Identity;
 use crate::process::{Process, free_port, program};
 use crate::{Options, configurations};
 
@@ -85,9 +87,12 @@ impl Peer {
         // Envoy goes by the ending; the others do not mind.
         let file = place.folder.join(format!("{label}.yaml"));
         let text = match self.kind {
-            Kind::Nginx => configurations::nginx(place, &label, port),
-            Kind::Haproxy => configurations::haproxy(place.origin, port),
-            Kind::Envoy => configurations::envoy(place.origin, port),
+            Kind::Nginx => {
+                let text = configurations::nginx(place, &label, port);
+                text.map_err(|why| format!("{} for {}: {why}", self.name, place.front.name()))?
+            }
+            Kind::Haproxy => configurations::haproxy(place, port),
+            Kind::Envoy => configurations::envoy(place, port),
             Kind::RingwayEpoll => configurations::ringway(place, "epoll", port, free_port()?),
             Kind::Ringway | Kind::Baseline => configurations::ringway(place, "auto", port, free_port()?),
         };
@@ -96,7 +101,9 @@ impl Peer {
         words.push(self.binary.display().to_string());
         words.extend(arguments(self.kind, &file));
         let mut process = Process::start(place.core, &label, place.folder, &words)?;
-        process.wait_for(port, place.patience).map_err(|error| format!("{}: {error}", self.name))?;
+        process
+            .wait_for(port, place.patience)
+            .map_err(|error| format!("{} for {}: {error}", self.name, place.front.name()))?;
         Ok(Running { port, process })
     }
 }
@@ -105,10 +112,14 @@ impl Peer {
 pub struct Place<'a> {
     /// Its core.
     pub core: u32,
+    /// What it speaks.
+    pub front: Front,
     /// Port of the origin.
     pub origin: u16,
     /// For configurations and logs.
     pub folder: &'a Path,
+    /// What it shows under TLS.
+    pub identity: &'a Identity,
     /// Routes of Ringway's configuration; `None`: one that matches everything.
     pub routes: Option<u32>,
     /// How long it may take to serve.

@@ -277,6 +277,12 @@ pub struct Load {
     /// Resume TLS sessions where the target gives tickets
     #[arg(long, value_enum, default_value_t = Switch::On, help_heading = "Connection")]
     pub resumption: Switch,
+    /// Groups to offer for the key exchange, such as X25519,secp256r1 [default: post-quantum hybrids first]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", help_heading = "Connection")]
+    pub tls_groups: Vec<String>,
+    /// Cipher suites to offer, such as TLS13_AES_128_GCM_SHA256 [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", help_heading = "Connection")]
+    pub tls_ciphers: Vec<String>,
 
     /// Write the report as JSON; - for standard output
     #[arg(short, long, value_name = "FILE", env = "RINGWAY_LOAD_OUT", help_heading = "Output", value_hint = ValueHint::FilePath)]

@@ -101,6 +101,8 @@ fn assemble_with(
             Protocol::Http2 | Protocol::Grpc => vec![b"h2".to_vec()],
             Protocol::Tcp => Vec::new(),
         },
+        groups: load.tls_groups.clone(),
+        ciphers: load.tls_ciphers.clone(),
     });
     if let Some(tls) = &tls {
         tls::client(tls)?;

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientSessionMemoryCache, Resumption};
 use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+    CryptoProvider, SupportedKxGroup, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature,
+    verify_tls13_signature,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, SupportedCipherSuite,
+};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, Default)]
@@ -25,11 +28,15 @@ pub struct Asked {
     pub resume: bool,
     /// Protocols to offer by ALPN.
     pub alpn: Vec<Vec<u8>>,
+    /// Groups for the key exchange to offer, in this order; none: what the provider offers.
+    pub groups: Vec<String>,
+    /// Cipher suites to offer, in this order; none: what the provider offers.
+    pub ciphers: Vec<String>,
 }
 
 /// A client configuration. Each thread makes its own, so that no lock on the session cache is shared.
 pub fn client(asked: &Asked) -> Result<Arc<ClientConfig>, String> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(provider(asked)?);
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
@@ -55,6 +62,37 @@ pub fn client(asked: &Asked) -> Result<Arc<ClientConfig>, String> {
         Resumption::disabled()
     };
     Ok(Arc::new(config))
+}
+
+/// The library's own, cut down to what is asked for: what a handshake costs the target is decided by what we offer.
+fn provider(asked: &Asked) -> Result<CryptoProvider, String> {
+    let mut provider = aws_lc_rs::default_provider();
+    if !asked.groups.is_empty() {
+        let name = |group: &&dyn SupportedKxGroup| format!("{:?}", group.name());
+        provider.kx_groups = chosen("--tls-groups", &asked.groups, aws_lc_rs::ALL_KX_GROUPS, name)?;
+    }
+    if !asked.ciphers.is_empty() {
+        let name = |suite: &SupportedCipherSuite| format!("{:?}", suite.suite());
+        provider.cipher_suites = chosen("--tls-ciphers", &asked.ciphers, aws_lc_rs::ALL_CIPHER_SUITES, name)?;
+    }
+    Ok(provider)
+}
+
+/// Those of `known` that are asked for by name, whatever its case.
+fn chosen<T: Copy>(
+    option: &str,
+    asked: &[String],
+    known: &[T],
+    name: impl Fn(&T) -> String,
+) -> Result<Vec<T>, String> {
+    let find = |wanted: &String| {
+        let found = known.iter().find(|one| name(one).eq_ignore_ascii_case(wanted));
+        found.copied().ok_or_else(|| {
+            let names: Vec<String> = known.iter().map(&name).collect();
+            format!("{option} {wanted}: not known here; there are {}", names.join(", "))
+        })
+    };
+    asked.iter().map(find).collect()
 }
 
 /// Sessions kept for resumption, by server name.
@@ -136,5 +174,30 @@ impl ServerCertVerifier for TakeAny {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_named_is_offered_and_in_that_order() {
+        let names = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        let asked = Asked {
+            insecure: true,
+            groups: names(&["secp256r1", "X25519"]),
+            ciphers: names(&["tls13_aes_128_gcm_sha256"]),
+            ..Asked::default()
+        };
+        let config = client(&asked).unwrap();
+        let groups: Vec<String> =
+            config.crypto_provider().kx_groups.iter().map(|group| format!("{:?}", group.name())).collect();
+        assert_eq!(groups, ["secp256r1", "X25519"]);
+        assert_eq!(config.crypto_provider().cipher_suites.len(), 1);
+
+        let wrong = Asked { groups: names(&["x448"]), ..asked };
+        let why = client(&wrong).unwrap_err();
+        assert!(why.contains("--tls-groups x448") && why.contains("X25519MLKEM768"), "{why}");
     }
 }
