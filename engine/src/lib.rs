@@ -6,6 +6,7 @@
 mod accept;
 pub mod balance;
 mod body;
+mod challenges;
 pub mod date;
 pub mod detect;
 mod downstream;
@@ -40,4 +41,5 @@ mod upstream;
 mod websocket;
 mod worker;
 
+pub use challenges::Challenge;
 pub use engine::{Applied, ApplyError, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo};
