@@ -1,7 +1,7 @@
 //! The background as the binary holds it: its threads, from start to end.
 //!
 //! ```text
-//! ringway-background   tokio, current thread: admin API, DNS, watchdog
+//! ringway-background   tokio, current thread: admin API, DNS, ACME, watchdog
 //! ringway-reload       watches the file, parses, applies
 //! ringway-log          access log rings to stdout or a file
 //! ```
@@ -22,6 +22,7 @@ use rtrb::Consumer;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use crate::acme::Acme;
 use crate::admin::{self, Sources};
 use crate::dns::{self, Dns, Sink};
 use crate::log_writer::LogWriter;
@@ -83,19 +84,27 @@ impl Background {
         let resolved = handles.clone();
         let sink: Sink = Arc::new(move |name, addresses| resolved.set_resolved(name, addresses));
 
+        let told = handles.clone();
+        let acme = Acme::new(Box::new(move |challenges| told.set_challenges(challenges)));
+        acme.want(&parts.config);
+
         let (counted, logged, looked_at) = (dns.clone(), control.clone(), handles.clone());
+        let (certificates, troubles) = (acme.clone(), acme.clone());
         let sources = Sources {
             status: Arc::clone(&status),
             workers: Arc::new(move || looked_at.workers()),
             metrics: Arc::new(move |out| {
                 handles.metrics(out);
                 counted.metrics(out);
+                certificates.metrics(out);
                 logged.iter().for_each(|log| log.metrics(out));
             }),
+            notes: Arc::new(move |out| troubles.describe(out)),
             version: parts.version,
         };
         let (end, ended) = oneshot::channel();
-        let runtime = start_runtime(parts.admin, sources, dns.clone(), Arc::clone(&sink), ended)?;
+        let runtime =
+            start_runtime(parts.admin, sources, dns.clone(), Arc::clone(&sink), acme.clone(), ended)?;
 
         let engine = parts.engine;
         let reloader = Reloader::start(reload::Parts {
@@ -106,6 +115,7 @@ impl Background {
             apply: Box::new(move |config| engine.apply(config)),
             status: Arc::clone(&status),
             dns: dns.clone(),
+            acme,
             sink,
             log: control,
         })?;
@@ -177,6 +187,7 @@ fn start_runtime(
     sources: Sources,
     dns: Dns,
     sink: Sink,
+    acme: Acme,
     ended: oneshot::Receiver<()>,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -184,6 +195,7 @@ fn start_runtime(
         runtime.block_on(async move {
             tokio::spawn(systemd::watchdog(Arc::clone(&sources.workers)));
             tokio::spawn(dns.run(dns::system_resolver, sink));
+            tokio::spawn(acme.run());
             tokio::spawn(async {
                 if let Err(error) = admin::serve(admin, sources).await {
                     say::error(format_args!("the admin API ended: {error}"));

@@ -10,10 +10,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
 pub use tls::{
-    Authorities, Certificate, ClientCertificates, ListenerTls, Secret, ServiceTls, Tls, TlsVersion,
+    Authorities, Certificate, ClientCertificates, ListenerCertificate, ListenerTls, Secret, ServiceTls, Tls,
+    TlsVersion,
 };
 
+mod acme;
 mod tls;
 
 /// Index into [`Config::services`].
@@ -37,6 +40,8 @@ pub struct Config {
     pub access_log: Option<AccessLog>,
     /// How long a stop waits for what is under way.
     pub drain_timeout: Duration,
+    /// Sorted by name.
+    pub acme: Vec<AcmeAccount>,
     /// In the order written. Never empty.
     pub listeners: Vec<Listener>,
     /// Sorted by name.

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use ringway_config::model::{self, ClientCertificates, ListenerTls};
-use rustc_hash::FxHashMap;
+use ringway_config::model::{self, ClientCertificates, ListenerCertificate, ListenerTls};
+use rustc_hash::{FxHashMap, FxHashSet};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
@@ -73,18 +73,27 @@ impl ServerPlan {
     }
 }
 
-/// Certificates by the name that a client asks for.
+/// Certificates by the name that a client asks for. Nothing is shown for a name whose own has not come yet: a client would
+/// only complain of another, and less clearly.
 struct ByName {
     exact: FxHashMap<Box<str>, Arc<CertifiedKey>>,
     /// By what follows `*.`; they stand for one label (RFC 9525 §6.3).
     wildcard: FxHashMap<Box<str>, Arc<CertifiedKey>>,
-    default: Arc<CertifiedKey>,
+    /// Names whose certificates are asked of an authority.
+    pending: FxHashSet<Box<str>>,
+    /// `None`: no certificate has come yet.
+    default: Option<Arc<CertifiedKey>>,
 }
 
 impl ByName {
-    fn new(certificates: &[model::Certificate], provider: &CryptoProvider) -> Result<ByName, String> {
+    fn new(certificates: &[ListenerCertificate], provider: &CryptoProvider) -> Result<ByName, String> {
         let (mut exact, mut wildcard, mut default) = (FxHashMap::default(), FxHashMap::default(), None);
+        let mut pending: FxHashSet<Box<str>> = FxHashSet::default();
         for certificate in certificates {
+            if let ListenerCertificate::Acme(acme) = certificate {
+                pending.extend(acme.names.iter().map(|name| Box::from(name.as_str())));
+            }
+            let Some(certificate) = certificate.held() else { continue };
             let key = Arc::new(certified(certificate, provider)?);
             for name in &certificate.names {
                 let (names, name) = match name.strip_prefix("*.") {
@@ -95,14 +104,16 @@ impl ByName {
             }
             default.get_or_insert(key);
         }
-        Ok(ByName { exact, wildcard, default: default.ok_or("a listener with TLS shows a certificate")? })
+        Ok(ByName { exact, wildcard, pending, default })
     }
 
-    fn of(&self, name: Option<&str>) -> &Arc<CertifiedKey> {
-        let Some(name) = name else { return &self.default };
+    /// `None`: it has not come yet.
+    fn of(&self, name: Option<&str>) -> Option<&Arc<CertifiedKey>> {
+        let Some(name) = name else { return self.default.as_ref() };
         let name = name.to_ascii_lowercase();
         let parent = || name.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent));
-        self.exact.get(name.as_str()).or_else(parent).unwrap_or(&self.default)
+        let default = || self.default.as_ref().filter(|_| !self.pending.contains(name.as_str()));
+        self.exact.get(name.as_str()).or_else(parent).or_else(default)
     }
 }
 
@@ -114,7 +125,7 @@ impl fmt::Debug for ByName {
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.of(hello.server_name()).clone())
+        self.of(hello.server_name()).cloned()
     }
 }
 
@@ -170,3 +181,58 @@ fn ticketer(name: &str, clients: &ClientCertificates) -> Result<Arc<dyn Produces
 
 /// Listeners whose tickets are remembered.
 const TICKETERS_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use ringway_config::model::{AcmeCertificate, AcmeId, Certificate};
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, ClientConnection, ServerConnection};
+
+    use super::super::Failed;
+    use super::*;
+
+    fn pending() -> ListenerCertificate {
+        let names = vec!["a.example".to_owned()];
+        ListenerCertificate::Acme(AcmeCertificate {
+            account: AcmeId(0),
+            names,
+            file: "a.pem".into(),
+            held: None,
+        })
+    }
+
+    #[test]
+    fn a_certificate_that_has_not_come_is_told_from_other_failures() {
+        let names = ByName::new(&[pending()], &provider()).unwrap();
+        let server = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let server = server.unwrap().with_no_client_auth().with_cert_resolver(Arc::new(names));
+        let mut server = ServerConnection::new(Arc::new(server)).unwrap();
+        let client = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let client = client.unwrap().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        let name = ServerName::try_from("a.example").unwrap();
+        let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        let mut left = &hello[..];
+        while !left.is_empty() {
+            server.read_tls(&mut left).unwrap();
+        }
+        let error = server.process_new_packets().unwrap_err();
+        assert_eq!(Failed::Tls(error).name(), "tls_certificate_pending");
+    }
+
+    #[test]
+    fn nothing_else_is_shown_for_a_name_whose_certificate_has_not_come() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/tests/tls");
+        let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+        let site = Certificate::in_one_file(&folder, &[read("site.key"), read("site.crt")].concat()).unwrap();
+        let site_name = site.names[0].clone();
+        let names = ByName::new(&[pending(), ListenerCertificate::Files(site)], &provider()).unwrap();
+        assert!(names.of(Some("A.example")).is_none());
+        for other in [None, Some("b.example"), Some(site_name.as_str())] {
+            assert!(names.of(other).is_some(), "{other:?}");
+        }
+    }
+}
