@@ -47,7 +47,7 @@ const INDEX: &str = "\
 Ringway admin
 
 /livez     200 while the process runs
-/readyz    200 while traffic is served; tells why the last reload failed
+/readyz    200 while traffic is served; tells why the last reload failed, and which certificates don't come
 /metrics   counters, Prometheus text
 /config    the running configuration, JSON, secrets redacted
 /workers   what each core is doing, JSON
@@ -63,6 +63,8 @@ pub struct Sources {
     pub workers: Arc<dyn Fn() -> Vec<WorkerInfo> + Send + Sync>,
     /// Appends, as Prometheus text, what everything but the process and its configuration counts.
     pub metrics: Arc<dyn Fn(&mut String) + Send + Sync>,
+    /// Appends what else there is to tell of what runs, to `/readyz`.
+    pub notes: Arc<dyn Fn(&mut String) + Send + Sync>,
     /// The version of the binary.
     pub version: &'static str,
 }
@@ -124,7 +126,11 @@ fn answer(method: &Method, path: &str, sources: &Sources) -> Response<Full<Bytes
     match path {
         "/" => reply(StatusCode::OK, TEXT, INDEX),
         "/livez" => reply(StatusCode::OK, TEXT, "alive\n"),
-        "/readyz" => reply(readiness(sources.status.phase()), TEXT, sources.status.describe()),
+        "/readyz" => {
+            let mut text = sources.status.describe();
+            (sources.notes)(&mut text);
+            reply(readiness(sources.status.phase()), TEXT, text)
+        }
         "/metrics" => reply(StatusCode::OK, METRICS, metrics(sources)),
         "/config" => pretty(&sources.status.config()),
         "/workers" => pretty(&workers(&(sources.workers)())),
@@ -203,6 +209,7 @@ mod tests {
             status: Arc::new(Status::new(json!({ "role": "gateway" }), Duration::ZERO)),
             workers: Arc::new(move || vec![worker.clone()]),
             metrics: Arc::new(|out| out.push_str("ringway_requests_total 3\n")),
+            notes: Arc::new(|out| out.push_str("\ncertificate a.example has not come yet\n")),
             version: "1.2.3",
         }
     }
@@ -231,7 +238,7 @@ mod tests {
         for (path, expected) in [
             ("/", "/metrics   counters"),
             ("/livez", "alive"),
-            ("/readyz", "ready, configuration 1"),
+            ("/readyz", "ready, configuration 1\n\ncertificate a.example has not come yet\n"),
             ("/metrics", "\r\nringway_requests_total 3\n# HELP ringway_ready"),
             ("/metrics", "\nprocess_open_fds "),
             ("/config?pretty", "\"role\": \"gateway\""),

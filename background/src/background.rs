@@ -1,7 +1,7 @@
 //! The background as the binary holds it: its threads, from start to end.
 //!
 //! ```text
-//! ringway-background   tokio, current thread: admin API, DNS, health checks, watchdog
+//! ringway-background   tokio, current thread: admin API, DNS, health checks, ACME, watchdog
 //! ringway-reload       watches the file, parses, applies
 //! ringway-log          access log rings to stdout or a file
 //! ```
@@ -22,6 +22,7 @@ use rtrb::Consumer;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use crate::acme::Acme;
 use crate::admin::{self, Sources};
 use crate::dns::{self, Dns, Sink};
 use crate::health::Health;
@@ -89,8 +90,13 @@ impl Background {
             checked.look_again();
         });
 
+        let told = handles.clone();
+        let acme = Acme::new(Box::new(move |challenges| told.set_challenges(challenges)));
+        acme.want(&parts.config);
+
         let (counted, logged, looked_at) = (dns.clone(), control.clone(), handles.clone());
         let (checks, asked) = (health.clone(), handles.clone());
+        let (certificates, troubles) = (acme.clone(), acme.clone());
         let sources = Sources {
             status: Arc::clone(&status),
             workers: Arc::new(move || looked_at.workers()),
@@ -98,13 +104,16 @@ impl Background {
                 handles.metrics(out);
                 counted.metrics(out);
                 checks.metrics(out);
+                certificates.metrics(out);
                 logged.iter().for_each(|log| log.metrics(out));
             }),
+            notes: Arc::new(move |out| troubles.describe(out)),
             version: parts.version,
         };
         let (end, ended) = oneshot::channel();
         let checking = health.clone().run(asked);
-        let runtime = start_runtime(parts.admin, sources, dns.clone(), Arc::clone(&sink), checking, ended)?;
+        let tasks = Tasks { dns: dns.clone(), sink: Arc::clone(&sink), checking, acme: acme.clone() };
+        let runtime = start_runtime(parts.admin, sources, tasks, ended)?;
 
         let engine = parts.engine;
         let reloader = Reloader::start(reload::Parts {
@@ -115,6 +124,7 @@ impl Background {
             apply: Box::new(move |config| engine.apply(config).inspect(|_| health.look_again())),
             status: Arc::clone(&status),
             dns: dns.clone(),
+            acme,
             sink,
             log: control,
         })?;
@@ -181,20 +191,27 @@ fn start_log(config: &Config, rings: Vec<Consumer<u8>>) -> io::Result<Option<Log
     })
 }
 
+/// What runs on the background thread beside the admin API.
+struct Tasks<C> {
+    dns: Dns,
+    sink: Sink,
+    checking: C,
+    acme: Acme,
+}
+
 fn start_runtime(
     admin: TcpListener,
     sources: Sources,
-    dns: Dns,
-    sink: Sink,
-    checking: impl Future<Output = ()> + Send + 'static,
+    tasks: Tasks<impl Future<Output = ()> + Send + 'static>,
     ended: oneshot::Receiver<()>,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new().name("ringway-background".into()).spawn(move || {
         runtime.block_on(async move {
             tokio::spawn(systemd::watchdog(Arc::clone(&sources.workers)));
-            tokio::spawn(dns.run(dns::system_resolver, sink));
-            tokio::spawn(checking);
+            tokio::spawn(tasks.dns.run(dns::system_resolver, tasks.sink));
+            tokio::spawn(tasks.checking);
+            tokio::spawn(tasks.acme.run());
             tokio::spawn(async {
                 if let Err(error) = admin::serve(admin, sources).await {
                     say::error(format_args!("the admin API ended: {error}"));

@@ -311,7 +311,7 @@ fn backoff(failures: u32, jitter: f64) -> Duration {
 }
 
 /// Good enough to keep names and instances from asking in step: the randomness of the standard library's hash seeds.
-fn jitter() -> f64 {
+pub(crate) fn jitter() -> f64 {
     use std::hash::{BuildHasher, RandomState};
     let random = RandomState::new().hash_one(Instant::now());
     (random >> 11) as f64 / (1u64 << 53) as f64

@@ -3,6 +3,7 @@
 //! Start with [`background::Background`]. Workers are reached only through the engine's handles and never waited
 //! for on the request path.
 
+mod acme;
 pub mod admin;
 pub mod background;
 pub mod dns;

@@ -23,6 +23,7 @@ use ringway_config::model::{Config, LogTo, ReadFile};
 use ringway_engine::engine::{Applied, ApplyError};
 use serde_json::Value;
 
+use crate::acme::Acme;
 use crate::dns::{self, Dns, Sink};
 use crate::log_writer::LogControl;
 use crate::status::{Phase, Status};
@@ -49,6 +50,7 @@ pub(crate) struct Parts {
     pub apply: Apply,
     pub status: Arc<Status>,
     pub dns: Dns,
+    pub acme: Acme,
     pub sink: Sink,
     /// `None`: the engine has no log rings.
     pub log: Option<LogControl>,
@@ -291,6 +293,7 @@ impl Thread {
         };
         self.parts.dns.want(dns::names(&config));
         self.parts.dns.tell_all(&self.parts.sink);
+        self.parts.acme.want(&config);
         self.redirect_log(&config);
         for change in ringway_config::diff(&self.parts.running, &config).files {
             say::info(change);

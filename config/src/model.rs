@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
 pub use protocols::{Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp};
 pub use tls::{
-    Authorities, Certificate, ClientCertificates, ListenerTls, Secret, ServiceTls, Tls, TlsVersion,
+    Authorities, Certificate, ClientCertificates, ListenerCertificate, ListenerTls, Secret, ServiceTls, Tls,
+    TlsVersion,
 };
 
+mod acme;
 mod protocols;
 mod tls;
 
@@ -39,6 +42,8 @@ pub struct Config {
     pub access_log: Option<AccessLog>,
     /// How long a stop waits for what is under way.
     pub drain_timeout: Duration,
+    /// Sorted by name.
+    pub acme: Vec<AcmeAccount>,
     /// In the order written. Never empty.
     pub listeners: Vec<Listener>,
     /// Sorted by name.

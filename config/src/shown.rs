@@ -50,10 +50,15 @@ pub(crate) fn settings_as_json(config: &Config) -> Map<String, Value> {
         "access_log": config.access_log.as_ref().map_or(json!("none"), access_log_as_json),
         "drain_timeout": duration_text(config.drain_timeout),
     });
-    match settings {
+    let mut settings = match settings {
         Value::Object(map) => map,
         _ => Map::new(),
+    };
+    if !config.acme.is_empty() {
+        let accounts = config.acme.iter().map(|one| (one.name.clone(), protocols::acme(one)));
+        settings.insert("acme".into(), Value::Object(accounts.collect()));
     }
+    settings
 }
 
 fn access_log_as_json(log: &AccessLog) -> Value {

@@ -194,11 +194,49 @@ routes:
 
 #[test]
 fn what_is_shown_loads_as_the_same_configuration() {
-    for text in [FULL, DESIGN] {
+    for text in [FULL, DESIGN, WITH_ACME] {
         let config = config(text);
         let shown = config_as_json(&config).to_string();
         assert_eq!(self::config(&shown), config, "{shown}");
     }
+}
+
+/// Every field of ACME with a value that is not its default.
+const WITH_ACME: &str = r#"
+acme:
+  one:
+    directory: https://acme.internal:14000/acme/directory?x=1
+    folder: var/acme
+    terms_agreed: true
+    email: ops@example.com
+    challenge: http-01
+    ca: tests/tls/ca.crt
+    external_account: { id: kid-1, key: tests/acme/eab.key }
+    retry: 5s
+listeners:
+  - { name: plain, address: 127.0.0.1:0, routes: all }
+  - name: secure
+    address: 127.0.0.1:0
+    routes: all
+    tls: { certificates: [ { acme: one, names: [ A.example, b.example ] }, { acme: one, names: [ c.example ] } ] }
+routes: [ { path: /, respond: { status: 200 } } ]
+"#;
+
+#[test]
+fn certificates_from_an_authority_are_kept_by_directory_and_first_name() {
+    let config = config(WITH_ACME);
+    let account = &config.acme[0];
+    assert_eq!((account.challenge, account.retry), (AcmeChallenge::Http01, Duration::from_secs(5)));
+    assert_eq!(account.external.as_ref().unwrap().key.bytes(), b"0123456789abcdef");
+    let Some(Tls::Terminate(tls)) = &config.listeners[1].tls else { panic!() };
+    let ListenerCertificate::Acme(one) = &tls.certificates[0] else { panic!() };
+    assert_eq!(one.names, ["a.example", "b.example"]);
+    let file = "var/acme/acme.internal-14000-acme-directory-x-1/a.example.pem";
+    assert_eq!((one.file.to_str().unwrap(), &one.held), (file, &None));
+    // It is watched for, so that it is read when it comes.
+    assert!(config.files.iter().any(|read| read.path == one.file));
+    let shown = config_as_json(&config).to_string();
+    assert!(!shown.contains("MDEyMzQ1Njc4OWFiY2RlZg") && !shown.contains("0123456789abcdef"), "{shown}");
 }
 
 #[test]
@@ -252,6 +290,7 @@ fn written_defaults_are_the_defaults() {
     }
 }
 
+const ACME: &str = "directory: https://acme.internal/directory, folder: acme, terms_agreed: true";
 const CERTIFICATES: &str = "certificates: [ { cert: tests/tls/site.crt, key: tests/tls/site.key } ]";
 
 /// A configuration that is right but for one field of one object.
@@ -279,10 +318,28 @@ fn with_field(object: &'static Object, field: &'static Field, value: &str) -> St
         "tls" => {
             listener.push_str(&format!(", tls: {{ {one}{} }}", unless("certificates", CERTIFICATES)));
         }
-        "certificate" => {
+        "listener_certificate" if matches!(field.name, "acme" | "names") => {
+            root = format!("acme: {{ x: {{ {ACME} }} }}\n");
+            let rest = format!("{}{}", unless("acme", "acme: x"), unless("names", "names: [ a.b ]"));
+            listener.push_str(&format!(", tls: {{ certificates: [ {{ {one}{rest} }} ] }}"));
+        }
+        "listener_certificate" => {
             let cert = unless("cert", "cert: tests/tls/site.crt");
             let key = unless("key", "key: tests/tls/site.key");
             listener.push_str(&format!(", tls: {{ certificates: [ {{ {one}{cert}{key} }} ] }}"));
+        }
+        "certificate" => {
+            let cert = unless("cert", "cert: tests/tls/site.crt");
+            let key = unless("key", "key: tests/tls/site.key");
+            service.push_str(&format!(", tls: {{ certificate: {{ {one}{cert}{key} }} }}"));
+        }
+        "acme_account" => {
+            let rest = ACME.split(", ").filter(|part| !part.starts_with(&format!("{}:", field.name)));
+            root = format!("acme: {{ x: {{ {one}, {} }} }}\n", rest.collect::<Vec<_>>().join(", "));
+        }
+        "external_account" => {
+            let rest = format!("{}{}", unless("id", "id: k"), unless("key", "key: tests/acme/eab.key"));
+            root = format!("acme: {{ x: {{ {ACME}, external_account: {{ {one}{rest} }} }} }}\n");
         }
         "clients" => {
             let ca = unless("ca", "ca: tests/tls/ca.crt");

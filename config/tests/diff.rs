@@ -1,7 +1,7 @@
 //! What a reload is said to touch.
 
 use ringway_config::diff::{ListenerTouch, RouteTouch, ServiceTouch, diff};
-use ringway_config::model::{Action, ClientCertificates, Config, Secret, Tls};
+use ringway_config::model::{Action, ClientCertificates, Config, ListenerCertificate, Secret, Tls};
 
 const OLD: &str = "
 listeners:
@@ -132,8 +132,9 @@ fn renewed() -> Config {
     let mut config = with_files(FILES);
     let Some(Tls::Terminate(tls)) = &mut config.listeners[0].tls else { panic!("no TLS") };
     let ClientCertificates::Required(ca) = &mut tls.clients else { panic!("no authorities") };
-    tls.certificates[0].chain = ca.certificates.clone();
-    tls.certificates[0].names = vec!["new.example".into()];
+    let ListenerCertificate::Files(certificate) = &mut tls.certificates[0] else { panic!("no file") };
+    certificate.chain = ca.certificates.clone();
+    certificate.names = vec!["new.example".into()];
     ca.certificates.push(ca.certificates[0].clone());
     let Action::Forward(forward) = &mut config.routes[0].action else { panic!("no route") };
     forward.grpc_json.as_mut().unwrap().descriptor_set.push(0);
@@ -157,7 +158,8 @@ not touched: 0 listeners, 1 services, 0 routes
     // A key alone is told as well, and not shown.
     let mut rekeyed = old.clone();
     let Some(Tls::Terminate(tls)) = &mut rekeyed.listeners[0].tls else { panic!("no TLS") };
-    tls.certificates[0].key_der = Secret::new(b"SESAME".to_vec());
+    let ListenerCertificate::Files(certificate) = &mut tls.certificates[0] else { panic!("no file") };
+    certificate.key_der = Secret::new(b"SESAME".to_vec());
     let rekeyed = diff(&old, &rekeyed);
     let text = rekeyed.files[0].to_string();
     assert!(text.ends_with(": renewed (site.example, *.wild.example until 2126-11-03)"), "{text}");

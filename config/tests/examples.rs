@@ -24,8 +24,25 @@ fn every_example_is_checked_here() {
     names.sort();
     assert_eq!(
         names,
-        ["demo.yaml", "gateway.yaml", "minimal.yaml", "protocols.yaml", "sidecar.yaml", "unix.yaml"]
+        [
+            "acme.yaml",
+            "demo.yaml",
+            "gateway.yaml",
+            "minimal.yaml",
+            "protocols.yaml",
+            "sidecar.yaml",
+            "unix.yaml"
+        ]
     );
+}
+
+#[test]
+fn the_one_with_acme_waits_for_its_certificate() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/acme.yaml");
+    let loaded = ringway_config::load(&path, &|_| None).unwrap();
+    assert_eq!(loaded.config.acme.len(), 1);
+    let codes: Vec<&str> = loaded.warnings.iter().map(|one| one.code).collect();
+    assert_eq!(codes, ["certificate-pending"]);
 }
 
 #[test]

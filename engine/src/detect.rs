@@ -6,6 +6,7 @@
 use rustls::server::Acceptor;
 
 use crate::http2::PREFACE;
+use crate::tls::ALPN_PROOF;
 
 /// What the bytes so far amount to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,8 @@ pub enum Hello {
     Whole {
         /// The name asked for (SNI), lower case.
         name: Option<String>,
+        /// It offers `acme-tls/1` alone: it wants a proof of the name, and no service.
+        wants_proof: bool,
     },
     /// It is none.
     Malformed,
@@ -111,8 +114,10 @@ pub fn hello(mut bytes: &[u8]) -> Hello {
         }
         match acceptor.accept() {
             Ok(Some(accepted)) => {
-                let name = accepted.client_hello().server_name().map(str::to_ascii_lowercase);
-                return Hello::Whole { name };
+                let hello = accepted.client_hello();
+                let name = hello.server_name().map(str::to_ascii_lowercase);
+                let wants_proof = hello.alpn().is_some_and(|alpn| alpn.eq([ALPN_PROOF]));
+                return Hello::Whole { name, wants_proof };
             }
             Ok(None) => {}
             Err(_) => return Hello::Malformed,
@@ -161,10 +166,21 @@ mod tests {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let name = rustls::pki_types::ServerName::try_from("A.example").unwrap();
-        let mut client = rustls::ClientConnection::new(config.into(), name).unwrap();
-        let mut bytes = Vec::new();
-        client.write_tls(&mut bytes).unwrap();
-        assert_eq!(hello(&bytes), Hello::Whole { name: Some("a.example".into()) });
+        let said = |alpn: &[&str]| {
+            let mut config = config.clone();
+            config.alpn_protocols = alpn.iter().map(|one| one.as_bytes().to_vec()).collect();
+            let mut client = rustls::ClientConnection::new(config.into(), name.clone()).unwrap();
+            let mut bytes = Vec::new();
+            client.write_tls(&mut bytes).unwrap();
+            bytes
+        };
+        for (alpn, wants_proof) in
+            [(&["acme-tls/1"][..], true), (&["acme-tls/1", "h2"], false), (&["h2"], false), (&[], false)]
+        {
+            let expected = Hello::Whole { name: Some("a.example".into()), wants_proof };
+            assert_eq!(hello(&said(alpn)), expected, "{alpn:?}");
+        }
+        let mut bytes = said(&["h2"]);
         for cut in 1..bytes.len() {
             assert_eq!(hello(&bytes[..cut]), Hello::Partial, "{cut}");
         }

@@ -168,6 +168,14 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
     let matched = match decision {
         Decision::Route(matched) => matched,
         Decision::Answer(reason) => return Ok(x.answer_for_this_hop(reason, rest.take(), scratch)),
+        Decision::Prove(answer) => {
+            let own = RouteReply {
+                content_type: b"application/octet-stream",
+                body: answer.as_bytes(),
+                ..own_answer(Reason::ChallengeAnswered.status())
+            };
+            return Ok(x.answer(Some(Reason::ChallengeAnswered), own, rest.take()));
+        }
     };
     let route = current.snapshot.route(matched.route);
     // Whatever is answered with 2xx would be taken for a tunnel.

@@ -7,6 +7,7 @@ mod accept;
 pub mod balance;
 mod body;
 mod carried;
+mod challenges;
 pub mod date;
 pub mod detect;
 mod downstream;
@@ -42,6 +43,7 @@ mod waiters;
 mod websocket;
 mod worker;
 
+pub use challenges::Challenge;
 pub use engine::{
     Applied, ApplyError, Check, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo,
 };

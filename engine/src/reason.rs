@@ -41,6 +41,7 @@ reasons! {
     Redirected, 308, "redirected", "The route redirects.";
     OptionsAnswered, 204, "options_answered", "OPTIONS was for this hop: the target is * or Max-Forwards is 0.";
     TraceAnswered, 200, "trace_answered", "TRACE was for this hop: Max-Forwards is 0.";
+    ChallengeAnswered, 200, "challenge_answered", "An authority looked for the proof of a name (ACME).";
 
     // The request does not fit the configuration.
     RouteNotFound, 404, "route_not_found", "No route matches this host and path.";

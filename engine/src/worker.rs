@@ -18,6 +18,7 @@ use rustc_hash::FxHashMap;
 
 use crate::accept::{self, OpenListener, SharedListener};
 use crate::balance::Unhealthy;
+use crate::challenges::Challenges;
 use crate::date::DateCache;
 use crate::downstream::Downstream;
 use crate::http1::{RequestHead, ResponseHead};
@@ -42,6 +43,8 @@ pub(crate) enum Order {
     Resolved(Arc<Resolved>),
     /// These endpoints fail their checks.
     Unhealthy(Arc<Unhealthy>),
+    /// Authorities are about to look for these, and for no others. Answered when that holds.
+    Challenges(Option<Arc<Challenges>>, mpsc::Sender<()>),
     /// Stop accepting; end connections and sessions as they fall idle. Answered when none is left.
     Drain(mpsc::Sender<()>),
     /// End now.
@@ -84,6 +87,7 @@ pub(crate) struct Worker {
     pub udp_batch: RefCell<Option<Batch>>,
     /// TLS handshakes under way.
     pub handshakes: tls::Turns,
+    challenges: RefCell<Option<Arc<Challenges>>>,
     current: RefCell<Rc<Current>>,
     services: RefCell<FxHashMap<Arc<str>, Rc<Service>>>,
     resolved: RefCell<Arc<Resolved>>,
@@ -159,6 +163,7 @@ impl Worker {
             draining: Cell::new(false),
             udp_batch: RefCell::default(),
             handshakes: tls::Turns::default(),
+            challenges: RefCell::default(),
             current: RefCell::new(Rc::new(Current {
                 snapshot: first.snapshot.clone(),
                 counted: first.counted.clone(),
@@ -192,10 +197,20 @@ impl Worker {
                     *self.unhealthy.borrow_mut() = unhealthy;
                     self.reconcile_services();
                 }
+                Order::Challenges(challenges, done) => {
+                    self.challenges.replace(challenges);
+                    let _ = done.send(());
+                }
                 Order::Drain(done) => self.drain(done),
                 Order::Stop => return,
             }
         }
+    }
+
+    /// What authorities are about to look for; hardly ever anything.
+    #[inline]
+    pub fn challenges(&self) -> Option<Arc<Challenges>> {
+        self.challenges.borrow().clone()
     }
 
     #[inline]

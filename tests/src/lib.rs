@@ -7,6 +7,7 @@
 //! `RINGWAY_BIN` names another binary to test; `RINGWAY_TEST_BACKEND` is `auto` (default), `io_uring` or `epoll`.
 #![forbid(unsafe_code)]
 
+pub mod acme;
 pub mod binary;
 pub mod case;
 pub mod client;

@@ -4,8 +4,12 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, IsCa, KeyPair,
+    SanType,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
@@ -43,6 +47,27 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).expect("signed");
         std::fs::write(self.folder.join(format!("{file}.key")), key.serialize_pem()).expect("written");
         std::fs::write(self.folder.join(format!("{file}.crt")), certificate.pem()).expect("written");
+    }
+
+    /// Signs a request (PKCS#10, in DER) that is for these names: the chain, in PEM.
+    pub fn sign(&self, request: &[u8], names: &[String], life: Duration) -> Result<String, String> {
+        let request = CertificateSigningRequestParams::from_der(&request.into());
+        let mut request = request.map_err(|error| error.to_string())?;
+        let mut asked: Vec<String> = Vec::new();
+        for name in &request.params.subject_alt_names {
+            match name {
+                SanType::DnsName(name) => asked.push(name.as_str().to_owned()),
+                other => return Err(format!("{other:?} is no host's name")),
+            }
+        }
+        if asked != names {
+            return Err(format!("asked for {asked:?}, proven are {names:?}"));
+        }
+        let now = SystemTime::now();
+        request.params.not_before = now.into();
+        request.params.not_after = (now + life).into();
+        let signed = request.signed_by(&self.issuer).map_err(|error| error.to_string())?;
+        Ok(signed.pem() + &self.issuer.pem())
     }
 
     /// A client that trusts it. It shows the certificate of this name, if one is given.

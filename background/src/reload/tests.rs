@@ -19,6 +19,7 @@ fn config(workers: u16, drain_s: u64) -> Config {
         admin: Admin { address: ([127, 0, 0, 1], 9901).into() },
         access_log: None,
         drain_timeout: Duration::from_secs(drain_s),
+        acme: Vec::new(),
         listeners: Vec::new(),
         services: Vec::new(),
         routes: Vec::new(),
@@ -71,6 +72,7 @@ impl Bench {
             }),
             status: Arc::clone(&status),
             dns: Dns::new(),
+            acme: Acme::new(Box::new(|_| Ok(()))),
             sink: Arc::new(|_, _| {}),
             log: None,
         });

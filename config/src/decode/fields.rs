@@ -370,9 +370,12 @@ fn article(object: &Object) -> String {
     match object.name {
         "config" => "the file".to_owned(),
         name @ ("runtime" | "buffers" | "admin" | "access_log" | "limits" | "socket" | "pool" | "respond"
-        | "redirect" | "rewrite" | "tls" | "clients" | "http2" | "tcp" | "udp" | "detect") => {
+        | "redirect" | "rewrite" | "tls" | "clients" | "http2" | "tcp" | "udp" | "detect"
+        | "external_account") => {
             format!("`{name}`")
         }
+        "acme_account" => "an account of `acme`".to_owned(),
+        "listener_certificate" => "a certificate".to_owned(),
         "listener_timeouts" | "service_timeouts" => "`timeouts`".to_owned(),
         "service_tls" => "`tls`".to_owned(),
         "service_http2" => "`http2`".to_owned(),

@@ -13,6 +13,7 @@ use crate::model::{
 use crate::tree::Value;
 use crate::units::{Problem, quoted};
 
+use super::acme::Accounts;
 use super::fields::{Fields, text_of};
 use super::near::nearest;
 use super::{Placed, Sink, address, headers, name, protocols, route_id, tls};
@@ -25,6 +26,7 @@ pub(super) fn listeners(
     config: &Fields<'_>,
     services: &[Placed<Service>],
     routes: &[Placed<Route>],
+    accounts: &mut Accounts,
     sink: &mut Sink,
 ) -> Vec<Placed<Listener>> {
     let nodes = config.list("listeners", LISTENERS_MAX, sink);
@@ -55,7 +57,7 @@ pub(super) fn listeners(
             true => served(&fields, &ids, routes, serving, sink),
             false => Vec::new(),
         };
-        if let Some(value) = listener(name, served, &fields, services, routes, sink) {
+        if let Some(value) = listener(name, served, &fields, (services, routes, accounts), sink) {
             listeners.push(Placed { value, place: fields.value_place("address"), sound: true });
         }
     }
@@ -66,12 +68,11 @@ fn listener(
     name: String,
     routes: Vec<RouteId>,
     fields: &Fields<'_>,
-    services: &[Placed<Service>],
-    all_routes: &[Placed<Route>],
+    (services, all_routes, accounts): (&[Placed<Service>], &[Placed<Route>], &mut Accounts),
     sink: &mut Sink,
 ) -> Option<Listener> {
     let address = fields.parsed("address", sink, |_, text| address::listen(text));
-    let tls = tls::listener(fields, sink);
+    let tls = tls::listener(fields, accounts, sink);
     let protocol = fields.chosen("protocol", &[ListenerProtocol::Http, ListenerProtocol::Auto], sink);
     let tcp = protocols::tcp(fields, services, sink);
     let udp = protocols::udp(fields, services, sink);

@@ -3,6 +3,7 @@
 //! Each part reads its mapping through [`fields::Fields`], reports into the [`Sink`] and goes on with something that
 //! will do. A [`Config`] comes out only if there was no error, so what stood in for a wrong value is never run.
 
+mod acme;
 mod address;
 pub mod fields;
 mod grpc;
@@ -35,6 +36,7 @@ pub(crate) use address::{endpoint_text, text as listen_text};
 use fields::Fields;
 pub(crate) use paths::{pattern_text as path_text, text as segments_text};
 pub(crate) use protocols::HTTP_ONLY;
+pub(crate) use tls::parsed as certificate;
 
 /// Diagnostics kept of one file; the rest is counted.
 pub const KEPT_MAX: usize = 1000;
@@ -116,7 +118,9 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
 
     let services = services::services(&fields, sink);
     let routes = routes::routes(&fields, &services, sink);
-    let listeners = listeners::listeners(&fields, &services, &routes, sink);
+    let mut accounts = acme::Accounts::decode(&fields, sink);
+    let listeners = listeners::listeners(&fields, &services, &routes, &mut accounts, sink);
+    let acme = accounts.finish(&listeners, sink);
 
     overlap::check(&listeners, &admin, admin_place, sink);
     reach::check(&listeners, &routes, sink);
@@ -131,6 +135,7 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
         admin,
         access_log,
         drain_timeout,
+        acme,
         listeners: listeners.into_iter().map(|listener| listener.value).collect(),
         services: services.into_iter().map(|service| service.value).collect(),
         routes: routes.into_iter().map(|route| route.value).collect(),

@@ -1,5 +1,6 @@
 //! The tables. Change one and the decoder, the schema and the reference change with it.
 
+mod acme;
 mod listeners;
 mod protocols;
 mod routes;
@@ -9,11 +10,12 @@ mod tls;
 use super::Absent::{Default, Means, Required};
 use super::{Field, Kind, Object};
 
+pub use acme::{ACME_ACCOUNT, EXTERNAL_ACCOUNT};
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
 pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP, UDP};
 pub use routes::{GRPC_JSON, GRPC_WEB, HEADER_OPS, REDIRECT, RESPOND, REWRITE, ROUTE, SPLIT};
 pub use services::{ENDPOINT_OBJECT, HEALTH, POOL, SERVICE, SERVICE_TIMEOUTS};
-pub use tls::{CERTIFICATE, CLIENT_CERTIFICATES, LISTENER_TLS, SERVICE_TLS};
+pub use tls::{CERTIFICATE, CLIENT_CERTIFICATES, LISTENER_CERTIFICATE, LISTENER_TLS, SERVICE_TLS};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -66,6 +68,12 @@ pub static CONFIG: Object = Object {
             kind: Kind::Duration,
             absent: Default("30s"),
             about: "How long a stop waits for what is under way.",
+        },
+        Field {
+            name: "acme",
+            kind: Kind::Map(&Kind::Object(&ACME_ACCOUNT)),
+            absent: Means("none"),
+            about: "Authorities of whom listeners' certificates are asked by ACME (RFC 8555), by name.",
         },
         Field {
             name: "listeners",
@@ -190,12 +198,14 @@ pub static ALL: &[&Object] = &[
     &BUFFERS,
     &ADMIN,
     &ACCESS_LOG,
+    &ACME_ACCOUNT,
+    &EXTERNAL_ACCOUNT,
     &LISTENER,
     &LIMITS,
     &LISTENER_TIMEOUTS,
     &SOCKET,
     &LISTENER_TLS,
-    &CERTIFICATE,
+    &LISTENER_CERTIFICATE,
     &CLIENT_CERTIFICATES,
     &LISTENER_HTTP2,
     &TCP,
@@ -206,6 +216,7 @@ pub static ALL: &[&Object] = &[
     &SERVICE_TIMEOUTS,
     &POOL,
     &SERVICE_TLS,
+    &CERTIFICATE,
     &SERVICE_HTTP2,
     &HEALTH,
     &ROUTE,

@@ -10,7 +10,8 @@ use serde::Serialize;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::model::{
-    Action, Authorities, Certificate, ClientCertificates, Config, GrpcJson, Listener, Route, Service, Tls,
+    Action, Authorities, Certificate, ClientCertificates, Config, GrpcJson, Listener, ListenerCertificate,
+    ListenerTls, Route, Service, Tls,
 };
 
 /// A file that holds something else than what was there before.
@@ -63,14 +64,14 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<FileChange> {
 fn listener(was: &Listener, now: &Listener, out: &mut Vec<FileChange>) {
     let (Some(Tls::Terminate(was)), Some(Tls::Terminate(tls))) = (&was.tls, &now.tls) else { return };
     let of = format!("listener {}", now.name);
-    certificates(&of, &was.certificates, &tls.certificates, out);
+    certificates(&of, held(was), held(tls), out);
     authorities(&of, clients(&was.clients), clients(&tls.clients), out);
 }
 
 fn service(was: &Service, now: &Service, out: &mut Vec<FileChange>) {
     let (Some(was), Some(tls)) = (&was.tls, &now.tls) else { return };
     let of = format!("service {}", now.name);
-    certificates(&of, was.certificate.as_slice(), tls.certificate.as_slice(), out);
+    certificates(&of, was.certificate.iter().collect(), tls.certificate.iter().collect(), out);
     authorities(&of, was.ca.as_ref(), tls.ca.as_ref(), out);
 }
 
@@ -96,11 +97,15 @@ fn clients(clients: &ClientCertificates) -> Option<&Authorities> {
     }
 }
 
-fn certificates(of: &str, old: &[Certificate], new: &[Certificate], out: &mut Vec<FileChange>) {
+/// Those that can be shown: one that an authority has not given yet is no change when it comes to be asked for.
+fn held(tls: &ListenerTls) -> Vec<&Certificate> {
+    tls.certificates.iter().filter_map(ListenerCertificate::held).collect()
+}
+
+fn certificates(of: &str, mut left: Vec<&Certificate>, new: Vec<&Certificate>, out: &mut Vec<FileChange>) {
     let mut change = |file: &Path, from: Option<String>, to: Option<String>| {
         out.push(FileChange { what: "certificate", of: of.to_owned(), file: text(file), from, to });
     };
-    let mut left: Vec<&Certificate> = old.iter().collect();
     for one in new {
         let same = |was: &&Certificate| was.cert == one.cert;
         let alike = |was: &&Certificate| was.names == one.names && !one.names.is_empty();

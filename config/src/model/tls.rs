@@ -1,7 +1,9 @@
 //! TLS as configured. What files held was read when the configuration was, so that a value stands for all it needs.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use super::acme::AcmeCertificate;
 
 /// `listeners[].tls`
 #[derive(Clone, Debug, PartialEq)]
@@ -15,8 +17,8 @@ pub enum Tls {
 /// `listeners[].tls`, where TLS ends here.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerTls {
-    /// The first is for clients that ask for no name, or for one that none is for.
-    pub certificates: Vec<Certificate>,
+    /// The first that is there is for clients that ask for no name, or for one that none is for.
+    pub certificates: Vec<ListenerCertificate>,
     /// The oldest version spoken.
     pub min_version: TlsVersion,
     /// Whether clients show certificates, and whose are taken.
@@ -61,6 +63,25 @@ pub struct Authorities {
     pub certificates: Vec<Vec<u8>>,
 }
 
+/// One of `listeners[].tls.certificates`
+#[derive(Clone, Debug, PartialEq)]
+pub enum ListenerCertificate {
+    /// From files.
+    Files(Certificate),
+    /// From an authority.
+    Acme(AcmeCertificate),
+}
+
+impl ListenerCertificate {
+    /// What can be shown now.
+    pub fn held(&self) -> Option<&Certificate> {
+        match self {
+            ListenerCertificate::Files(certificate) => Some(certificate),
+            ListenerCertificate::Acme(acme) => acme.held.as_ref(),
+        }
+    }
+}
+
 /// A certificate with its key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Certificate {
@@ -72,12 +93,25 @@ pub struct Certificate {
     pub ocsp: Option<PathBuf>,
     /// The names it is for, lower case; `*.x` is a wildcard.
     pub names: Vec<String>,
+    /// First and last second of its life, since 1970.
+    pub life: (i64, i64),
     /// In DER, the certificate itself first.
     pub chain: Vec<Vec<u8>>,
     /// In DER.
     pub key_der: Secret,
     /// As the file holds it; empty without one.
     pub ocsp_response: Vec<u8>,
+}
+
+impl Certificate {
+    /// A certificate and its key that a file of `pem` would hold.
+    ///
+    /// # Errors
+    /// Either is missing or can't be used, or they don't belong together.
+    pub fn in_one_file(file: &Path, pem: &[u8]) -> Result<Certificate, String> {
+        let parsed = crate::decode::certificate((file.to_owned(), pem), (file.to_owned(), pem));
+        parsed.map_err(|(_, problem)| problem.message)
+    }
 }
 
 /// `services.X.tls`

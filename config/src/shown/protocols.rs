@@ -4,8 +4,9 @@ use serde_json::{Map, Value, json};
 
 use crate::decode::HTTP_ONLY;
 use crate::model::{
-    Certificate, ClientCertificates, Config, Http2, Listener, ListenerHttp2, ListenerProtocol, ListenerTls,
-    ProxyProtocol, ServiceTls, Tls, TlsVersion,
+    AcmeAccount, AcmeChallenge, Certificate, ClientCertificates, Config, Http2, Listener,
+    ListenerCertificate, ListenerHttp2, ListenerProtocol, ListenerTls, ProxyProtocol, ServiceTls, Tls,
+    TlsVersion,
 };
 use crate::units::{duration_text, size_text};
 
@@ -14,7 +15,7 @@ pub(super) fn listener(listener: &Listener, config: &Config, shown: &mut Map<Str
     match &listener.tls {
         None => {}
         Some(Tls::Passthrough) => drop(shown.insert("tls".into(), json!("passthrough"))),
-        Some(Tls::Terminate(tls)) => drop(shown.insert("tls".into(), listener_tls(tls))),
+        Some(Tls::Terminate(tls)) => drop(shown.insert("tls".into(), listener_tls(tls, config))),
     }
     if let Some(tcp) = &listener.tcp {
         let proxy_protocol = match tcp.proxy_protocol {
@@ -47,9 +48,40 @@ pub(super) fn listener(listener: &Listener, config: &Config, shown: &mut Map<Str
     }
 }
 
-fn listener_tls(tls: &ListenerTls) -> Value {
+/// One of `acme`. Of an external account's key only where it lies.
+pub(super) fn acme(account: &AcmeAccount) -> Value {
     let mut shown = Map::new();
-    shown.insert("certificates".into(), tls.certificates.iter().map(certificate).collect());
+    shown.insert("directory".into(), json!(account.directory));
+    shown.insert("folder".into(), json!(account.folder));
+    shown.insert("terms_agreed".into(), json!(true));
+    if let Some(email) = &account.email {
+        shown.insert("email".into(), json!(email));
+    }
+    let challenge = match account.challenge {
+        AcmeChallenge::TlsAlpn01 => "tls-alpn-01",
+        AcmeChallenge::Http01 => "http-01",
+    };
+    shown.insert("challenge".into(), json!(challenge));
+    if let Some(ca) = &account.ca {
+        shown.insert("ca".into(), json!(ca.file));
+    }
+    if let Some(external) = &account.external {
+        shown.insert("external_account".into(), json!({ "id": external.id, "key": external.file }));
+    }
+    shown.insert("retry".into(), json!(duration_text(account.retry)));
+    Value::Object(shown)
+}
+
+fn listener_tls(tls: &ListenerTls, config: &Config) -> Value {
+    let mut shown = Map::new();
+    let certificates = tls.certificates.iter().map(|one| match one {
+        ListenerCertificate::Files(one) => certificate(one),
+        ListenerCertificate::Acme(one) => {
+            let account = config.acme.get(one.account.0 as usize).map(|account| &account.name);
+            json!({ "acme": account, "names": one.names })
+        }
+    });
+    shown.insert("certificates".into(), certificates.collect());
     shown.insert("min_version".into(), json!(version(tls.min_version)));
     let clients = match &tls.clients {
         ClientCertificates::NotAsked => None,

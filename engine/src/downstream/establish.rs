@@ -202,10 +202,20 @@ async fn shake_hands(
         while matches!(stream.recv().await, Ok(lease) if !lease.is_end()) {}
         return None;
     }
+    let proof = proof_wanted(worker, &stream, &mut rest).await;
     let Some(_turn) = worker.handshakes.enter(plan.handshakes_max, deadline).await else {
         worker.stats.cut.count("tls_handshake_timeout", 0);
         return None;
     };
+    if let Some(proof) = proof {
+        // The certificate was all that was wanted (RFC 8737 §3).
+        if let Ok(session) = tls::Stream::accept(stream, &proof.config, rest).await {
+            worker.stats.tls_proofs.increment();
+            session.close();
+            let _ = session.raw().flushed().await;
+        }
+        return None;
+    }
     match tls::Stream::accept(stream, &plan.config, rest).await {
         Ok(session) => {
             worker.stats.tls_handshakes.increment();
@@ -219,6 +229,26 @@ async fn shake_hands(
             None
         }
     }
+}
+
+/// The proof that a client wants in place of a service, where an authority may be about to look for one. `rest` is what was
+/// read until that was clear.
+async fn proof_wanted(worker: &Worker, stream: &Stream, rest: &mut Option<Lease>) -> Option<tls::ProofPlan> {
+    let challenges = worker.challenges().filter(|challenges| challenges.are_in_handshakes())?;
+    let mut bytes = rest.take()?;
+    let name = loop {
+        match hello(&bytes) {
+            Hello::Whole { name, wants_proof } => break name.filter(|_| wants_proof),
+            Hello::Malformed => break None,
+            Hello::Partial => match stream.recv().await {
+                Ok(more) if !more.is_end() => bytes = bytes.joined(&more),
+                // Whoever shakes hands meets it again, and tells.
+                _ => break None,
+            },
+        }
+    };
+    *rest = Some(bytes);
+    challenges.proof(&name?).cloned()
 }
 
 /// Said to who speaks HTTP where TLS is spoken.
@@ -245,7 +275,7 @@ async fn by_name(
     loop {
         let (name, bytes) = match rest.take() {
             Some(bytes) => match hello(&bytes) {
-                Hello::Whole { name } => (name, bytes),
+                Hello::Whole { name, .. } => (name, bytes),
                 Hello::Malformed => return refuse(seen, "tls_hello_malformed"),
                 Hello::Partial => {
                     let more = stream.recv().await.ok().filter(|lease| !lease.is_end());

@@ -1,17 +1,22 @@
 //! What the background thread holds of the engine.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use ringway_runtime::{Address, Nanos};
 
 use super::{Shared, post};
 use crate::balance::{self, Unhealthy};
+use crate::challenges::{Challenge, Challenges};
 use crate::observe::prometheus;
 use crate::snapshot::{HealthPlan, ServicePlan};
 use crate::tls::ClientPlan;
 use crate::worker::Order;
+
+/// How long a worker may take to know of a challenge.
+const CHALLENGES_MAX: Duration = Duration::from_secs(10);
 
 /// Cheap to clone, `Send + Sync`.
 #[derive(Clone)]
@@ -84,6 +89,30 @@ impl Handles {
             service.addresses(ips).into_iter().map(check).collect::<Vec<_>>()
         };
         checked.flat_map(of_service).collect()
+    }
+
+    /// What authorities are about to look for, in place of what it was before. Blocks until every worker knows, so that
+    /// an authority may be told.
+    ///
+    /// # Errors
+    /// A certificate can't be used, or a worker did not take it in time.
+    pub fn set_challenges(&self, challenges: &[Challenge]) -> Result<(), String> {
+        let challenges = match challenges {
+            [] => None,
+            some => Some(Arc::new(Challenges::new(some)?)),
+        };
+        let (done, told) = mpsc::channel();
+        for worker in &self.shared.workers {
+            post(worker, Order::Challenges(challenges.clone(), done.clone()));
+        }
+        drop(done);
+        let deadline = Instant::now() + CHALLENGES_MAX;
+        for _ in &self.shared.workers {
+            if told.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
+                return Err("a worker did not take a challenge in time".into());
+            }
+        }
+        Ok(())
     }
 
     /// Appends the Prometheus text of everything the workers count.

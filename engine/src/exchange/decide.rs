@@ -1,5 +1,7 @@
 //! What is to be done with a request: method rules, the canonical path, the route, its limits. Decides, does no I/O.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::{Exchange, Stop};
@@ -18,6 +20,8 @@ pub(super) enum Decision {
     Route(Matched),
     /// OPTIONS or TRACE that ends here.
     Answer(Reason),
+    /// With this proof, for which an authority asks.
+    Prove(Arc<str>),
 }
 
 impl Headers for Request<'_> {
@@ -34,6 +38,13 @@ pub(super) fn decide(
 ) -> Result<Decision, Stop> {
     name_request(x, plan);
     let request = Request { bytes: &x.head, head: &x.request };
+    if let Some(challenges) = x.worker.challenges()
+        && matches!(request.head.method, Method::Get | Method::Head)
+        && !x.connection.link().is_tls()
+        && let Some(answer) = challenges.answer(request.host(), request.path())
+    {
+        return Ok(Decision::Prove(answer));
+    }
     match request.head.method {
         Method::Connect if !plan.allow_connect => return Err(Reason::ConnectNotAllowed.into()),
         // It has no content (RFC 9110 §9.3.6): what is announced as such would go into the tunnel.

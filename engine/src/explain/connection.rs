@@ -87,14 +87,25 @@ pub(super) fn speaks(listener: &ListenerPlan, request: &Request) -> Vec<String> 
         listener.tls.as_ref().filter(|_| request.scheme.is_tls() || request.scheme == Scheme::Unsaid)
     {
         let name = request.host();
-        let (file, found) = tls.certificate_for(name);
-        let why = match (name, found) {
-            (Some(name), true) => format!("which is for {name}"),
-            (Some(name), false) => format!("the first one, since none is for {name}"),
-            (None, _) => "the first one, for who asks for no name".to_owned(),
-        };
         let alpn = if listener.mode.serves_http() { "; HTTP/2 or HTTP/1.1 by ALPN" } else { "" };
-        told.push(format!("TLS with the certificate {}, {why}{alpn}", file.display()));
+        told.push(match (tls.certificate_for(name), name) {
+            (Some((file, true)), Some(name)) => {
+                format!("TLS with the certificate {}, which is for {name}{alpn}", file.display())
+            }
+            (Some((file, _)), Some(name)) => {
+                format!(
+                    "TLS with the certificate {}, the first one, since none is for {name}{alpn}",
+                    file.display()
+                )
+            }
+            (Some((file, _)), None) => {
+                format!(
+                    "TLS with the certificate {}, the first one, for who asks for no name{alpn}",
+                    file.display()
+                )
+            }
+            (None, _) => "TLS: refused until the authority has given a certificate".to_owned(),
+        });
         if !tls.asks.is_empty() {
             let header = if tls.client_cert_header { ", told upstream" } else { "" };
             told.push(format!("the client {}{header}", tls.asks));

@@ -104,6 +104,8 @@ worker_stats! {
     tls_handshakes: Counter "counter" Summed "ringway_tls_handshakes_total" "TLS handshakes with clients that succeeded.";
     tls_resumptions: Counter "counter" Summed "ringway_tls_resumptions_total"
         "Of those, the ones that resumed an earlier session.";
+    tls_proofs: Counter "counter" Summed "ringway_tls_proofs_total"
+        "Handshakes in which an authority was shown the proof of a name (ACME).";
     udp_sessions: Counter "counter" Summed "ringway_udp_sessions_total" "UDP sessions begun.";
     udp_sessions_active: Gauge "gauge" Summed "ringway_udp_sessions_active" "UDP sessions.";
     udp_sessions_failed: Counter "counter" Summed "ringway_udp_sessions_failed_total"

@@ -18,6 +18,7 @@ pub(crate) fn config(services: Vec<Service>, routes: Vec<Route>) -> Config {
         admin: Admin { address: "127.0.0.1:9901".parse().unwrap() },
         access_log: None,
         drain_timeout: Duration::from_secs(10),
+        acme: Vec::new(),
         listeners: vec![listener("web", 8080, all)],
         services,
         routes,

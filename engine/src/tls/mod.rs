@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! stream.rs   a session on a connection     server.rs   what a listener shows      client.rs   what is asked of endpoints
+//! proof.rs    what an authority is shown
 //! ```
 
 use std::fs::{File, OpenOptions};
@@ -17,12 +18,14 @@ use rustls::{KeyLog, SupportedProtocolVersion};
 
 mod client;
 mod identity;
+mod proof;
 mod server;
 pub(crate) mod stream;
 mod turns;
 
 pub use client::ClientPlan;
 pub use identity::ClientIdentity;
+pub(crate) use proof::{ALPN_PROOF, ProofPlan};
 pub use server::ServerPlan;
 pub(crate) use stream::{Failed, Stream};
 pub(crate) use turns::Turns;

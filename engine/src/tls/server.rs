@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use ringway_config::model::{self, ClientCertificates, ListenerTls};
-use rustc_hash::FxHashMap;
+use ringway_config::model::{self, ClientCertificates, ListenerCertificate, ListenerTls};
+use rustc_hash::{FxHashMap, FxHashSet};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
@@ -83,30 +83,40 @@ impl ServerPlan {
         })
     }
 
-    /// The file of the certificate shown to who asks for this name, and whether it is for that name.
-    pub(crate) fn certificate_for(&self, name: Option<&str>) -> (&Path, bool) {
-        let found = name.and_then(|name| self.certificates.find(name));
-        let shown = found.unwrap_or(&self.certificates.default);
+    /// The file of the certificate shown to who asks for this name, and whether it is for that name. `None`: it has not
+    /// come yet.
+    pub(crate) fn certificate_for(&self, name: Option<&str>) -> Option<(&Path, bool)> {
+        let shown = self.certificates.of(name)?;
+        let is_for = name.is_some_and(|name| self.certificates.find(name).is_some());
         let file = self.certificates.files.iter().find(|(key, _)| Arc::ptr_eq(key, shown));
-        (file.map_or(Path::new(""), |(_, file)| file), found.is_some())
+        Some((file.map_or(Path::new(""), |(_, file)| file), is_for))
     }
 }
 
-/// Certificates by the name that a client asks for.
+/// Certificates by the name that a client asks for. Nothing is shown for a name whose own has not come yet: a client would
+/// only complain of another, and less clearly.
 struct ByName {
     exact: FxHashMap<Box<str>, Arc<CertifiedKey>>,
     /// By what follows `*.`; they stand for one label (RFC 9525 §6.3).
     wildcard: FxHashMap<Box<str>, Arc<CertifiedKey>>,
-    default: Arc<CertifiedKey>,
+    /// Names whose certificates are asked of an authority.
+    pending: FxHashSet<Box<str>>,
+    /// `None`: no certificate has come yet.
+    default: Option<Arc<CertifiedKey>>,
     /// Where each came from, for explanations.
     files: Vec<(Arc<CertifiedKey>, PathBuf)>,
 }
 
 impl ByName {
-    fn new(certificates: &[model::Certificate], provider: &CryptoProvider) -> Result<ByName, String> {
+    fn new(certificates: &[ListenerCertificate], provider: &CryptoProvider) -> Result<ByName, String> {
         let (mut exact, mut wildcard, mut default) = (FxHashMap::default(), FxHashMap::default(), None);
         let mut files = Vec::new();
+        let mut pending: FxHashSet<Box<str>> = FxHashSet::default();
         for certificate in certificates {
+            if let ListenerCertificate::Acme(acme) = certificate {
+                pending.extend(acme.names.iter().map(|name| Box::from(name.as_str())));
+            }
+            let Some(certificate) = certificate.held() else { continue };
             let key = Arc::new(certified(certificate, provider)?);
             for name in &certificate.names {
                 let (names, name) = match name.strip_prefix("*.") {
@@ -118,12 +128,14 @@ impl ByName {
             files.push((key.clone(), certificate.cert.clone()));
             default.get_or_insert(key);
         }
-        let default = default.ok_or("a listener with TLS shows a certificate")?;
-        Ok(ByName { exact, wildcard, default, files })
+        Ok(ByName { exact, wildcard, pending, default, files })
     }
 
-    fn of(&self, name: Option<&str>) -> &Arc<CertifiedKey> {
-        name.and_then(|name| self.find(name)).unwrap_or(&self.default)
+    /// What is shown to who asks for this name. `None`: it has not come yet.
+    fn of(&self, name: Option<&str>) -> Option<&Arc<CertifiedKey>> {
+        let Some(name) = name else { return self.default.as_ref() };
+        let pending = || self.pending.contains(name.to_ascii_lowercase().as_str());
+        self.find(name).or_else(|| self.default.as_ref().filter(|_| !pending()))
     }
 
     /// One that is for this name.
@@ -142,7 +154,7 @@ impl fmt::Debug for ByName {
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.of(hello.server_name()).clone())
+        self.of(hello.server_name()).cloned()
     }
 }
 
@@ -198,3 +210,58 @@ fn ticketer(name: &str, clients: &ClientCertificates) -> Result<Arc<dyn Produces
 
 /// Listeners whose tickets are remembered.
 const TICKETERS_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use ringway_config::model::{AcmeCertificate, AcmeId, Certificate};
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, ClientConnection, ServerConnection};
+
+    use super::super::Failed;
+    use super::*;
+
+    fn pending() -> ListenerCertificate {
+        let names = vec!["a.example".to_owned()];
+        ListenerCertificate::Acme(AcmeCertificate {
+            account: AcmeId(0),
+            names,
+            file: "a.pem".into(),
+            held: None,
+        })
+    }
+
+    #[test]
+    fn a_certificate_that_has_not_come_is_told_from_other_failures() {
+        let names = ByName::new(&[pending()], &provider()).unwrap();
+        let server = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let server = server.unwrap().with_no_client_auth().with_cert_resolver(Arc::new(names));
+        let mut server = ServerConnection::new(Arc::new(server)).unwrap();
+        let client = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let client = client.unwrap().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        let name = ServerName::try_from("a.example").unwrap();
+        let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        let mut left = &hello[..];
+        while !left.is_empty() {
+            server.read_tls(&mut left).unwrap();
+        }
+        let error = server.process_new_packets().unwrap_err();
+        assert_eq!(Failed::Tls(error).name(), "tls_certificate_pending");
+    }
+
+    #[test]
+    fn nothing_else_is_shown_for_a_name_whose_certificate_has_not_come() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/tests/tls");
+        let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+        let site = Certificate::in_one_file(&folder, &[read("site.key"), read("site.crt")].concat()).unwrap();
+        let site_name = site.names[0].clone();
+        let names = ByName::new(&[pending(), ListenerCertificate::Files(site)], &provider()).unwrap();
+        assert!(names.of(Some("A.example")).is_none());
+        for other in [None, Some("b.example"), Some(site_name.as_str())] {
+            assert!(names.of(other).is_some(), "{other:?}");
+        }
+    }
+}

@@ -3,6 +3,8 @@
 use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
+use super::NAME;
+
 const FILE: Kind = Kind::Text("a file's path, from the configuration's folder");
 const VERSION: Kind = Kind::Choice { now: &["1.2", "1.3"], later: &[] };
 
@@ -15,7 +17,7 @@ pub static LISTENER_TLS: Object = Object {
     fields: &[
         Field {
             name: "certificates",
-            kind: Kind::List(&Kind::Object(&CERTIFICATE)),
+            kind: Kind::List(&Kind::Object(&LISTENER_CERTIFICATE)),
             absent: Required,
             about: "Chosen by the name a client asks for (SNI): exact names first, then wildcards; the first one for all \
                     others.",
@@ -54,11 +56,50 @@ pub static LISTENER_TLS: Object = Object {
     ],
 };
 
-/// One of `listeners[].tls.certificates`, and `services.X.tls.certificate`
+/// One of `listeners[].tls.certificates`
+pub static LISTENER_CERTIFICATE: Object = Object {
+    name: "listener_certificate",
+    about: "A certificate and its key: from files in PEM, or from an ACME authority.",
+    later: &[],
+    fields: &[
+        Field {
+            name: "cert",
+            kind: FILE,
+            absent: Means("needed unless `acme` is there"),
+            about: "The certificate, then those that lead to its root.",
+        },
+        Field {
+            name: "key",
+            kind: FILE,
+            absent: Means("needed unless `acme` is there"),
+            about: "Its private key: PKCS#8, PKCS#1 or SEC1.",
+        },
+        Field {
+            name: "ocsp",
+            kind: FILE,
+            absent: Means("none is stapled"),
+            about: "An OCSP response in DER, stapled to handshakes.",
+        },
+        Field {
+            name: "acme",
+            kind: NAME,
+            absent: Means("`cert` and `key` are needed"),
+            about: "One of `acme`, of whom the certificate is asked. It is renewed at two thirds of its life.",
+        },
+        Field {
+            name: "names",
+            kind: Kind::List(&Kind::Text("a host name (`a.example.com`)")),
+            absent: Means("needed where `acme` is"),
+            about: "With `acme`: the names the certificate is for. It is kept in a file named after the first.",
+        },
+    ],
+};
+
+/// `services.X.tls.certificate`
 pub static CERTIFICATE: Object = Object {
     name: "certificate",
     about: "A certificate and its key, in PEM.",
-    later: &["acme"],
+    later: &[],
     fields: &[
         Field {
             name: "cert",
