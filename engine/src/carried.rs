@@ -1,7 +1,7 @@
 //! What is seen of bytes that are no exchange: of a connection that is carried, or of a session of datagrams.
 //!
-//! On the line this is `observe` for both. Invariant: where there is an access log it gets one line for each that
-//! ends before the worker does. Where there is none, nothing is kept.
+//! On the line this is `observe` for both. Invariant: where there is an access log it gets one line for each, whatever
+//! became of it, also when its task is dropped. Where there is none, nothing is kept.
 
 use std::cell::Cell;
 use std::net::IpAddr;

@@ -9,6 +9,7 @@ mod sockets;
 mod start;
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -102,6 +103,8 @@ pub struct Engine {
     workers: Vec<WorkerThread>,
     shared: Arc<Shared>,
     log_rings: Mutex<Vec<Consumer<u8>>>,
+    /// Disconnected once every worker has ended.
+    ended: Mutex<mpsc::Receiver<Infallible>>,
 }
 
 /// A worker as seen from outside.
@@ -213,6 +216,15 @@ impl Engine {
             }
         }
         DrainOutcome::Clean
+    }
+
+    /// Ends the workers: what is under way is cut, and said in the access log. Blocks until that is done, at most for
+    /// `patience`.
+    pub fn stop(&self, patience: Duration) {
+        for worker in &self.shared.workers {
+            post(worker, Order::Stop);
+        }
+        let _ = self.ended.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(patience);
     }
 
     /// What the background thread holds.

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use ringway_background::background::{Background, Parts};
 use ringway_background::{admin, say};
@@ -15,6 +16,9 @@ use ringway_engine::engine::{DrainOutcome, Engine, Handles, Inherited, StartErro
 
 use crate::end::{Code, Ended, Failure};
 use crate::signals::{Event, Events};
+
+/// Workers may be within something at the end.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Running.
 pub struct Gateway {
@@ -72,6 +76,8 @@ impl Gateway {
                 }
             }
         }
+        // Before the log is finished: what is cut now is told there.
+        self.engine.stop(STOP_PATIENCE);
         self.background.finish();
         Ok(())
     }

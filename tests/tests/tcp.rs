@@ -495,6 +495,18 @@ fn endpoints_that_fail_are_named_in_the_line() {
 }
 
 #[test]
+fn what_a_drain_cuts_is_told_too() {
+    let text = format!("drain_timeout: 200ms\n{}", logged(TCP));
+    let mut gateway = Gateway::start_with(&text, &[("origin", &echo())]);
+    let mut socket = connect(&gateway);
+    socket.write_all(b"hello").unwrap();
+    assert_eq!(read_exactly(&mut socket, 5), b"hello");
+    gateway.terminate();
+    let line = lines(&gateway, 1).remove(0);
+    assert_eq!((&line["reason"], &line["bytes_out"]), (&"drain_cut".into(), &5.into()), "{line}");
+}
+
+#[test]
 fn the_line_has_the_name_that_tls_asks_for() {
     let folder = tempfile::tempdir().unwrap();
     let ca = Authority::new(folder.path(), "ca");

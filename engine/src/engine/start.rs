@@ -1,6 +1,7 @@
 //! Starting: sockets first, so that a port in use is told before anything runs, then the workers.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, mpsc};
 
 use ringway_config::model::{self, Config};
@@ -31,6 +32,8 @@ struct Birth {
     log: Option<AccessLog>,
     resolved: Arc<Resolved>,
     born: mpsc::Sender<Born>,
+    /// Dropped at the end of its life.
+    ended: mpsc::Sender<Infallible>,
 }
 
 /// See [`Engine::start`].
@@ -44,6 +47,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
     let log_wake = LogWake::default();
     let resolved: Arc<Resolved> = Arc::default();
     let (born, births) = mpsc::channel();
+    let (ending, ended) = mpsc::channel();
     let (mut threads, mut posts, mut log_rings) = (Vec::new(), Vec::new(), Vec::new());
     for (number, first) in firsts.into_iter().enumerate() {
         let (orders, receiver) = mailbox(ORDERS_MAX);
@@ -59,6 +63,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
             log,
             resolved: resolved.clone(),
             born: born.clone(),
+            ended: ending.clone(),
         };
         let thread = std::thread::Builder::new()
             .name(format!("worker-{number}"))
@@ -67,7 +72,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
         threads.push(WorkerThread { thread: Some(thread) });
         posts.push(WorkerPost { orders, gauges, core: None, driver: String::new() });
     }
-    drop(born);
+    drop((born, ending));
     let state = State {
         generation: 1,
         snapshot,
@@ -78,7 +83,12 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
     };
     let failure = await_births(&births, &mut posts);
     let shared = Shared { registry, workers: posts, log_wake, state: Mutex::new(state) };
-    let engine = Engine { workers: threads, shared: Arc::new(shared), log_rings: Mutex::new(log_rings) };
+    let engine = Engine {
+        workers: threads,
+        shared: Arc::new(shared),
+        log_rings: Mutex::new(log_rings),
+        ended: Mutex::new(ended),
+    };
     match failure {
         // Dropping the engine stops the workers that did start.
         Some(why) => Err(StartError::Other(why)),
@@ -148,11 +158,13 @@ fn live(birth: Birth) {
         }
     };
     let driver = runtime.picked().driver.to_owned();
-    let Birth { number, gauges, orders, first, log, resolved, born, .. } = birth;
+    let Birth { number, gauges, orders, first, log, resolved, born, ended, .. } = birth;
     let _ = runtime.block_on(async move {
         let worker = Worker::new(first, resolved, log, gauges, ids);
         let _ = born.send(Ok((number, core, driver)));
         drop(born);
         worker.run(orders).await;
     });
+    // Tasks end with their loop.
+    drop((runtime, ended));
 }
