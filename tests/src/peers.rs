@@ -1,6 +1,6 @@
 //! Real peers: programs of others, started for a test and ended with it. Where one is not installed, its test says so.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -30,6 +30,13 @@ impl Peer {
         let stdout = child.stdout.take().expect("piped");
         BufReader::new(stdout).read_line(&mut port).expect("a port");
         Peer { child, port: port.trim().to_owned() }
+    }
+
+    /// Gives it a line.
+    #[track_caller]
+    pub fn tell(&mut self, line: &str) {
+        let stdin = self.child.stdin.as_mut().expect("piped");
+        writeln!(stdin, "{line}").expect("it reads");
     }
 }
 

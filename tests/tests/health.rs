@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use http::{HeaderMap, Response};
-use ringway_tests::gateway::Gateway;
+use ringway_tests::Gateway;
 use ringway_tests::http2::{Asked, Origin, Reply};
+use ringway_tests::peers::{self, Peer};
+use ringway_tests::tls::Authority;
 use ringway_tests::wait;
 
 const CHECKED: &str = r#"
@@ -98,4 +100,64 @@ fn unhealthy_endpoints_get_nothing_and_come_back() {
     gateway.reload(&CHECKED.replace(line, ""));
     wait::until_true("both to be asked without checks", || answered_by(&gateway) == ["one", "two"]);
     assert_eq!(unhealthy(&gateway), 0.0);
+}
+
+#[test]
+fn the_health_service_of_grpcio_is_understood() {
+    if !peers::has_python("grpc_health") {
+        return;
+    }
+    let mut peer = Peer::python("health_server.py");
+    let (other, _) = origin("other");
+    let (one, two) = (format!("127.0.0.1:{}", peer.port), other.address.to_string());
+    let gateway = Gateway::start_with(CHECKED, &[("one", &one), ("two", &two)]);
+    wait::until_true("checks to pass", || {
+        gateway.metrics().sum("ringway_health_checks_total", &[("result", "passed")]) >= 4.0
+    });
+    assert_eq!(gateway.metrics().sum("ringway_health_checks_total", &[("result", "failed")]), 0.0);
+    for (says, unhealthy_then) in [("NOT_SERVING", 1.0), ("SERVING", 0.0), ("SERVICE_UNKNOWN", 1.0)] {
+        peer.tell(says);
+        wait::until_true("that to be known", || unhealthy(&gateway) == unhealthy_then);
+    }
+    let said = gateway.stderr();
+    for line in
+        ["is unhealthy: it says NOT_SERVING", "is healthy again", "is unhealthy: it says SERVICE_UNKNOWN"]
+    {
+        assert!(said.contains(&format!("service app: the endpoint {one} {line}")), "{line}: {said}");
+    }
+}
+
+#[test]
+fn checks_go_under_tls_where_the_service_does_and_to_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Authority::new(folder.path(), "ca");
+    ca.issue("site", &["a.example"]);
+    let files = folder.path().display().to_string();
+    let (origin, says) = origin("origin");
+    let inner = "
+listeners:
+  - { name: web, address: \"127.0.0.1:{{web}}\", routes: all, tls: { certificates: [ { cert: \"{{tls}}/site.crt\", key: \"{{tls}}/site.key\" } ] } }
+services:
+  app: { endpoints: [ \"{{origin}}\" ], protocol: http2 }
+routes:
+  - { name: all, path: /**, to: app }
+";
+    let inner = Gateway::start_with(inner, &[("tls", &files), ("origin", &origin.address.to_string())]);
+    let outer = |name: &str| {
+        let text = CHECKED.replace("\"{{one}}\", ", "").replace(
+            "    protocol: http2\n",
+            &format!("    protocol: http2\n    tls: {{ ca: \"{{{{tls}}}}/ca.crt\", name: {name} }}\n"),
+        );
+        Gateway::start_with(&text, &[("tls", &files), ("two", &inner.address("web").to_string())])
+    };
+    let right = outer("a.example");
+    let passed =
+        |gateway: &Gateway| gateway.metrics().sum("ringway_health_checks_total", &[("result", "passed")]);
+    wait::until_true("checks to pass", || passed(&right) >= 3.0);
+    says.store(NOT_SERVING, Ordering::SeqCst);
+    wait::until_true("it to be unhealthy", || unhealthy(&right) == 1.0);
+    let wrong = outer("b.example");
+    wait::until_true("it to be unhealthy", || unhealthy(&wrong) == 1.0);
+    assert_eq!(passed(&wrong), 0.0);
+    assert!(wrong.stderr().contains("is unhealthy: TLS: invalid peer certificate"), "{}", wrong.stderr());
 }
