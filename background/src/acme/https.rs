@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderValue};
-use http::{Request, Uri};
+use http::header::{HOST, HeaderValue, RETRY_AFTER};
+use http::{Method, Request, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -101,7 +101,50 @@ async fn ask(
     request.headers_mut().insert(HOST, HeaderValue::from_str(authority.as_str())?);
     *request.uri_mut() =
         uri.path_and_query().map_or(Ok(Uri::from_static("/")), |path| path.as_str().parse())?;
-    let (parts, body) = sender.send_request(request).await?.into_parts();
+    let is_directory = request.method() == Method::GET;
+    let (mut parts, body) = sender.send_request(request).await?.into_parts();
     let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
+    // What is asked next is built of these without a further look, and a wait is added to the time.
+    if is_directory && parts.status.is_success() {
+        check_directory(&body)?;
+    }
+    if parts.headers.get(RETRY_AFTER).is_some_and(|value| !is_short(value)) {
+        parts.headers.remove(RETRY_AFTER);
+    }
     Ok(BytesResponse { parts, body: Box::new(body) })
+}
+
+/// Every URL of a directory is one.
+fn check_directory(body: &[u8]) -> Result<(), Failure> {
+    let directory: serde_json::Value = serde_json::from_slice(body)?;
+    let places = directory.as_object().into_iter().flatten();
+    for (name, place) in places.filter_map(|(name, place)| Some((name, place.as_str()?))) {
+        if let Err(error) = place.parse::<Uri>() {
+            return Err(format!("the directory's {name} is no URL: {error}").into());
+        }
+    }
+    Ok(())
+}
+
+/// Seconds that can be waited for.
+fn is_short(value: &HeaderValue) -> bool {
+    const WAIT_MAX_S: u64 = 86_400;
+    let seconds = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
+    seconds.is_some_and(|seconds| seconds <= WAIT_MAX_S)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_cannot_have_us_build_what_is_no_url_or_wait_for_ever() {
+        let good = br#"{ "newNonce": "https://a.example/nonce", "meta": { "website": "<" } }"#;
+        assert!(check_directory(good).is_ok());
+        assert!(check_directory(br#"{ "newNonce": "https://a.example/a b" }"#).is_err());
+        assert!(check_directory(b"<html>").is_err());
+        for (text, short) in [("5", true), ("86400", true), ("18446744073709551615", false), ("-1", false)] {
+            assert_eq!(is_short(&HeaderValue::from_static(text)), short, "{text}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! One order at a time for each account, within bounds of time. Invariant: neither the account's key nor what is made of it
 //! leaves by way of a message: what an authority says is cleaned before it is told.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -124,7 +125,7 @@ impl Authority {
     ) -> Result<String, Failed> {
         let names: Vec<Identifier> = wanted.names.iter().cloned().map(Identifier::Dns).collect();
         let mut order = account.new_order(&NewOrder::new(&names)).await?;
-        let proofs = self.prove(&mut order, pending).await?;
+        let proofs = self.prove(&mut order, wanted, pending).await?;
         let patience = RetryPolicy::new().timeout(VERDICT_MAX).backoff(1.5);
         match order.poll_ready(&patience).await {
             Ok(OrderStatus::Ready) => {}
@@ -144,11 +145,21 @@ impl Authority {
 
     /// Tells the workers what the authority will look for, and the authority that it may look. The workers forget when what
     /// is returned is dropped.
-    async fn prove(&self, order: &mut Order, pending: &Arc<Pending>) -> Result<Vec<Told>, Failed> {
+    async fn prove(
+        &self,
+        order: &mut Order,
+        wanted: &Wanted,
+        pending: &Arc<Pending>,
+    ) -> Result<Vec<Told>, Failed> {
         let mut told = Vec::new();
+        let mut left: BTreeSet<&str> = wanted.names.iter().map(String::as_str).collect();
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization?;
+            if !left.remove(authorization.identifier().to_string().as_str()) {
+                let why = format!("{} is to be proven, which was not asked for", authorization.identifier());
+                return Err(Failed::Other(why));
+            }
             match authorization.status {
                 // Proven not long ago.
                 AuthorizationStatus::Valid => continue,
@@ -163,6 +174,9 @@ impl Authority {
             let Some(mut challenge) = authorization.challenge(kind) else {
                 return Err(Failed::Other(format!("{host} can't be proven by {name} there")));
             };
+            if !is_token(&challenge.token) {
+                return Err(Failed::Other(format!("the challenge for {host} has no proper token")));
+            }
             let proof = match self.settings.challenge {
                 AcmeChallenge::Http01 => Challenge::Http {
                     host,
@@ -176,6 +190,13 @@ impl Authority {
         }
         Ok(told)
     }
+}
+
+/// base64url (RFC 8555 §8.3), of a sensible length.
+fn is_token(token: &str) -> bool {
+    const TOKEN_BYTES_MAX: usize = 256;
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=TOKEN_BYTES_MAX).contains(&token.len()) && token.bytes().all(legal)
 }
 
 /// A certificate that proves a name (RFC 8737 §3).

@@ -176,7 +176,9 @@ fn directory(text: &str) -> Result<String, Problem> {
     else {
         return bad("it begins with `https://`, as in `https://acme-v02.api.letsencrypt.org/directory`");
     };
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) || text.contains('#') {
+    // RFC 3986 §2, without a fragment.
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-._~:/?[]@!$&'()*+,;=%".contains(c);
+    if !text.chars().all(legal) {
         return bad("a URL has no spaces, no `#` and nothing beyond ASCII here");
     }
     hosts::authority(host)?;
