@@ -111,7 +111,10 @@ impl Background {
             version: parts.version,
         };
         let (end, ended) = oneshot::channel();
-        let checking = health.clone().run(asked);
+        let (telling, told) = (health.clone(), asked.clone());
+        let checking = async move {
+            tokio::join!(telling.clone().run(asked), telling.tell(told));
+        };
         let tasks = Tasks { dns: dns.clone(), sink: Arc::clone(&sink), checking, acme: acme.clone() };
         let runtime = start_runtime(parts.admin, sources, tasks, ended)?;
 

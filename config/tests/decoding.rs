@@ -352,6 +352,10 @@ fn with_field(object: &'static Object, field: &'static Field, value: &str) -> St
             listener.push_str(&format!(", protocol: auto, tcp: {{ to: s }}, detect: {{ {one} }}"));
         }
         "service_tls" => service.push_str(&format!(", tls: {{ {one} }}")),
+        "health" => {
+            let rest = unless("grpc", "grpc: a.Service");
+            service.push_str(&format!(", protocol: http2, health: {{ {one}{rest} }}"));
+        }
         "service_http2" => service.push_str(&format!(", http2: {{ {one} }}")),
         "service" => service = format!("{one}{}", unless("endpoints", "endpoints: [ 127.0.0.1:1 ]")),
         "endpoint" => {

@@ -1,6 +1,7 @@
 //! One check by the gRPC health protocol: a connection, TLS where the service speaks it, and one call of
 //! `grpc.health.v1.Health/Check`.
 
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -8,15 +9,16 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper::header::HeaderMap;
+use hyper::rt::Executor;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use prost::Message;
 use ringway_engine::Check;
 use ringway_engine::balance::Address;
 use ringway_engine::grpc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::task::AbortHandle;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 /// Bytes of an answer; a good one has about ten.
@@ -71,10 +73,11 @@ async fn call(
     scheme: &str,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> Result<(), String> {
-    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+    // Whatever hyper begins for it ends with this check, however it ends.
+    let tasks = Arc::new(Mutex::new(JoinSet::new()));
+    let handshake = http2::handshake(Within(Arc::downgrade(&tasks)), TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(text)?;
-    // Ends with this check, however it ends.
-    let _connection = Task(tokio::spawn(connection).abort_handle());
+    Within(Arc::downgrade(&tasks)).execute(async { drop(connection.await) });
     let request = Request::post(format!("{scheme}://{}/grpc.health.v1.Health/Check", check.authority))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
@@ -128,10 +131,14 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-struct Task(AbortHandle);
+/// Runs what it is given as long as its check goes on.
+#[derive(Clone)]
+struct Within(Weak<Mutex<JoinSet<()>>>);
 
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Within {
+    fn execute(&self, task: F) {
+        if let Some(tasks) = self.0.upgrade() {
+            tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
+        }
     }
 }

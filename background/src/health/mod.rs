@@ -6,8 +6,8 @@
 mod grpc;
 mod tally;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,6 +22,8 @@ use tally::Tally;
 
 /// Checks under way at once.
 const CHECKS_MAX: usize = 256;
+/// Verdicts are told no more often than this.
+const TOLD_EVERY: Duration = Duration::from_millis(100);
 
 /// What is known of endpoints by checks. Cheap to clone.
 #[derive(Clone, Default)]
@@ -34,6 +36,8 @@ struct Shared {
     known: Mutex<Known>,
     /// What is to be checked may have changed.
     changed: Notify,
+    /// A verdict has.
+    judged: Notify,
 }
 
 /// An endpoint of a service.
@@ -58,8 +62,8 @@ impl Health {
         let mut tasks = JoinSet::new();
         let mut running: BTreeMap<Key, (Check, AbortHandle)> = BTreeMap::new();
         loop {
-            let wanted = handles.checks().into_iter().map(|check| (key(&check), check));
-            let wanted: BTreeMap<Key, Check> = wanted.collect();
+            let Some(checks) = beside(&handles, Handles::checks).await else { return };
+            let wanted: BTreeMap<Key, Check> = checks.into_iter().map(|check| (key(&check), check)).collect();
             running.retain(|key, (check, task)| {
                 let stays = wanted.get(key).is_some_and(|wanted| is_same(check, wanted));
                 if !stays {
@@ -67,20 +71,33 @@ impl Health {
                 }
                 stays
             });
+            let services: BTreeSet<Arc<str>> = wanted.keys().map(|(service, _)| service.clone()).collect();
             {
                 let mut known = self.shared.known();
                 known.tallies.retain(|key, _| wanted.contains_key(key));
-                known.counts.retain(|service, _| wanted.keys().any(|(of, _)| of == service));
-                tell(&known, &handles);
+                known.counts.retain(|service, _| services.contains(service));
             }
+            self.shared.judged.notify_one();
             for (key, check) in wanted {
                 if let Entry::Vacant(entry) = running.entry(key) {
-                    let keep = keep(check.clone(), self.shared.clone(), handles.clone(), permits.clone());
+                    let keep = keep(check.clone(), self.shared.clone(), permits.clone());
                     entry.insert((check, tasks.spawn(keep)));
                 }
             }
             while tasks.try_join_next().is_some() {}
             self.shared.changed.notified().await;
+        }
+    }
+
+    /// Tells the workers of verdicts, those of a moment together, until the runtime ends.
+    pub async fn tell(self, handles: Handles) {
+        loop {
+            self.shared.judged.notified().await;
+            let unhealthy = unhealthy(&self.shared.known());
+            if beside(&handles, |handles| handles.set_unhealthy(unhealthy)).await.is_none() {
+                return;
+            }
+            tokio::time::sleep(TOLD_EVERY).await;
         }
     }
 
@@ -114,7 +131,7 @@ impl Shared {
 }
 
 /// Checks one endpoint until it is no longer wanted.
-async fn keep(check: Check, shared: Arc<Shared>, handles: Handles, permits: Arc<Semaphore>) {
+async fn keep(check: Check, shared: Arc<Shared>, permits: Arc<Semaphore>) {
     let interval = Duration::from_millis(check.health.interval_ms);
     // Those that begin together do not stay together.
     tokio::time::sleep(interval.mul_f64(fastrand::f64())).await;
@@ -122,20 +139,20 @@ async fn keep(check: Check, shared: Arc<Shared>, handles: Handles, permits: Arc<
         let Ok(permit) = permits.acquire().await else { return };
         let result = grpc::ask(&check).await;
         drop(permit);
-        learn(&check, &result, &shared, &handles);
+        learn(&check, &result, &shared);
         tokio::time::sleep(interval.mul_f64(0.9 + 0.2 * fastrand::f64())).await;
     }
 }
 
 /// Takes a result in. Without an await: a task that is no longer wanted says nothing any more.
-fn learn(check: &Check, result: &Result<(), String>, shared: &Shared, handles: &Handles) {
+fn learn(check: &Check, result: &Result<(), String>, shared: &Shared) {
     let mut known = shared.known();
     known.counts.entry(check.service.clone()).or_default()[usize::from(result.is_err())] += 1;
     let tally = known.tallies.entry(key(check)).or_default();
     if !tally.observe(result.is_ok(), check.health.healthy, check.health.unhealthy) {
         return;
     }
-    tell(&known, handles);
+    shared.judged.notify_one();
     let (service, endpoint) = (&check.service, shown(&check.address));
     match result {
         Ok(()) => say::info(format_args!("service {service}: the endpoint {endpoint} is healthy again")),
@@ -145,12 +162,21 @@ fn learn(check: &Check, result: &Result<(), String>, shared: &Shared, handles: &
     }
 }
 
-fn tell(known: &Known, handles: &Handles) {
+/// Does what may have to wait for the engine beside the background thread. `None`: the runtime ends.
+async fn beside<T: Send + 'static>(
+    handles: &Handles,
+    what: impl FnOnce(&Handles) -> T + Send + 'static,
+) -> Option<T> {
+    let handles = handles.clone();
+    tokio::task::spawn_blocking(move || what(&handles)).await.ok()
+}
+
+fn unhealthy(known: &Known) -> Unhealthy {
     let mut unhealthy = Unhealthy::new();
     for ((service, address), _) in known.tallies.iter().filter(|(_, tally)| !tally.is_healthy()) {
-        unhealthy.entry(service.clone()).or_default().push(address.clone());
+        unhealthy.entry(service.clone()).or_default().insert(address.clone());
     }
-    handles.set_unhealthy(unhealthy);
+    unhealthy
 }
 
 fn key(check: &Check) -> Key {

@@ -113,7 +113,7 @@ fn grpc_name(text: &str) -> Result<String, Problem> {
         true => Ok(text.to_owned()),
         false => {
             let message = format!("{} is no name of a service of gRPC", quoted(text));
-            Err(Problem::new("invalid-value", message)
+            Err(Problem::new("bad-name", message)
                 .help("for instance `shop.Accounts`, or `\"\"` for the whole server"))
         }
     }

@@ -15,7 +15,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub enum Address {
 }
 
 /// Endpoints that fail their checks, by service.
-pub type Unhealthy = BTreeMap<Arc<str>, Vec<Address>>;
+pub type Unhealthy = BTreeMap<Arc<str>, BTreeSet<Address>>;
 
 /// How endpoints are picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

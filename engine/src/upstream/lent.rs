@@ -72,7 +72,9 @@ impl Lent {
         deadline: Nanos,
         is_last: bool,
     ) -> Result<(Slot, LocalReply), LocalReply> {
-        self.outcome = if error.is_ours() { Outcome::Abandoned } else { Outcome::Refused };
+        // Who has no time left says nothing about an endpoint.
+        let is_ours = error.is_ours() || now() >= deadline;
+        self.outcome = if is_ours { Outcome::Abandoned } else { Outcome::Refused };
         let reply = error.reply(deadline);
         if is_last || !error.is_refusal() { Err(reply) } else { Ok((self.slot, reply)) }
     }

@@ -10,6 +10,7 @@ mod pool;
 mod sharing;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -93,8 +94,14 @@ impl Service {
                 Change::Removed(slot) => pools[slot.0 as usize].retire(),
             }
         }
-        let of_this = unhealthy.get(&plan.name).map_or(&[][..], |addresses| addresses);
-        self.balancer.borrow_mut().set_health(|address| !of_this.contains(address));
+        drop(pools);
+        self.heed(unhealthy.get(&plan.name));
+    }
+
+    /// These endpoints fail their checks, and no others.
+    pub fn heed(&self, unhealthy: Option<&BTreeSet<balance::Address>>) {
+        let is_healthy = |address: &_| !unhealthy.is_some_and(|unhealthy| unhealthy.contains(address));
+        self.balancer.borrow_mut().set_health(is_healthy);
     }
 
     /// The endpoint with the lowest score by address and weight, for datagrams: nothing is connected.
