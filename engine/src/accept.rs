@@ -14,6 +14,7 @@ use crate::balance::Address;
 use crate::downstream;
 use crate::observe::ListenerCounters;
 use crate::snapshot::ListenerPlan;
+use crate::tls;
 use crate::worker::{Current, Worker};
 
 /// How long accepting rests when a limit is reached. Any worker may make room, so it is looked at again rather than told.
@@ -86,6 +87,8 @@ pub(crate) struct OpenListener {
     pub counters: RefCell<Arc<ListenerCounters>>,
     shared: Arc<SharedListener>,
     limits: Cell<(u32, Option<u32>)>,
+    /// TLS handshakes under way.
+    pub handshakes: tls::Turns,
     closing: Cell<bool>,
     /// Once it is no longer configured: what it was last configured by. Its connections end by that.
     last: RefCell<Option<Rc<Current>>>,
@@ -107,6 +110,7 @@ impl OpenListener {
             counters: RefCell::new(counters),
             shared,
             limits: Cell::default(),
+            handshakes: tls::Turns::default(),
             closing: Cell::new(false),
             last: RefCell::default(),
             waker: Cell::new(None),

@@ -11,6 +11,8 @@ mod start;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -29,6 +31,8 @@ pub use handles::{Check, Handles, WorkerInfo};
 
 /// Snapshots kept alive after they were replaced: exchanges under way hold them, and must not be the last to.
 const KEPT_MAX: usize = 64;
+/// How long what is ended politely may take to end.
+const PART_MAX: Duration = Duration::from_millis(500);
 /// How long a worker may take to run a new snapshot before the apply is called failed.
 const APPLY_MAX: Duration = Duration::from_secs(10);
 
@@ -126,6 +130,8 @@ struct WorkerPost {
     gauges: Arc<Gauges>,
     core: Option<usize>,
     driver: String,
+    /// Its thread takes no more orders.
+    ended: Arc<AtomicBool>,
 }
 
 /// What is applied.
@@ -203,7 +209,7 @@ impl Engine {
         }
         drop(done);
         let deadline = Instant::now() + timeout;
-        for _ in &self.shared.workers {
+        for left in (1..=self.shared.workers.len()).rev() {
             if told.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
                 let open = self
                     .shared
@@ -212,10 +218,24 @@ impl Engine {
                     .iter()
                     .map(|stats| stats.connections_open.get() + stats.udp_sessions_active.get())
                     .sum::<u64>();
+                self.part(&told, left);
                 return if open == 0 { DrainOutcome::Clean } else { DrainOutcome::Cut(open as usize) };
             }
         }
         DrainOutcome::Clean
+    }
+
+    /// Has WebSockets, tunnels and streams of events ended politely, for a moment; `left` workers have not drained.
+    fn part(&self, told: &mpsc::Receiver<()>, left: usize) {
+        for worker in &self.shared.workers {
+            post(worker, Order::Part);
+        }
+        let deadline = Instant::now() + PART_MAX;
+        for _ in 0..left {
+            if told.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
+                return;
+            }
+        }
     }
 
     /// Ends the workers: what is under way is cut, and said in the access log. Blocks until that is done, at most for
@@ -278,6 +298,9 @@ impl State {
 fn post(worker: &WorkerPost, order: Order) {
     let mut order = order;
     while let Err(back) = worker.orders.send(order) {
+        if worker.ended.load(Relaxed) {
+            return;
+        }
         order = back;
         #[expect(clippy::disallowed_methods, reason = "on the reloading thread, never on a worker")]
         std::thread::sleep(Duration::from_millis(1));

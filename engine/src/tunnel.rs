@@ -14,6 +14,7 @@ use crate::carried::Carried;
 use crate::link::Link;
 use crate::reason::Reason;
 use crate::upstream::Lent;
+use crate::websocket::Frames;
 use crate::worker::Worker;
 
 /// Bytes that may wait for a slow side before the other is no longer read.
@@ -35,6 +36,7 @@ pub(crate) struct Tunnel {
     pub to_upstream: Option<Lease>,
     pub to_downstream: Option<Lease>,
     pub idle: Duration,
+    pub is_websocket: bool,
     pub seen: Carried,
 }
 
@@ -44,6 +46,10 @@ pub(crate) async fn run(worker: &Rc<Worker>, client: &Link, tunnel: Tunnel) {
     let _open = Open(worker);
     let (down, up) = (client, tunnel.upstream.link());
     let mut ways = [Way::new(down, up, tunnel.to_upstream), Way::new(up, down, tunnel.to_downstream)];
+    if tunnel.is_websocket {
+        ways.iter_mut().for_each(|way| way.frames = Some(Frames::default()));
+    }
+    let mut parting = worker.until_parting.place();
     loop {
         // Both, since each way waits for one side only, and one of them may have ended already.
         let deadline = now().after(tunnel.idle);
@@ -51,10 +57,14 @@ pub(crate) async fn run(worker: &Rc<Worker>, client: &Link, tunnel: Tunnel) {
         up.set_deadline(deadline);
         // Each turn that moved something begins the idle time anew.
         let ended = poll_fn(|cx| {
+            if parting.poll(cx).is_ready() || worker.parting.get() {
+                return Poll::Ready(true);
+            }
             let moved = [ways[0].poll(cx), ways[1].poll(cx)];
             match moved {
+                // A side that fails in reading takes nothing either.
                 [Moved::Broken, _] | [_, Moved::Broken] => Poll::Ready(true),
-                [Moved::Ended, Moved::Ended] => Poll::Ready(true),
+                [Moved::Over, Moved::Over] => Poll::Ready(true),
                 [Moved::Some, _] | [_, Moved::Some] => Poll::Ready(false),
                 _ => Poll::Pending,
             }
@@ -67,16 +77,49 @@ pub(crate) async fn run(worker: &Rc<Worker>, client: &Link, tunnel: Tunnel) {
         tunnel.seen.count(bytes_in, bytes_out);
         let spliced = ways.iter_mut().map(|way| std::mem::take(&mut way.spliced)).sum();
         worker.stats.spliced.add(spliced);
+        if ended && worker.parting.get() {
+            tunnel.seen.ended(Reason::DrainCut.name());
+            return part(worker, &mut ways).await;
+        }
         if ended {
             tunnel.seen.ended(match ways.iter().all(|way| way.ended) {
                 true => "",
                 false => poll_fn(|cx| Poll::Ready(broken_by(cx, down, deadline))).await,
             });
-            let _ = down.flushed().await;
+            for way in &ways {
+                let _ = way.to.flushed().await;
+                // What broke off must not look whole; silence alone breaks nothing.
+                if !way.ended && now() < deadline {
+                    way.to.reset_on_close();
+                }
+            }
             return;
         }
     }
 }
+
+/// The time to drain is over: says so where it is a WebSocket, and ends each side once what came for it is sent. What
+/// they say to that is read, so that no reset overtakes it.
+async fn part(worker: &Worker, ways: &mut [Way<'_>; 2]) {
+    let deadline = now().after(PART_MAX);
+    let masks = [Some(worker.random.borrow_mut().u32(..)), None];
+    ways.iter().for_each(|way| way.to.set_deadline(deadline));
+    for (way, mask) in ways.iter_mut().zip(masks).filter(|(way, _)| !way.is_over()) {
+        way.land().await;
+        if let Some(frame) = way.frames.and_then(|frames| frames.going_away(mask)) {
+            way.to.send(Lease::copy_of(&frame));
+        }
+        if way.to.flushed().await.is_ok() {
+            way.to.shutdown_write();
+        }
+    }
+    for way in ways.iter().filter(|way| !way.is_over()) {
+        while matches!(way.from.recv().await, Ok(lease) if !lease.is_end()) {}
+    }
+}
+
+/// How long the two sides have to end, within what the drain allows for that.
+const PART_MAX: Duration = Duration::from_millis(400);
 
 /// Why a tunnel ended in which both sides have not.
 fn broken_by(cx: &mut Context<'_>, down: &Link, deadline: Nanos) -> &'static str {
@@ -106,12 +149,16 @@ struct Way<'a> {
     to: &'a Link,
     early: Option<Lease>,
     ended: bool,
+    /// Its end takes nothing more.
+    broken: bool,
     carried: u64,
     spliced: u64,
     /// How far it is from changing over: full leases less others, or small pieces in a row.
     score: u32,
     /// Of the piece under way, the bytes that are sent.
     piece: usize,
+    /// Of a WebSocket, as long as all of it went by here.
+    frames: Option<Frames>,
     /// Set while it is spliced.
     splice: Option<Splice<'a>>,
 }
@@ -119,30 +166,53 @@ struct Way<'a> {
 enum Moved {
     Some,
     Nothing,
-    Ended,
+    /// Nothing more goes this way; what goes the other may still come to its end.
+    Over,
     Broken,
 }
 
 impl<'a> Way<'a> {
     fn new(from: &'a Link, to: &'a Link, early: Option<Lease>) -> Way<'a> {
-        Way { from, to, early, ended: false, carried: 0, spliced: 0, score: 0, piece: 0, splice: None }
+        Way {
+            from,
+            to,
+            early,
+            ended: false,
+            broken: false,
+            carried: 0,
+            spliced: 0,
+            score: 0,
+            piece: 0,
+            frames: None,
+            splice: None,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.ended || self.broken
+    }
+
+    fn break_off(&mut self) -> Moved {
+        self.broken = true;
+        Moved::Over
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Moved {
-        if self.ended {
-            return match self.to.poll_flushed(cx) {
-                Poll::Ready(Err(_)) => Moved::Broken,
-                _ => Moved::Ended,
-            };
+        if self.is_over() {
+            return Moved::Over;
         }
         if self.splice.is_some() {
             return self.poll_spliced(cx);
+        }
+        // A failed send is told nowhere else, and what is sent after it goes nowhere.
+        if let Poll::Ready(Err(_)) = self.to.poll_flushed_to(cx, usize::MAX) {
+            return self.break_off();
         }
         let unsent = self.to.unsent();
         if unsent > WINDOW_SCARCE && (unsent > WINDOW || scarce()) {
             match self.to.poll_flushed(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Moved::Broken,
+                Poll::Ready(Err(_)) => return self.break_off(),
                 Poll::Pending => return Moved::Nothing,
             }
         }
@@ -156,13 +226,16 @@ impl<'a> Way<'a> {
         };
         if !lease.is_end() {
             self.carried += lease.len() as u64;
+            if let Some(frames) = &mut self.frames {
+                frames.pass(&lease);
+            }
             self.weigh(&lease);
             self.to.send(lease);
             return Moved::Some;
         }
         match self.to.poll_flushed(cx) {
             Poll::Ready(Ok(())) => self.end(),
-            Poll::Ready(Err(_)) => Moved::Broken,
+            Poll::Ready(Err(_)) => self.break_off(),
             // The end is told again by the next receive.
             Poll::Pending => Moved::Nothing,
         }
@@ -195,12 +268,15 @@ impl<'a> Way<'a> {
         }
         match to.poll_flushed(cx) {
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(_)) => return Moved::Broken,
+            Poll::Ready(Err(_)) => return self.break_off(),
             Poll::Pending => return Moved::Nothing,
         }
         self.score = 0;
         match Splice::new(from, to) {
-            Ok(splice) => self.splice = Some(splice),
+            Ok(splice) => {
+                self.frames = None;
+                self.splice = Some(splice);
+            }
             Err(_) => from.resume_receiving(),
         }
         Moved::Some
@@ -230,6 +306,17 @@ impl<'a> Way<'a> {
             }
             Poll::Ready(Err(_)) => Moved::Broken,
             Poll::Pending => Moved::Nothing,
+        }
+    }
+
+    /// Sends what is in a pipe, and goes on through leases.
+    async fn land(&mut self) {
+        while let Some(splice) = self.splice.as_mut().filter(|splice| !splice.is_empty()) {
+            let Ok(Spliced::Sent(bytes)) = poll_fn(|cx| splice.poll(cx)).await else { break };
+            self.carried += bytes as u64;
+        }
+        if self.splice.is_some() {
+            self.end_splice();
         }
     }
 

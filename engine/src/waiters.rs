@@ -28,15 +28,20 @@ struct Queue {
 impl Waiters {
     /// Waits to be woken; `false`: `deadline` came first.
     pub async fn wait(&self, deadline: Nanos) -> bool {
-        let mut place = Place { waiters: self, number: None };
+        let mut place = self.place();
         let mut patience = pin!(sleep_until(deadline));
         poll_fn(|cx| {
-            if place.was_woken(cx) {
+            if place.poll(cx).is_ready() {
                 return Poll::Ready(true);
             }
             patience.as_mut().poll(cx).map(|()| false)
         })
         .await
+    }
+
+    /// For who waits for other things too.
+    pub fn place(&self) -> Place<'_> {
+        Place { waiters: self, number: None }
     }
 
     /// Nobody waits, and nobody that was woken has yet to look.
@@ -61,13 +66,14 @@ impl Waiters {
 }
 
 /// A waiter's place among the others, until it has looked or gone.
-struct Place<'a> {
+pub(crate) struct Place<'a> {
     waiters: &'a Waiters,
     number: Option<u64>,
 }
 
 impl Place<'_> {
-    fn was_woken(&mut self, cx: &Context<'_>) -> bool {
+    /// Ready once it was woken, and from then on.
+    pub fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
         let mut queue = self.waiters.queue.borrow_mut();
         let number = *self.number.get_or_insert_with(|| {
             let number = queue.next;
@@ -78,11 +84,11 @@ impl Place<'_> {
         match queue.entries.get_mut(&number) {
             Some(Some(waker)) => {
                 waker.clone_from(cx.waker());
-                false
+                Poll::Pending
             }
             _ => {
                 queue.entries.remove(&number);
-                true
+                Poll::Ready(())
             }
         }
     }

@@ -25,8 +25,9 @@ use crate::http1::{RequestHead, ResponseHead};
 use crate::observe::{Counted, WorkerStats};
 use crate::request_id::RequestIds;
 use crate::snapshot::{ActionPlan, ListenerPlan, Mode, ServiceId, Snapshot};
+use crate::udp;
 use crate::upstream::Service;
-use crate::{tls, udp};
+use crate::waiters::Waiters;
 
 /// How often idle upstream connections are looked over.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
@@ -47,6 +48,8 @@ pub(crate) enum Order {
     Challenges(Option<Arc<Challenges>>, mpsc::Sender<()>),
     /// Stop accepting; end connections and sessions as they fall idle. Answered when none is left.
     Drain(mpsc::Sender<()>),
+    /// Say goodbye where that can be said: the time to drain is over.
+    Part,
     /// End now.
     Stop,
 }
@@ -80,13 +83,15 @@ pub(crate) struct Worker {
     pub slots: Slots,
     pub date: RefCell<DateCache>,
     pub ids: RefCell<RequestIds>,
+    /// The time to drain is over: what has no end of its own is ended politely.
+    pub parting: Cell<bool>,
+    /// Who waits for that.
+    pub until_parting: Waiters,
     pub random: RefCell<fastrand::Rng>,
     pub log: RefCell<Option<crate::observe::AccessLog>>,
     pub draining: Cell<bool>,
     /// What endpoints of all UDP sessions say is received here.
     pub udp_batch: RefCell<Option<Batch>>,
-    /// TLS handshakes under way.
-    pub handshakes: tls::Turns,
     challenges: RefCell<Option<Arc<Challenges>>>,
     current: RefCell<Rc<Current>>,
     services: RefCell<FxHashMap<Arc<str>, Rc<Service>>>,
@@ -158,11 +163,12 @@ impl Worker {
             slots: Slots::default(),
             date: RefCell::default(),
             ids: RefCell::new(ids),
+            parting: Cell::new(false),
+            until_parting: Waiters::default(),
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
             log: RefCell::new(log),
             draining: Cell::new(false),
             udp_batch: RefCell::default(),
-            handshakes: tls::Turns::default(),
             challenges: RefCell::default(),
             current: RefCell::new(Rc::new(Current {
                 snapshot: first.snapshot.clone(),
@@ -194,14 +200,23 @@ impl Worker {
                     self.reconcile_services();
                 }
                 Order::Unhealthy(unhealthy) => {
-                    *self.unhealthy.borrow_mut() = unhealthy;
-                    self.reconcile_services();
+                    let before = self.unhealthy.replace(unhealthy.clone());
+                    for (name, service) in self.services.borrow().iter() {
+                        let now = unhealthy.get(name);
+                        if before.get(name) != now {
+                            service.heed(now);
+                        }
+                    }
                 }
                 Order::Challenges(challenges, done) => {
                     self.challenges.replace(challenges);
                     let _ = done.send(());
                 }
                 Order::Drain(done) => self.drain(done),
+                Order::Part => {
+                    self.parting.set(true);
+                    self.until_parting.wake_all();
+                }
                 Order::Stop => return,
             }
         }

@@ -36,7 +36,7 @@ pub enum Spliced {
     Sent(usize),
     /// The peer has ended, and all that it sent before is sent.
     End,
-    /// There is no pipe for it now, or the kernel doesn't splice here. Nothing is under way.
+    /// There is no pipe for it now, the kernel doesn't splice here, or there is urgent data. Nothing is under way.
     Refused,
 }
 
@@ -83,7 +83,16 @@ impl<'a> Splice<'a> {
             return Poll::Ready(Ok(Spliced::Refused));
         };
         conn.read_in.set(core.turn());
-        let result = sys::splice(conn.fd, pipe.write.as_raw_fd(), PIECE_MAX);
+        let splice = || sys::splice(conn.fd, pipe.write.as_raw_fd(), PIECE_MAX);
+        let waits = |result: &io::Result<usize>| matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        let mut result = splice();
+        // The kernel splices up to a byte of urgent data and never past it, where a receive goes on. Bytes that are there
+        // are so told from bytes that have just come.
+        let mut is_stuck = false;
+        if waits(&result) && sys::has_bytes(conn.fd) {
+            result = splice();
+            is_stuck = waits(&result);
+        }
         match result {
             Ok(n @ 1..) => {
                 // A ring tells by itself when there is more; edges are to be used up.
@@ -95,6 +104,8 @@ impl<'a> Splice<'a> {
             _ => core.pipes.borrow_mut().put_back(pipe, &core.gauges),
         }
         match result {
+            _ if is_stuck => Poll::Ready(Ok(Spliced::Refused)),
+            Ok(_) if sys::has_bytes(conn.fd) => Poll::Ready(Ok(Spliced::Refused)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 conn.readable.set(false);
                 self.wait_readable(cx)

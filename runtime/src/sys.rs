@@ -163,6 +163,14 @@ pub(crate) fn splice(from: RawFd, to: RawFd, len: usize) -> io::Result<usize> {
     }
 }
 
+/// Whether a receive would get something now.
+pub(crate) fn has_bytes(fd: RawFd) -> bool {
+    let mut byte = 0u8;
+    // SAFETY: room for the one byte that is asked for.
+    let n = unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+    n > 0
+}
+
 /// shutdown(2); an error means that the connection is gone already.
 pub(crate) fn shutdown(fd: RawFd, how: libc::c_int) {
     // SAFETY: no pointers.

@@ -629,3 +629,40 @@ fn tls_is_ended_where_there_is_a_certificate_and_looked_into_again() {
     assert_eq!(read_exactly(&mut stream, 7), b"\0\0bytes");
     assert!(gateway.get("/plain").expect(200).text().contains("GET /plain"));
 }
+
+/// Urgent data stops splice(2) for good where a receive goes on: the rest must come, and its end after it.
+#[test]
+fn a_byte_of_urgent_data_loses_nothing_that_comes_after_it() {
+    let (heard, hears) = std::sync::mpsc::channel();
+    let endpoint = origin(move |mut socket| {
+        let mut all = Vec::new();
+        let _ = socket.read_to_end(&mut all);
+        let _ = heard.send(all);
+    });
+    let gateway = Gateway::start_with(&format!("{ONE_WORKER}\n{TCP}"), &[("origin", &endpoint)]);
+    let mut socket = connect(&gateway);
+    let flood = vec![b'a'; 4 << 20];
+    socket.write_all(&flood).unwrap();
+    wait::until_true("the flood to be spliced", || spliced(&gateway) > 0.0);
+    socket2::SockRef::from(&socket).send_out_of_band(b"!").unwrap();
+    socket.write_all(b"after it").unwrap();
+    socket.shutdown(Shutdown::Write).unwrap();
+    let all = hears.recv_timeout(wait::PATIENCE).unwrap();
+    assert_eq!((all.len(), &all[flood.len()..]), (flood.len() + 8, &b"after it"[..]));
+}
+
+/// Nothing is read of an endpoint that ended its side, so only a failed send says that it has gone.
+#[test]
+fn who_only_sends_hears_that_the_endpoint_has_gone() {
+    let endpoint = origin(|mut socket| {
+        let _ = socket.read(&mut [0; 5]);
+    });
+    let gateway = Gateway::start_with(TCP, &[("origin", &endpoint)]);
+    let mut socket = connect(&gateway);
+    let begun = Instant::now();
+    while socket.write_all(b"hello").is_ok() {
+        assert!(begun.elapsed() < wait::PATIENCE, "it is written into nothing");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    wait::until_true("the tunnel to end", || gateway.metrics().sum("ringway_tunnels_active", &[]) == 0.0);
+}

@@ -9,8 +9,9 @@ use h2::ext::Protocol;
 use http::{Method, Request};
 use ringway_tests::gateway::PLAIN;
 use ringway_tests::http2::Session;
-use ringway_tests::origins::parts;
+use ringway_tests::origins::{Connection, Seen, parts};
 use ringway_tests::peers::{self, Peer};
+use ringway_tests::wire::Broken;
 use ringway_tests::{Gateway, Origin, wait};
 
 fn open(path: &str) -> Request<()> {
@@ -24,14 +25,18 @@ fn open(path: &str) -> Request<()> {
     request
 }
 
-/// Agrees to a WebSocket and sends back what comes, as bytes.
-fn agrees(connection: &mut ringway_tests::origins::Connection) -> Result<(), ringway_tests::wire::Broken> {
-    let seen = connection.request_head()?;
+fn agree(connection: &mut Connection, seen: &Seen) -> Result<(), Broken> {
     let key = seen.head.get("sec-websocket-key").unwrap_or_default();
-    let accept = ringway_tests::peers::websocket_accept(&key);
+    let accept = peers::websocket_accept(&key);
     connection.send(format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-    ))?;
+    ))
+}
+
+/// Agrees to a WebSocket and sends back what comes, as bytes.
+fn agrees(connection: &mut Connection) -> Result<(), Broken> {
+    let seen = connection.request_head()?;
+    agree(connection, &seen)?;
     loop {
         let bytes = connection.read_some()?;
         if bytes.is_empty() {
@@ -178,7 +183,7 @@ fn a_websocket_by_http1_reaches_an_http2_endpoint() {
 
 #[test]
 fn events_flow_without_delay_and_outlive_reloads() {
-    let origin = Origin::start(|connection: &mut ringway_tests::origins::Connection| {
+    let origin = Origin::start(|connection: &mut Connection| {
         connection.request()?;
         connection.send(
             "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -213,4 +218,53 @@ fn events_flow_without_delay_and_outlive_reloads() {
     let (times, text) = reading.join().unwrap();
     assert_eq!(text.matches("data: ").count(), 20);
     assert!(times.len() >= 15, "events came in {} pieces", times.len());
+}
+
+/// At the end of a drain a WebSocket gets its close from the gateway on either side, and a stream of events an end after
+/// which its reader comes again.
+#[test]
+fn what_has_no_end_of_its_own_is_ended_politely_by_a_drain() {
+    let (heard, hears) = std::sync::mpsc::channel();
+    let origin = Origin::start(move |connection: &mut Connection| {
+        let seen = connection.request()?;
+        if seen.head.start.contains("/events") {
+            connection.send(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 9\r\ndata: 1\n\n\r\n",
+            )?;
+            return connection.until_ended();
+        }
+        agree(connection, &seen)?;
+        connection.send(b"\x81\x05hello")?;
+        let mut all = Vec::new();
+        while let Ok(bytes) = connection.read_some() {
+            all.extend(bytes);
+        }
+        let _ = heard.send(all);
+        Ok(())
+    });
+    let text = format!("drain_timeout: 300ms\n{PLAIN}");
+    let mut gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
+    let mut socket = gateway.connect();
+    socket.send(
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    );
+    assert!(socket.response_to_head().head.start.contains(" 101 "));
+    let session = Session::connect(gateway.address("web"));
+    let by_http2 = std::thread::spawn(move || session.get("/events"));
+    let mut events = gateway.connect();
+    events.send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n");
+    origin.wait_for(3);
+    gateway.terminate();
+    let (told, end) = socket.read_to_end();
+    assert_eq!((&told[..], end), (&b"\x81\x05hello\x88\x02\x03\xe9"[..], Broken::Ended));
+    assert_eq!(events.response().expect(200).text(), "data: 1\n\n");
+    let by_http2 = by_http2.join().unwrap();
+    assert_eq!((by_http2.status, by_http2.text().as_str()), (200, "data: 1\n\n"));
+    let close = hears.recv_timeout(Duration::from_secs(5)).unwrap();
+    assert_eq!((close.len(), &close[..2]), (8, &b"\x88\x82"[..]));
+    let payload: Vec<u8> = close[6..].iter().zip(&close[2..6]).map(|(byte, mask)| byte ^ mask).collect();
+    assert_eq!(payload, 1001_u16.to_be_bytes());
+    assert!(gateway.stderr().contains("3 connections and sessions were cut"), "{}", gateway.stderr());
 }

@@ -40,7 +40,8 @@ pub(super) async fn carry(
     match lent {
         Ok(upstream) => {
             seen.taken_by(|| upstream.endpoint.clone());
-            let tunnel = Tunnel { upstream, to_upstream: rest, to_downstream: None, idle, seen };
+            let tunnel =
+                Tunnel { upstream, to_upstream: rest, to_downstream: None, idle, is_websocket: false, seen };
             tunnel::run(worker, connection.link(), tunnel).await;
         }
         Err(reply) => {

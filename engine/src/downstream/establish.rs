@@ -16,6 +16,7 @@ use std::time::Duration;
 use ringway_runtime::{Address, Lease, Nanos, Stream, now};
 
 use super::{Downstream, plan_of};
+use crate::accept::OpenListener;
 use crate::carried::Carried;
 use crate::detect::{Hello, Spoken, hello, spoken};
 use crate::link::Link;
@@ -175,7 +176,7 @@ async fn under_tls(
     let plan = plan_of(current, connection);
     let Some(tls) = &plan.tls else { return Some((Link::Plain(stream), rest, false)) };
     let http = plan.mode.serves_http();
-    let session = shake_hands(worker, tls, stream, rest, http).await?;
+    let session = shake_hands(worker, &connection.open, tls, stream, rest, http).await?;
     let http2 = session.session().alpn_protocol() == Some(tls::ALPN_HTTP2);
     Some((Link::Tls(Box::new(session)), None, http2))
 }
@@ -183,6 +184,7 @@ async fn under_tls(
 /// TLS, within its time and with a bounded number of others.
 async fn shake_hands(
     worker: &Worker,
+    open: &OpenListener,
     plan: &tls::ServerPlan,
     stream: Stream,
     mut rest: Option<Lease>,
@@ -202,8 +204,12 @@ async fn shake_hands(
         while matches!(stream.recv().await, Ok(lease) if !lease.is_end()) {}
         return None;
     }
+    if let Err(error) = first_record(&stream, &mut rest).await {
+        worker.stats.cut.count(tls::Failed::from(error).name(), 0);
+        return None;
+    }
     let proof = proof_wanted(worker, &stream, &mut rest).await;
-    let Some(_turn) = worker.handshakes.enter(plan.handshakes_max, deadline).await else {
+    let Some(_turn) = open.handshakes.enter(plan.handshakes_max, deadline).await else {
         worker.stats.cut.count("tls_handshake_timeout", 0);
         return None;
     };
@@ -228,6 +234,31 @@ async fn shake_hands(
             worker.stats.cut.count(failed.name(), 0);
             None
         }
+    }
+}
+
+/// Waits for the whole of the first record, in which nearly every ClientHello comes: who sends half of one has no turn, and
+/// holds up nobody. What is wrong with it is for the handshake to say.
+async fn first_record(stream: &Stream, rest: &mut Option<Lease>) -> std::io::Result<()> {
+    const HANDSHAKE: u8 = 0x16;
+    const RECORD_BYTES_MAX: usize = 16 << 10;
+    let Some(mut bytes) = rest.take() else { return Ok(()) };
+    loop {
+        let length = match bytes.get(..5) {
+            Some(&[HANDSHAKE, _, _, high, low]) => usize::from(u16::from_be_bytes([high, low])),
+            Some(_) => 0,
+            None if bytes.first() == Some(&HANDSHAKE) => RECORD_BYTES_MAX,
+            None => 0,
+        };
+        if length > RECORD_BYTES_MAX || bytes.len() >= 5 + length {
+            *rest = Some(bytes);
+            return Ok(());
+        }
+        let more = stream.recv().await?;
+        if more.is_end() {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes = bytes.joined(&more);
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, mpsc};
 
 use ringway_config::model::{self, Config};
@@ -33,7 +35,19 @@ struct Birth {
     resolved: Arc<Resolved>,
     born: mpsc::Sender<Born>,
     /// Dropped at the end of its life.
-    ended: mpsc::Sender<Infallible>,
+    ended: Ending,
+}
+
+/// The end of a worker's life, however it comes.
+struct Ending {
+    told: Arc<AtomicBool>,
+    _ended: mpsc::Sender<Infallible>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.told.store(true, Relaxed);
+    }
 }
 
 /// See [`Engine::start`].
@@ -53,6 +67,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
         let (orders, receiver) = mailbox(ORDERS_MAX);
         let gauges = Arc::new(Gauges::default());
         let log = access_log(config, &log_wake, &mut log_rings);
+        let over = Arc::new(AtomicBool::new(false));
         let birth = Birth {
             number,
             pin: config.runtime.pin,
@@ -63,14 +78,14 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
             log,
             resolved: resolved.clone(),
             born: born.clone(),
-            ended: ending.clone(),
+            ended: Ending { told: over.clone(), _ended: ending.clone() },
         };
         let thread = std::thread::Builder::new()
             .name(format!("worker-{number}"))
             .spawn(move || live(birth))
             .map_err(|error| StartError::Other(format!("cannot start a worker thread: {error}")))?;
         threads.push(WorkerThread { thread: Some(thread) });
-        posts.push(WorkerPost { orders, gauges, core: None, driver: String::new() });
+        posts.push(WorkerPost { orders, gauges, core: None, driver: String::new(), ended: over });
     }
     drop((born, ending));
     let state = State {

@@ -460,13 +460,14 @@ fn switch(
     rest: &mut Option<Lease>,
 ) -> Result<Next, Stop> {
     let response = Response { bytes: &answer.bytes, head: &scratch.response };
+    let is_websocket = |protocol: &[u8]| protocol.eq_ignore_ascii_case(b"websocket");
     let asked = upgrade(&x.request(), course.listener);
     let switched = scratch.response.upgrade.map(|span| span.of(&answer.bytes));
     let agreed =
         matches!((asked, switched), (Some(asked), Some(switched)) if asked.eq_ignore_ascii_case(switched));
     // A client of HTTP/2 did not make the key, so nobody else would notice a wrong answer to it.
     let proven = x.request.version != Version::Http2
-        || !asked.is_some_and(|asked| asked.eq_ignore_ascii_case(b"websocket"))
+        || !asked.is_some_and(is_websocket)
         || response.get(b"sec-websocket-accept")
             == Some(websocket::accept_of(websocket::key_in(&x.head)).as_bytes());
     if !(agreed && proven) {
@@ -482,6 +483,7 @@ fn switch(
         told: None,
     };
     let head = drafted(x.client.draft(), |writer| out.write(writer));
+    let is_websocket = asked.is_some_and(is_websocket);
     x.seen.sent(head.len() as u64);
     x.seen.status = 101;
     x.client.send_head(head, false);
@@ -491,6 +493,7 @@ fn switch(
         to_upstream: rest.take(),
         to_downstream: early,
         idle: Duration::from_millis(course.listener.timeouts.tunnel_idle_ms),
+        is_websocket,
         seen: Carried::default(),
     })))
 }
@@ -504,6 +507,7 @@ fn connect(x: &mut Exchange<'_>, plan: &ListenerPlan, lent: Lent, rest: Option<L
         to_upstream: rest,
         to_downstream: None,
         idle: Duration::from_millis(plan.timeouts.tunnel_idle_ms),
+        is_websocket: false,
         seen: Carried::default(),
     })))
 }

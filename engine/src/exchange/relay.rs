@@ -23,6 +23,7 @@ use crate::outgoing::{Announced, Connection, ResponseOut, Told};
 use crate::reason::Reason;
 use crate::snapshot::RoutePlan;
 use crate::upstream::Lent;
+use crate::waiters::Place;
 use crate::worker::Scratch;
 
 /// Bytes that may wait for a slow client.
@@ -60,6 +61,7 @@ pub(super) async fn relay(
     let uploaded = upload.as_ref().is_none_or(Upload::is_done);
     let keep = x.may_keep() && uploaded && !shape.until_close;
     let told = guise.as_ref().map(|guise| guise.told());
+    let events = is_events(&Response { bytes: &answer.bytes, head: response }, told.as_ref(), &shape);
     let head = head(x, response, &answer, course.route, &shape, keep, told);
     let said = if guise.is_some() { said_in_head(response, &answer.bytes) } else { Vec::new() };
     x.seen.status = response.status;
@@ -84,7 +86,8 @@ pub(super) async fn relay(
         pace: Pace::new(course.listener.timeouts.rate_bytes_per_second_min, now(), x.client.sent()),
         blocked: false,
         done: false,
-        gave_up: false,
+        gave_up: None,
+        parting: events.then(|| Box::new(x.worker.until_parting.place())),
         sent: 0,
     };
     let relayed = flow.run(x, &lent, &mut upload).await;
@@ -102,9 +105,10 @@ pub(super) async fn relay(
     if let Some(bytes) = &called {
         x.seen.grpc_status = grpc_status(&flow.body, &Response { bytes, head: &scratch.response });
     }
-    if flow.gave_up {
-        x.seen.grpc_status = Some(grpc::INTERNAL);
-        x.seen.reason = Reason::UpstreamBadResponse.name();
+    if let Some(reason) = flow.gave_up {
+        x.seen.grpc_status = x.seen.grpc.then_some(grpc::code_of(reason.status(), reason.name()));
+        x.seen.reason = reason.name();
+        x.worker.stats.cut.count(reason.name(), reason.status());
     }
     if let Err(reason) = relayed {
         x.seen.grpc_status = None;
@@ -131,6 +135,15 @@ pub(super) async fn relay(
         false if uploaded && rest.is_none() && !x.request.keep_alive => Next::Close,
         false => Next::Linger,
     })
+}
+
+/// Whether a client that meets the end of this response asks anew for what comes next (Server-Sent Events).
+fn is_events(response: &Response<'_>, told: Option<&Told<'_>>, shape: &Shape) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+    let content_type =
+        told.map_or_else(|| response.get(b"content-type").unwrap_or_default(), |told| told.content_type);
+    let begins = content_type.get(..EVENTS.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENTS));
+    begins && !matches!(shape.announced, Announced::Length(_))
 }
 
 /// What becomes of an answer that is told in other words.
@@ -292,7 +305,9 @@ struct Flow<'g> {
     blocked: bool,
     done: bool,
     /// The answer could not be told to its end, which was said to the client in so many words.
-    gave_up: bool,
+    gave_up: Option<Reason>,
+    /// Of a stream of events: when the time to drain is over it ends as if it were whole, for whoever reads it comes again.
+    parting: Option<Box<Place<'g>>>,
     /// Bytes handed over for the client.
     sent: u64,
 }
@@ -344,7 +359,14 @@ impl Flow<'_> {
                 }
             }
             self.unblock(x, lent);
-            let gathered = self.gather(cx, lent);
+            let parts = |place: &mut Box<Place<'_>>| place.poll(cx).is_ready() || x.worker.parting.get();
+            let gathered = match self.parting.as_mut().is_some_and(parts) {
+                true => {
+                    self.give_up(Reason::DrainCut);
+                    Poll::Ready(Ok(()))
+                }
+                false => self.gather(cx, lent),
+            };
             self.hand_over(x);
             match gathered {
                 Poll::Pending if self.done => return Poll::Ready(Ok(())),
@@ -394,8 +416,7 @@ impl Flow<'_> {
                         Err(problem) => {
                             let last = guise.give_up(&problem);
                             self.outgoing.push(&mut self.list, last);
-                            self.outgoing.finish(&mut self.list, None);
-                            (self.done, self.gave_up) = (true, true);
+                            self.give_up(Reason::UpstreamBadResponse);
                             return Poll::Ready(Ok(()));
                         }
                     },
@@ -403,6 +424,12 @@ impl Flow<'_> {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Ends the response, though more was to come.
+    fn give_up(&mut self, reason: Reason) {
+        self.outgoing.finish(&mut self.list, None);
+        (self.done, self.gave_up) = (true, Some(reason));
     }
 
     fn hand_over(&mut self, x: &Exchange<'_>) {
