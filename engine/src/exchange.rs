@@ -164,18 +164,10 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
     x.seen.grpc = x.request().known(Known::ContentType).is_some_and(grpc::is_call);
     let current = x.current.clone();
     let plan = &current.snapshot.listeners[x.place];
-    let decision = decide::decide(x, plan, scratch)?;
-    let matched = match decision {
+    let matched = match decide::decide(x, plan, scratch)? {
         Decision::Route(matched) => matched,
         Decision::Answer(reason) => return Ok(x.answer_for_this_hop(reason, rest.take(), scratch)),
-        Decision::Prove(answer) => {
-            let own = RouteReply {
-                content_type: b"application/octet-stream",
-                body: answer.as_bytes(),
-                ..own_answer(Reason::ChallengeAnswered.status())
-            };
-            return Ok(x.answer(Some(Reason::ChallengeAnswered), own, rest.take()));
-        }
+        Decision::Prove(answer) => return Ok(x.prove(&answer, rest.take())),
     };
     let route = current.snapshot.route(matched.route);
     // Whatever is answered with 2xx would be taken for a tunnel.
@@ -376,6 +368,16 @@ impl Exchange<'_> {
             self.seen.reason = reason.name();
         }
         unread.next(keep)
+    }
+
+    /// What an authority looks for (RFC 8555 §8.3).
+    fn prove(&mut self, answer: &str, rest: Option<Lease>) -> Next {
+        let own = RouteReply {
+            content_type: b"application/octet-stream",
+            body: answer.as_bytes(),
+            ..own_answer(Reason::ChallengeAnswered.status())
+        };
+        self.answer(Some(Reason::ChallengeAnswered), own, rest)
     }
 
     /// OPTIONS and TRACE that were for this hop (RFC 9110 §7.6.2).

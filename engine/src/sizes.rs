@@ -13,7 +13,7 @@ const CONNECTION_TASK_BYTES_MAX: usize = 800;
 /// A connection's record.
 const DOWNSTREAM_BYTES_MAX: usize = 80;
 /// An exchange under way, in its slot.
-const EXCHANGE_BYTES_MAX: usize = 3456;
+const EXCHANGE_BYTES_MAX: usize = 3328;
 /// A tunnel under way, in its slot.
 const TUNNEL_BYTES_MAX: usize = 1024;
 /// Parts that exchanges use again, without what they point to.

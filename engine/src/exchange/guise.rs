@@ -108,11 +108,9 @@ async fn web(
 fn allowed(x: &Exchange<'_>, origins: &[Box<str>]) -> Option<String> {
     let request = x.request();
     let origin = request.get(b"origin").and_then(|origin| std::str::from_utf8(origin).ok())?;
-    let any = origins.iter().any(|one| **one == *"*");
-    let named = || origins.iter().any(|one| one.eq_ignore_ascii_case(origin));
-    match any {
-        true => Some("access-control-allow-origin: *\r\n".into()),
-        false if named() => Some(format!("access-control-allow-origin: {origin}\r\nvary: origin\r\n")),
+    match grpc_web::may_call(origins, origin) {
+        true if origins.iter().any(|one| **one == *"*") => Some("access-control-allow-origin: *\r\n".into()),
+        true => Some(format!("access-control-allow-origin: {origin}\r\nvary: origin\r\n")),
         false => None,
     }
 }

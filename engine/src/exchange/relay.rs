@@ -54,15 +54,18 @@ pub(super) async fn relay(
     let Reached { lent, mut upload, answer, mut guise } = reached;
     let response = &scratch.response;
     let from_stream = lent.link().is_stream();
-    let shape = match &guise {
-        None => shape(response, x.request.version),
-        Some(_) => shape_of_unknown_length(x.request.version),
-    };
     let uploaded = upload.as_ref().is_none_or(Upload::is_done);
-    let keep = x.may_keep() && uploaded && !shape.until_close;
-    let told = guise.as_ref().map(|guise| guise.told());
-    let events = is_events(&Response { bytes: &answer.bytes, head: response }, told.as_ref(), &shape);
-    let head = head(x, response, &answer, course.route, &shape, keep, told);
+    // What is borrowed here is not kept while the body is under way.
+    let (head, outgoing, keep, events) = {
+        let shape = match &guise {
+            None => shape(response, x.request.version),
+            Some(_) => shape_of_unknown_length(x.request.version),
+        };
+        let keep = x.may_keep() && uploaded && !shape.until_close;
+        let told = guise.as_ref().map(|guise| guise.told());
+        let events = is_events(&Response { bytes: &answer.bytes, head: response }, told.as_ref(), &shape);
+        (head(x, response, &answer, course.route, &shape, keep, told), shape.outgoing, keep, events)
+    };
     let said = if guise.is_some() { said_in_head(response, &answer.bytes) } else { Vec::new() };
     x.seen.status = response.status;
     let reusable =
@@ -80,7 +83,7 @@ pub(super) async fn relay(
         body,
         guise: guise.as_deref_mut(),
         said,
-        outgoing: shape.outgoing,
+        outgoing,
         idle: Duration::from_millis(course.service.idle_ms),
         deadline: course.deadline,
         pace: Pace::new(course.listener.timeouts.rate_bytes_per_second_min, now(), x.client.sent()),
