@@ -377,3 +377,52 @@ fn an_ocsp_response_is_stapled() {
 fn skipped(peer: &str) {
     eprintln!("skipped: {peer} is not installed");
 }
+
+/// A listener that allows few handshakes at once holds up nobody else's, and who has not said all of a hello has no turn.
+#[test]
+fn turns_for_handshakes_are_a_listeners_own_and_begin_with_a_whole_hello() {
+    let (files, origin) = (Files::new(), Origin::start(parts::echoes));
+    let listener = |name: &str, more: &str| {
+        format!(
+            "  - {{ name: {name}, address: \"127.0.0.1:{{{{{name}}}}}\", routes: all, tls: {{ certificates: \
+             [ {{ cert: \"{{{{tls}}}}/site.crt\", key: \"{{{{tls}}}}/site.key\" }} ]{more} }} }}\n"
+        )
+    };
+    let text = format!(
+        "runtime: {{ workers: 1, backend: {{{{backend}}}}, pin: false }}\nlisteners:\n{}{}services:\n  \
+         app: {{ endpoints: [ \"{{{{origin}}}}\" ] }}\nroutes:\n  - {{ name: all, path: /**, to: app }}\n",
+        listener("few", ", handshakes: 1"),
+        listener("web", "")
+    );
+    let gateway = files.start(&text, &origin.endpoint());
+    let client = files.ca.client(&[], None);
+    let hello = || {
+        let name = rustls::pki_types::ServerName::try_from("a.example").unwrap();
+        let mut bytes = Vec::new();
+        rustls::ClientConnection::new(client.clone(), name).unwrap().write_tls(&mut bytes).unwrap();
+        bytes
+    };
+    let begins = |bytes: &[u8]| {
+        let mut socket = TcpStream::connect(gateway.address("few")).unwrap();
+        socket.write_all(bytes).unwrap();
+        socket
+    };
+    let partial = begins(&hello()[..100]);
+    let mut stream = tls::connect(gateway.address("few"), &client, "a.example").unwrap();
+    assert!(tls::get(&mut stream, "/").unwrap().starts_with("HTTP/1.1 200"));
+    // One has the turn and says no more, another waits for it.
+    let mut first = begins(&hello());
+    first.set_read_timeout(Some(wait::PATIENCE)).unwrap();
+    first.read_exact(&mut [0; 5]).unwrap();
+    let second = begins(&hello());
+    let begun = std::time::Instant::now();
+    for _ in 0..3 {
+        let mut stream = tls::connect(gateway.address("web"), &client, "a.example").unwrap();
+        assert!(tls::get(&mut stream, "/").unwrap().starts_with("HTTP/1.1 200"));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    // Whoever goes gives the turn on.
+    drop((partial, first, second));
+    let mut stream = tls::connect(gateway.address("few"), &client, "a.example").unwrap();
+    assert!(tls::get(&mut stream, "/").unwrap().starts_with("HTTP/1.1 200"));
+}
