@@ -44,7 +44,7 @@ pub static LISTENER_TLS: Object = Object {
             name: "handshakes",
             kind: Kind::Integer(1, 100_000),
             absent: Default("256"),
-            about: "Handshakes under way at once on one worker. Beyond it they wait, within `timeouts.handshake`.",
+            about: "Handshakes of this listener under way at once on one worker. Beyond it they wait, within `timeouts.handshake`.",
         },
         Field {
             name: "key_log",
