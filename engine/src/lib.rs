@@ -6,6 +6,7 @@
 mod accept;
 pub mod balance;
 mod body;
+mod breaker;
 mod carried;
 mod challenges;
 pub mod date;
