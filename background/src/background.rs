@@ -1,7 +1,7 @@
 //! The background as the binary holds it: its threads, from start to end.
 //!
 //! ```text
-//! ringway-background   tokio, current thread: admin API, DNS, health checks, ACME, watchdog
+//! ringway-background   tokio, current thread: admin API, DNS, health checks, pressure, ACME, watchdog
 //! ringway-reload       watches the file, parses, applies
 //! ringway-log          access log rings to stdout or a file
 //! ```
@@ -95,6 +95,7 @@ impl Background {
         acme.want(&parts.config);
 
         let (counted, logged, looked_at) = (dns.clone(), control.clone(), handles.clone());
+        let (strained, pressed) = (handles.clone(), handles.clone());
         let (checks, asked) = (health.clone(), handles.clone());
         let (certificates, troubles) = (acme.clone(), acme.clone());
         let sources = Sources {
@@ -108,6 +109,7 @@ impl Background {
                 logged.iter().for_each(|log| log.metrics(out));
             }),
             notes: Arc::new(move |out| troubles.describe(out)),
+            strain: Arc::new(move || strained.strain()),
             version: parts.version,
         };
         let (end, ended) = oneshot::channel();
@@ -115,7 +117,8 @@ impl Background {
         let checking = async move {
             tokio::join!(telling.clone().run(asked), telling.tell(told));
         };
-        let tasks = Tasks { dns: dns.clone(), sink: Arc::clone(&sink), checking, acme: acme.clone() };
+        let pressing = crate::pressure::run(pressed);
+        let tasks = Tasks { dns: dns.clone(), sink: Arc::clone(&sink), checking, pressing, acme: acme.clone() };
         let runtime = start_runtime(parts.admin, sources, tasks, ended)?;
 
         let engine = parts.engine;
@@ -195,17 +198,18 @@ fn start_log(config: &Config, rings: Vec<Consumer<u8>>) -> io::Result<Option<Log
 }
 
 /// What runs on the background thread beside the admin API.
-struct Tasks<C> {
+struct Tasks<C, P> {
     dns: Dns,
     sink: Sink,
     checking: C,
+    pressing: P,
     acme: Acme,
 }
 
 fn start_runtime(
     admin: TcpListener,
     sources: Sources,
-    tasks: Tasks<impl Future<Output = ()> + Send + 'static>,
+    tasks: Tasks<impl Future<Output = ()> + Send + 'static, impl Future<Output = ()> + Send + 'static>,
     ended: oneshot::Receiver<()>,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -214,6 +218,7 @@ fn start_runtime(
             tokio::spawn(systemd::watchdog(Arc::clone(&sources.workers)));
             tokio::spawn(tasks.dns.run(dns::system_resolver, tasks.sink));
             tokio::spawn(tasks.checking);
+            tokio::spawn(tasks.pressing);
             tokio::spawn(tasks.acme.run());
             tokio::spawn(async {
                 if let Err(error) = admin::serve(admin, sources).await {

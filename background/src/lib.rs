@@ -9,6 +9,7 @@ pub mod background;
 pub mod dns;
 mod health;
 pub mod log_writer;
+mod pressure;
 mod process;
 mod reload;
 pub mod say;

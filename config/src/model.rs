@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use breaking::{Breaker, Concurrency, ConcurrencyMode, EndpointBreaker, Overload, Priority};
 pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
 pub use keys::KeySource;
 pub use protocols::{Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp};
@@ -19,6 +20,7 @@ pub use tls::{
 };
 
 mod acme;
+mod breaking;
 mod keys;
 mod protocols;
 mod tls;
@@ -44,6 +46,8 @@ pub struct Config {
     pub access_log: Option<AccessLog>,
     /// How long a stop waits for what is under way.
     pub drain_timeout: Duration,
+    /// When something is shed.
+    pub overload: Overload,
     /// Sorted by name.
     pub acme: Vec<AcmeAccount>,
     /// In the order written. Never empty.
@@ -86,6 +90,8 @@ pub struct Runtime {
     pub pin: bool,
     /// Receive buffers of one worker.
     pub buffers: Buffers,
+    /// Bytes that the process may use; `None`: what its cgroup allows, if that is bounded.
+    pub memory: Option<u64>,
 }
 
 /// `runtime.backend`
@@ -273,8 +279,12 @@ pub struct Service {
     pub host: HostPolicy,
     /// How long upstreams may take.
     pub timeouts: ServiceTimeouts,
-    /// Bounds of the per-worker pool, for each endpoint.
+    /// What each worker keeps of connections, for each endpoint.
     pub pool: Pool,
+    /// How much it may be asked at once.
+    pub breaker: Breaker,
+    /// The same, as far as it is found out.
+    pub concurrency: Option<Concurrency>,
     /// What its endpoints speak.
     pub protocol: ServiceProtocol,
     /// Where they speak TLS.
@@ -373,9 +383,7 @@ pub struct ServiceTimeouts {
 /// `services.X.pool`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool {
-    /// Connections of one worker to one endpoint (default 1024): 503 beyond it.
-    pub connections: u32,
-    /// Idle ones kept of those (default 128).
+    /// Idle connections kept by one worker to one endpoint (default 128).
     pub idle: u32,
     /// An idle one is closed after (default 30 s).
     pub idle_timeout: Duration,
@@ -406,6 +414,8 @@ pub struct Route {
     pub encoded_slashes: bool,
     /// In place of the listener's body limit when set; `u64::MAX` (written `none`) is no limit.
     pub body_limit: Option<u64>,
+    /// How late it is shed under overload.
+    pub priority: Priority,
 }
 
 /// `routes[].hosts[]`

@@ -3,6 +3,7 @@
 //! The result has the fields and forms of the file, so that (where nothing is redacted) it loads as the same
 //! configuration again.
 
+mod breaking;
 mod protocols;
 
 use serde_json::{Map, Value, json};
@@ -49,11 +50,15 @@ pub(crate) fn settings_as_json(config: &Config) -> Map<String, Value> {
         "admin": { "address": config.admin.address.to_string() },
         "access_log": config.access_log.as_ref().map_or(json!("none"), access_log_as_json),
         "drain_timeout": duration_text(config.drain_timeout),
+        "overload": breaking::overload(&config.overload),
     });
     let mut settings = match settings {
         Value::Object(map) => map,
         _ => Map::new(),
     };
+    if let (Some(memory), Some(Value::Object(shown))) = (runtime.memory, settings.get_mut("runtime")) {
+        shown.insert("memory".into(), json!(size_text(memory)));
+    }
     if !config.acme.is_empty() {
         let accounts = config.acme.iter().map(|one| (one.name.clone(), protocols::acme(one)));
         settings.insert("acme".into(), Value::Object(accounts.collect()));
@@ -157,12 +162,15 @@ pub(crate) fn service_as_json(service: &Service) -> Value {
             "idle": duration_text(service.timeouts.idle),
         },
         "pool": {
-            "connections": service.pool.connections,
             "idle": service.pool.idle,
             "idle_timeout": duration_text(service.pool.idle_timeout),
         },
+        "breaker": breaking::breaker(&service.breaker),
         "http2": protocols::bounds(&service.http2),
     });
+    if let (Value::Object(shown), Some(one)) = (&mut shown, &service.concurrency) {
+        shown.insert("concurrency".into(), breaking::concurrency(one));
+    }
     if let (Value::Object(shown), Some(health)) = (&mut shown, &service.health) {
         let health = json!({
             "grpc": health.grpc,
@@ -208,6 +216,7 @@ pub(crate) fn route_as_json(route: &Route, config: &Config) -> Value {
             shown.insert(name.into(), header_ops(ops));
         }
     }
+    shown.insert("priority".into(), json!(breaking::priority(route.priority)));
     shown.insert("encoded_slashes".into(), json!(route.encoded_slashes));
     match route.body_limit {
         None => {}

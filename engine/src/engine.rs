@@ -18,16 +18,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ringway_config::model::Config;
-use ringway_runtime::Gauges;
+use ringway_runtime::{Gauges, Nanos};
 use ringway_runtime::mailbox::Sender;
 use rtrb::Consumer;
 
 use crate::accept::SharedListener;
 use crate::balance::Address;
+use crate::breaker::{Board, Shares};
 use crate::observe::{Counted, LogWake, Names, Registry};
+use crate::overload::Memory;
 use crate::snapshot::{ListenerPlan, Snapshot, SocketPlan};
 use crate::worker::{Apply, Order, Resolved, counted_pairs};
-pub use handles::{Check, Handles, WorkerInfo};
+pub use handles::{Check, Handles, Strain, WorkerInfo};
 
 /// Snapshots kept alive after they were replaced: exchanges under way hold them, and must not be the last to.
 const KEPT_MAX: usize = 64;
@@ -121,6 +123,7 @@ struct Shared {
     registry: Registry,
     workers: Vec<WorkerPost>,
     log_wake: LogWake,
+    memory: Arc<Memory>,
     state: Mutex<State>,
 }
 
@@ -144,6 +147,8 @@ struct State {
     /// Closed listeners for datagrams whose sessions' answers may still leave by their sockets.
     lingering: Vec<OpenAddress>,
     resolved: Arc<Resolved>,
+    /// What workers share about services and endpoints.
+    board: Board,
 }
 
 /// A listener that is open on every worker.
@@ -180,7 +185,9 @@ impl Engine {
             .map_err(|error| ApplyError(error.to_string()))?;
         let opened = plan.opened.clone();
         let (done, told) = mpsc::channel();
-        let applies = applies(&self.shared.registry, &snapshot, plan.sockets, &plan.open, &done);
+        let resolved = state.resolved.clone();
+        let limits = state.board.update(&snapshot, &resolved, Nanos::precise());
+        let applies = applies(&self.shared.registry, &snapshot, &limits, plan.sockets, &plan.open, &done);
         for (worker, apply) in self.shared.workers.iter().zip(applies) {
             post(worker, Order::Apply(Box::new(apply)));
         }
@@ -311,6 +318,7 @@ fn post(worker: &WorkerPost, order: Order) {
 fn applies(
     registry: &Registry,
     snapshot: &Arc<Snapshot>,
+    limits: &Arc<Shares>,
     sockets: Vec<Vec<(usize, ringway_runtime::BoundSocket)>>,
     open: &[OpenAddress],
     done: &mpsc::Sender<()>,
@@ -323,6 +331,7 @@ fn applies(
         .map(|(counted, sockets)| Apply {
             snapshot: snapshot.clone(),
             counted,
+            limits: limits.clone(),
             sockets,
             shared: shared.clone(),
             done: done.clone(),

@@ -14,6 +14,7 @@ mod forward;
 mod guise;
 pub(crate) mod pace;
 mod relay;
+mod shed;
 mod seen;
 mod upload;
 
@@ -84,6 +85,16 @@ pub(crate) enum Stop {
     Reply(LocalReply),
     /// A response had begun, or nobody is there to read one.
     Cut(Reason),
+}
+
+impl Stop {
+    /// There was no way to an endpoint, or nobody is left to look for one.
+    fn of_checkout(reply: LocalReply) -> Stop {
+        match reply.reason == Reason::ClientGone.name() {
+            true => Stop::Cut(Reason::ClientGone),
+            false => Stop::Reply(reply),
+        }
+    }
 }
 
 impl From<Reason> for Stop {
@@ -178,6 +189,7 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
     {
         return Err(Reason::UpgradeNotAllowed.into());
     }
+    x.shed_by(route)?;
     match &route.action {
         ActionPlan::Forward(to) => forward::forward(x, scratch, route, to, matched, rest).await,
         ActionPlan::Respond(respond) => {

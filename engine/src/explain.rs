@@ -5,6 +5,7 @@
 
 mod calls;
 mod connection;
+mod limits;
 mod reasons;
 mod render;
 mod request;
@@ -113,6 +114,8 @@ pub struct ServiceShare {
     pub speaks: String,
     /// In words; empty where there are none.
     pub timeouts: String,
+    /// How much it may be asked at once, in words; empty where nothing is set.
+    pub limits: String,
 }
 
 /// Decides about `request` as a worker would.
@@ -287,6 +290,7 @@ fn tell_policies(
     path: &[u8],
 ) {
     let policies = &mut explanation.policies;
+    policies.extend(limits::priority(route.priority));
     if has_encoded_slash(path) && route.allow_encoded_slashes {
         policies.push("encoded slashes: pass as they are".into());
     }

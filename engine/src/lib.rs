@@ -6,7 +6,7 @@
 mod accept;
 pub mod balance;
 mod body;
-mod breaker;
+pub mod breaker;
 mod carried;
 mod challenges;
 pub mod date;
@@ -28,6 +28,7 @@ mod link;
 pub mod local_reply;
 pub mod observe;
 mod outgoing;
+pub mod overload;
 pub mod path;
 pub mod proxy_protocol;
 pub mod reason;
@@ -47,5 +48,5 @@ mod worker;
 
 pub use challenges::Challenge;
 pub use engine::{
-    Applied, ApplyError, Check, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo,
+    Applied, ApplyError, Check, DrainOutcome, Engine, Handles, Inherited, StartError, Strain, WorkerInfo,
 };

@@ -6,6 +6,7 @@
 //! a snapshot, so that an old one is soon dropped.
 
 mod action;
+mod breaking;
 mod header_plan;
 mod plan;
 
@@ -23,6 +24,7 @@ use crate::balance::{Address, Policy};
 use crate::grpc_json::{self, Transcoder};
 use crate::http2::Budget;
 use crate::key::{KeyPart, KeyPlan};
+use crate::overload::{OverloadPlan, Priority};
 use crate::proxy_protocol;
 use crate::routing::{Condition, HostRule, PathFill, PathRule, RouteId, RouteRule, Router, Segment};
 use crate::tls::{ClientPlan, ServerPlan};
@@ -45,6 +47,8 @@ pub struct Snapshot {
     pub routes: Box<[RoutePlan]>,
     /// By [`ServiceId`], sorted by name.
     pub services: Box<[ServicePlan]>,
+    /// When something is shed.
+    pub overload: OverloadPlan,
 }
 
 const _: () = {
@@ -63,7 +67,8 @@ impl Snapshot {
         let listeners: Result<_, _> =
             config.listeners.iter().map(|listener| listener_plan(listener, &routes)).collect();
         let services: Result<_, _> = config.services.iter().map(service_plan).collect();
-        Ok(Snapshot { generation, listeners: listeners?, routes, services: services? })
+        let overload = breaking::overload(config);
+        Ok(Snapshot { generation, listeners: listeners?, routes, services: services?, overload })
     }
 
     /// The listener of this name.
@@ -107,6 +112,9 @@ fn listener_plan(listener: &model::Listener, routes: &[RoutePlan]) -> Result<Lis
         name: listener.name.as_str().into(),
         address: address(&listener.address),
         router: Router::new(own.iter().map(|id| &routes[id.0 as usize].rule)),
+        is_critical: !own.is_empty()
+            && own.iter().all(|id| routes[id.0 as usize].priority == Priority::Critical)
+            && listener.tcp.is_none(),
         routes: own.into(),
         proxy_protocol: listener.proxy_protocol.clone().into(),
         trusted_hops: listener.trusted_hops.clone().into(),
@@ -236,6 +244,7 @@ fn route_plan(place: u32, route: &model::Route) -> Result<RoutePlan, String> {
         allow_encoded_slashes: route.encoded_slashes,
         body_bytes_max: route.body_limit,
         rule,
+        priority: breaking::priority(route.priority),
     })
 }
 
@@ -285,10 +294,11 @@ fn service_plan(service: &model::Service) -> Result<ServicePlan, String> {
         response_head_ms: ms(service.timeouts.response_head),
         idle_ms: ms(service.timeouts.idle),
         pool: PoolPlan {
-            connections_max: service.pool.connections,
             idle_max: service.pool.idle,
             idle_timeout_ms: ms(service.pool.idle_timeout),
         },
+        breaker: breaking::limits(&service.breaker),
+        concurrency: service.concurrency.as_ref().map(breaking::concurrency),
         protocol: match service.protocol {
             model::ServiceProtocol::Http1 => Protocol::Http1,
             model::ServiceProtocol::Http2 => Protocol::Http2,

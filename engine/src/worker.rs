@@ -18,11 +18,13 @@ use rustc_hash::FxHashMap;
 
 use crate::accept::{self, OpenListener, SharedListener};
 use crate::balance::Unhealthy;
+use crate::breaker::Shares;
 use crate::challenges::Challenges;
 use crate::date::DateCache;
 use crate::downstream::Downstream;
 use crate::http1::{RequestHead, ResponseHead};
 use crate::observe::{Counted, WorkerStats};
+use crate::overload::{self, Memory, Pressure};
 use crate::request_id::RequestIds;
 use crate::snapshot::{ActionPlan, ListenerPlan, Mode, ServiceId, Snapshot};
 use crate::udp;
@@ -42,6 +44,8 @@ pub(crate) enum Order {
     Apply(Box<Apply>),
     /// Names resolve to these addresses.
     Resolved(Arc<Resolved>),
+    /// What workers share about services and endpoints from now on; what it is for follows.
+    Shares(Arc<Shares>),
     /// These endpoints fail their checks.
     Unhealthy(Arc<Unhealthy>),
     /// Authorities are about to look for these, and for no others. Answered when that holds.
@@ -58,6 +62,8 @@ pub(crate) enum Order {
 pub(crate) struct Apply {
     pub snapshot: Arc<Snapshot>,
     pub counted: Counted,
+    /// What workers share about its services.
+    pub limits: Arc<Shares>,
     /// New sockets, each with its listener's place in the snapshot.
     pub sockets: Vec<(usize, BoundSocket)>,
     /// What workers share about each listener, in the snapshot's order.
@@ -108,6 +114,12 @@ pub(crate) struct Worker {
     /// Wall-clock microseconds at the loop's time zero; looked at again in each sweep.
     epoch_us: Cell<u64>,
     gauges: Arc<Gauges>,
+    /// Which of the workers it is.
+    number: usize,
+    limits: RefCell<Arc<Shares>>,
+    /// Of all workers.
+    pub memory: Arc<Memory>,
+    pressure: Cell<Pressure>,
 }
 
 /// A socket of a listener.
@@ -157,6 +169,7 @@ impl Worker {
         log: Option<crate::observe::AccessLog>,
         gauges: Arc<Gauges>,
         ids: RequestIds,
+        (number, memory): (usize, Arc<Memory>),
     ) -> Rc<Worker> {
         let seed = fastrand::u64(..);
         let worker = Rc::new(Worker {
@@ -185,6 +198,10 @@ impl Worker {
             scratch: RefCell::default(),
             epoch_us: Cell::new(0),
             gauges,
+            number,
+            limits: RefCell::new(first.limits.clone()),
+            memory,
+            pressure: Cell::default(),
         });
         worker.apply(first);
         worker
@@ -193,6 +210,7 @@ impl Worker {
     /// Takes orders until told to stop.
     pub async fn run(self: Rc<Worker>, orders: Receiver<Order>) {
         spawn(self.clone().sweep());
+        spawn(overload::watch(self.clone()));
         loop {
             match orders.recv().await {
                 Order::Apply(apply) => self.apply(*apply),
@@ -200,6 +218,7 @@ impl Worker {
                     *self.resolved.borrow_mut() = resolved;
                     self.reconcile_services();
                 }
+                Order::Shares(limits) => drop(self.limits.replace(limits)),
                 Order::Unhealthy(unhealthy) => {
                     let before = self.unhealthy.replace(unhealthy.clone());
                     for (name, service) in self.services.borrow().iter() {
@@ -241,6 +260,18 @@ impl Worker {
         open.last().unwrap_or_else(|| self.current())
     }
 
+    /// How much more there is to do than can be done.
+    #[inline]
+    pub fn pressure(&self) -> Pressure {
+        self.pressure.get()
+    }
+
+    /// From now on it is this.
+    pub fn set_pressure(&self, pressure: Pressure) {
+        self.pressure.set(pressure);
+        self.stats.pressure.set(pressure as u64);
+    }
+
     /// Seconds since 1970, from the loop's clock.
     #[inline]
     pub fn unix_seconds(&self) -> u64 {
@@ -267,7 +298,8 @@ impl Worker {
     }
 
     fn apply(self: &Rc<Worker>, apply: Apply) {
-        let Apply { snapshot, counted, sockets, shared, done } = apply;
+        let Apply { snapshot, counted, limits, sockets, shared, done } = apply;
+        self.limits.replace(limits);
         let (_, route_counters) = counted_pairs(&snapshot);
         let services = self.services_of(&snapshot, &counted);
         let old = self.current.replace(Rc::new(Current {
@@ -307,8 +339,9 @@ impl Worker {
     fn reconcile_services(&self) {
         let current = self.current();
         let (resolved, unhealthy) = (self.resolved.borrow().clone(), self.unhealthy.borrow().clone());
+        let limits = self.limits.borrow().clone();
         for (plan, service) in current.snapshot.services.iter().zip(&current.services) {
-            service.reconcile(plan, &resolved, &unhealthy);
+            service.reconcile(plan, &resolved, &unhealthy, (self.number, &limits));
         }
     }
 

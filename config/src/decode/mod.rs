@@ -5,6 +5,7 @@
 
 mod acme;
 mod address;
+mod breaking;
 pub mod fields;
 mod grpc;
 mod headers;
@@ -116,6 +117,7 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
     let (admin, admin_place) = admin(&fields, sink);
     let access_log = access_log(&fields, sink);
     let drain_timeout = fields.duration("drain_timeout", sink);
+    let overload = breaking::overload(&fields, sink);
 
     let services = services::services(&fields, sink);
     let routes = routes::routes(&fields, &services, sink);
@@ -136,6 +138,7 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
         admin,
         access_log,
         drain_timeout,
+        overload,
         acme,
         listeners: listeners.into_iter().map(|listener| listener.value).collect(),
         services: services.into_iter().map(|service| service.value).collect(),
@@ -164,6 +167,7 @@ fn runtime(config: &Fields<'_>, role: Role, sink: &mut Sink) -> Runtime {
         backend,
         pin: if sidecar && !fields.has("pin") { false } else { pin },
         buffers: Buffers { size, count: buffers.integer("count", sink) },
+        memory: fields.size_or("memory", sink),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The tables. Change one and the decoder, the schema and the reference change with it.
 
 mod acme;
+mod breaking;
 mod listeners;
 mod protocols;
 mod routes;
@@ -10,6 +11,7 @@ mod tls;
 use super::Absent::{Default, Means, Required};
 use super::{Field, Kind, Object};
 
+pub use breaking::{BREAKER, CONCURRENCY, ENDPOINT_BREAKER, OVERLOAD};
 pub use acme::{ACME_ACCOUNT, EXTERNAL_ACCOUNT};
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
 pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP, UDP};
@@ -49,7 +51,7 @@ pub static CONFIG: Object = Object {
             name: "runtime",
             kind: Kind::Object(&RUNTIME),
             absent: Means("its defaults"),
-            about: "Workers, driver and buffers. Changes need a restart.",
+            about: "Workers, driver, buffers and memory. Changes of all but `memory` need a restart.",
         },
         Field {
             name: "admin",
@@ -68,6 +70,12 @@ pub static CONFIG: Object = Object {
             kind: Kind::Duration,
             absent: Default("30s"),
             about: "How long a stop waits for what is under way.",
+        },
+        Field {
+            name: "overload",
+            kind: Kind::Object(&OVERLOAD),
+            absent: Means("its defaults"),
+            about: "When something is shed so that the rest is served.",
         },
         Field {
             name: "acme",
@@ -126,6 +134,12 @@ pub static RUNTIME: Object = Object {
             kind: Kind::Object(&BUFFERS),
             absent: Means("its defaults"),
             about: "Receive buffers of one worker.",
+        },
+        Field {
+            name: "memory",
+            kind: Kind::Size(16 * MIB, TIB),
+            absent: Means("what the process's cgroup allows, if that is bounded"),
+            about: "How much this process may use; `overload.memory` is a share of it. A reload applies it.",
         },
     ],
 };
@@ -198,6 +212,7 @@ pub static ALL: &[&Object] = &[
     &BUFFERS,
     &ADMIN,
     &ACCESS_LOG,
+    &OVERLOAD,
     &ACME_ACCOUNT,
     &EXTERNAL_ACCOUNT,
     &LISTENER,
@@ -215,6 +230,9 @@ pub static ALL: &[&Object] = &[
     &ENDPOINT_OBJECT,
     &SERVICE_TIMEOUTS,
     &POOL,
+    &BREAKER,
+    &ENDPOINT_BREAKER,
+    &CONCURRENCY,
     &SERVICE_TLS,
     &CERTIFICATE,
     &SERVICE_HTTP2,

@@ -254,6 +254,12 @@ impl Balancer {
         self.live.iter().map(|&slot| Slot(slot))
     }
 
+    /// Those that are not skipped now.
+    pub fn usable(&self, now_ns: u64) -> impl Iterator<Item = Slot> {
+        let usable = move |slot: &&u32| self.states[**slot as usize].is_usable(now_ns);
+        self.live.iter().filter(usable).map(|&slot| Slot(slot))
+    }
+
     /// When the first endpoint is no longer skipped; `None` if one is usable now, or there is none. For Retry-After.
     pub fn usable_at_ns(&self, now_ns: u64) -> Option<u64> {
         let healthy = self.live.iter().map(|&slot| &self.states[slot as usize]).filter(|state| !state.out);

@@ -14,6 +14,7 @@
 //! Invariant: a limit is never exceeded, whatever workers do at the same time; and whoever waits is woken when a permit
 //! is free, wherever it was given back.
 
+mod adaptive;
 mod door;
 mod gate;
 mod ledger;
@@ -24,9 +25,12 @@ mod tally;
 #[cfg(test)]
 mod simulation;
 
-pub(crate) use door::{Door, Ended, Place};
+pub use adaptive::Concurrency;
+pub(crate) use adaptive::Samples;
+pub(crate) use door::{Door, Ended};
 pub(crate) use gate::Gate;
 pub(crate) use ledger::Ledger;
+pub(crate) use shares::{Board, EndpointShare, ServiceShare, Shares};
 
 pub(crate) use tally::Tally;
 
@@ -49,9 +53,3 @@ pub struct Limits {
     pub endpoint_requests: u32,
 }
 
-impl Limits {
-    /// Whether requests are counted at all, by a limit of their own or (`adaptive`) by one that is found.
-    pub fn count_requests(&self, adaptive: bool) -> bool {
-        adaptive || self.requests != u32::MAX || self.endpoint_requests != u32::MAX
-    }
-}

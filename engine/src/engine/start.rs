@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use ringway_config::model::{self, Config};
 use ringway_runtime::mailbox::{Receiver, mailbox};
-use ringway_runtime::{Choice, Gauges, Options, Runtime, pin_to_core, usable_cores};
+use ringway_runtime::{Choice, Gauges, Nanos, Options, Runtime, pin_to_core, usable_cores};
 use rtrb::Consumer;
 
 use super::{Engine, Inherited, Shared, StartError, State, WorkerPost, WorkerThread, applies, sockets};
+use crate::breaker::Board;
 use crate::observe::{AccessLog, LineFormat, LogWake, Registry};
+use crate::overload::Memory;
 use crate::request_id::RequestIds;
 use crate::snapshot::Snapshot;
 use crate::worker::{Apply, Order, Resolved, Worker};
@@ -33,6 +35,7 @@ struct Birth {
     first: Apply,
     log: Option<AccessLog>,
     resolved: Arc<Resolved>,
+    memory: Arc<Memory>,
     born: mpsc::Sender<Born>,
     /// Dropped at the end of its life.
     ended: Ending,
@@ -57,9 +60,12 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
     let registry = Registry::new(count);
     let plan = sockets::plan(&snapshot, &[], &[], count, &mut inherited)?;
     let (done, _told) = mpsc::channel();
-    let firsts = applies(&registry, &snapshot, plan.sockets, &plan.open, &done);
+    let mut board = Board::new(count);
+    let limits = board.update(&snapshot, &Resolved::default(), Nanos::precise());
+    let firsts = applies(&registry, &snapshot, &limits, plan.sockets, &plan.open, &done);
     let log_wake = LogWake::default();
     let resolved: Arc<Resolved> = Arc::default();
+    let memory: Arc<Memory> = Arc::default();
     let (born, births) = mpsc::channel();
     let (ending, ended) = mpsc::channel();
     let (mut threads, mut posts, mut log_rings) = (Vec::new(), Vec::new(), Vec::new());
@@ -77,6 +83,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
             first,
             log,
             resolved: resolved.clone(),
+            memory: memory.clone(),
             born: born.clone(),
             ended: Ending { told: over.clone(), _ended: ending.clone() },
         };
@@ -95,9 +102,10 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
         listeners: plan.open,
         lingering: Vec::new(),
         resolved,
+        board,
     };
     let failure = await_births(&births, &mut posts);
-    let shared = Shared { registry, workers: posts, log_wake, state: Mutex::new(state) };
+    let shared = Shared { registry, workers: posts, log_wake, memory, state: Mutex::new(state) };
     let engine = Engine {
         workers: threads,
         shared: Arc::new(shared),
@@ -173,9 +181,9 @@ fn live(birth: Birth) {
         }
     };
     let driver = runtime.picked().driver.to_owned();
-    let Birth { number, gauges, orders, first, log, resolved, born, ended, .. } = birth;
+    let Birth { number, gauges, orders, first, log, resolved, memory, born, ended, .. } = birth;
     let _ = runtime.block_on(async move {
-        let worker = Worker::new(first, resolved, log, gauges, ids);
+        let worker = Worker::new(first, resolved, log, gauges, ids, (number, memory));
         let _ = born.send(Ok((number, core, driver)));
         drop(born);
         worker.run(orders).await;

@@ -122,8 +122,8 @@ pub(super) async fn forward(
         tunnel: upgrade(&x.request(), plan).is_some(),
     };
     loop {
-        let lent = service.checkout(course.service, wish, deadline, &mut x.seen.endpoint).await;
-        let mut lent = lent.map_err(Stop::Reply)?;
+        let lent = service.checkout(course.service, wish, deadline, x.client, &mut x.seen.endpoint).await;
+        let mut lent = lent.map_err(Stop::of_checkout)?;
         let head = request_head(x, scratch, &course, &lent, guise.as_deref());
         lent.sending(now());
         x.worker.stats.upstream_sent.add(head.len() as u64);
@@ -436,6 +436,7 @@ async fn answered_by(
 ) -> Result<Next, Stop> {
     let head_after = reached.lent.answered(now());
     x.seen.upstream_head_us = Some(head_after.as_micros() as u64);
+    reached.lent.said(scratch.response.status);
     let opens = x.client.stream().is_some_and(http2::Stream::opens_tunnel);
     if opens && matches!(scratch.response.status, 200..300) {
         return Err(Reason::UpstreamBadUpgrade.into());

@@ -61,7 +61,12 @@ fn share(f: &mut fmt::Formatter<'_>, service: &ServiceShare) -> fmt::Result {
         writeln!(f, "    - {address}{weight}")?;
     }
     writeln!(f, "    speaks: {}", service.speaks)?;
-    if service.timeouts.is_empty() { Ok(()) } else { writeln!(f, "    timeouts: {}", service.timeouts) }
+    for (title, told) in [("timeouts", &service.timeouts), ("limits", &service.limits)] {
+        if !told.is_empty() {
+            writeln!(f, "    {title}: {told}")?;
+        }
+    }
+    Ok(())
 }
 
 impl Explanation {
@@ -78,6 +83,7 @@ impl Explanation {
                 "endpoints": s.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
                 "speaks": s.speaks,
                 "timeouts": s.timeouts,
+                "limits": s.limits,
             })
         };
         let outcome = match &self.outcome {

@@ -40,6 +40,7 @@ pub(super) fn shares(snapshot: &Snapshot, split: &Split, carries: Carries) -> Ve
                 Carries::Bytes => format!("connect {}", duration(service.connect_ms)),
                 Carries::Datagrams => String::new(),
             },
+            limits: super::limits::of(service, carries),
         }
     };
     split.weights().map(share).collect()

@@ -75,10 +75,12 @@ GET http://api.example.com//v1/orders/7
     - 127.0.0.1:9002, weight 2
     speaks: HTTP/1.1
     timeouts: connect 3s, response head 1m, silence in the body 1m
+    limits: 8192 connections to each endpoint
   service   orders-next (5%), balance least_request
     - dns:next.internal:80
     speaks: HTTP/1.1
     timeouts: connect 3s, response head 1m, silence in the body 1m
+    limits: 8192 connections to each endpoint
 ";
     assert_eq!(text, expected);
 }
@@ -232,6 +234,7 @@ tcp://anywhere:5432
     - 127.0.0.1:15432
     speaks: bytes
     timeouts: connect 3s
+    limits: 8192 connections to each endpoint
 ";
     assert_eq!(text, expected);
     let dns = told_of(PROTOCOLS, "udp://anywhere", &[]);

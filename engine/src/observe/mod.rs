@@ -4,6 +4,7 @@
 //! not fit its ring is dropped and counted.
 
 pub mod access_log;
+pub mod breaking;
 pub mod counter;
 pub mod dropped;
 pub mod escape;
@@ -15,6 +16,7 @@ pub mod registry;
 pub mod stats;
 
 pub use access_log::{AccessLog, LogWake};
+pub use breaking::{BreakerRow, Refusal};
 pub use dropped::Dropped;
 pub use record::{CarriedRecord, LineFormat, Record};
 pub use registry::{Counted, NO_ROUTE, Names, Registry};

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use super::breaking::{self, BreakerRow};
 use super::dropped::DroppedCounts;
 use super::histogram::{Bounds, DURATIONS, Histogram, LAGS, Merged};
 use super::registry::{Kept, REMOVED, Registry};
@@ -23,6 +24,13 @@ pub fn render(registry: &Registry, version: &str, out: &mut String) {
     listeners(&mut text, &kept);
     routes(&mut text, &kept);
     services(&mut text, &kept);
+    breaking::services(&mut text, &kept);
+    breaking::shed(&mut text, registry, &kept);
+}
+
+/// Appends what is known of limits of all workers together.
+pub fn render_limits(rows: &[BreakerRow], out: &mut String) {
+    breaking::limits(&mut Text { out }, rows);
 }
 
 /// Appends one family without labels, for numbers that others keep.
@@ -217,23 +225,23 @@ fn merged<C>(bounds: &'static Bounds, counts: &[Arc<C>], histogram: impl Fn(&C) 
 }
 
 /// The text so far. Writing to a `String` can't fail.
-struct Text<'a> {
+pub(crate) struct Text<'a> {
     out: &'a mut String,
 }
 
 impl Text<'_> {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    pub(crate) fn family(&mut self, name: &str, kind: &str, help: &str) {
         let help = help.replace('\\', "\\\\").replace('\n', "\\n");
         let _ = write!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+    pub(crate) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
         self.out.push_str(name);
         self.labels(labels);
         let _ = writeln!(self.out, " {value}");
     }
 
-    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], merged: &Merged) {
+    pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], merged: &Merged) {
         let mut with_bound = labels.to_vec();
         with_bound.push(("le", ""));
         for (bound, count) in merged.cumulative() {

@@ -7,7 +7,9 @@ use ipnet::IpNet;
 
 use super::{ActionPlan, HeaderPlan, Split};
 use crate::balance::{Address, Policy};
+use crate::breaker::{self, Concurrency};
 use crate::http2::Budget;
+use crate::overload::Priority;
 use crate::proxy_protocol;
 use crate::routing::{RouteId, RouteRule, Router};
 use crate::tls::{ClientPlan, ServerPlan};
@@ -27,6 +29,8 @@ pub struct ListenerPlan {
     pub router: Router,
     /// The routes it serves, in the order written.
     pub routes: Box<[RouteId]>,
+    /// All of them are critical, and there are some.
+    pub is_critical: bool,
     /// Peers that must speak the PROXY protocol; if there are any, others must not.
     pub proxy_protocol: Box<[IpNet]>,
     /// Hops whose forwarding headers are believed.
@@ -216,6 +220,8 @@ pub struct RoutePlan {
     pub body_bytes_max: Option<u64>,
     /// What it asks of requests, as written: for explanations.
     pub rule: RouteRule,
+    /// How late it is shed.
+    pub priority: Priority,
 }
 
 impl RoutePlan {
@@ -247,6 +253,10 @@ pub struct ServicePlan {
     pub idle_ms: u64,
     /// Of each worker, for each endpoint.
     pub pool: PoolPlan,
+    /// How much it may be asked at once, by all workers.
+    pub breaker: breaker::Limits,
+    /// The same, as far as it is found out.
+    pub concurrency: Option<Concurrency>,
     /// What its endpoints speak.
     pub protocol: Protocol,
     /// Where they speak HTTP/2.
@@ -273,6 +283,12 @@ pub struct HealthPlan {
 }
 
 impl ServicePlan {
+    /// Requests are limited, and wait where there are too many.
+    pub fn has_gate(&self) -> bool {
+        let breaker = &self.breaker;
+        self.concurrency.is_some() || breaker.requests != u32::MAX || breaker.endpoint_requests != u32::MAX
+    }
+
     /// Addresses and weights for [`crate::balance::Balancer::reconcile`]; `resolved` says what a name stands for now,
     /// nothing if it is not known.
     pub fn addresses<A: IntoIterator<Item = IpAddr>>(
@@ -346,12 +362,10 @@ pub enum EndpointTarget {
     },
 }
 
-/// Bounds of a pool.
+/// What is kept of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolPlan {
-    /// 503 beyond it.
-    pub connections_max: u32,
-    /// Idle ones kept of those.
+    /// Idle ones kept.
     pub idle_max: u32,
     /// How long an idle one is kept.
     pub idle_timeout_ms: u64,

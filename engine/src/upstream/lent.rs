@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ringway_runtime::{Nanos, now};
 
+use super::admission::Permit;
 use super::Service;
 use super::connecting::{Connected, Error};
 use super::pool::{Counted, Idle, State};
@@ -20,6 +21,8 @@ pub(crate) struct Lent {
     link: Option<Link>,
     /// Of a connection, not of a stream.
     counted: Option<Counted>,
+    /// What it may be asked by; given back last.
+    _permit: Option<Permit>,
     /// It has carried an exchange before; of a stream: its connection has.
     pub reused: bool,
     pub endpoint: Rc<str>,
@@ -31,13 +34,19 @@ pub(crate) struct Lent {
 
 impl Lent {
     /// Nothing yet of an endpoint that is to be asked.
-    pub(super) fn begin(service: &Rc<Service>, slot: Slot, endpoint: Rc<str>) -> Lent {
+    pub(super) fn begin(
+        service: &Rc<Service>,
+        slot: Slot,
+        endpoint: Rc<str>,
+        permit: Option<Permit>,
+    ) -> Lent {
         service.counters.active.up();
         Lent {
             service: service.clone(),
             slot,
             link: None,
             counted: None,
+            _permit: permit,
             reused: false,
             endpoint,
             outcome: Outcome::Abandoned,
@@ -102,6 +111,17 @@ impl Lent {
         self.head_after
     }
 
+    /// The response has this status. Some say that there was too much already.
+    pub fn said(&self, status: u16) {
+        let limited = self.service.limited.borrow();
+        if let Some(samples) = limited.samples() {
+            match status {
+                502..=504 => samples.failed(limited.worker),
+                _ => samples.answered(limited.worker, self.head_after.as_nanos() as u64),
+            }
+        }
+    }
+
     /// The exchange is complete and the connection may carry another.
     pub fn give_back(mut self) {
         // A stream ends with its exchange.
@@ -109,7 +129,9 @@ impl Lent {
         let mut pools = self.service.pools.borrow_mut();
         let pool = &mut pools[self.slot.0 as usize];
         let live = self.service.balancer.borrow().address(self.slot).is_some();
+        let wanted = pool.is_wanted(self.service.limited.borrow().connections());
         if live
+            && !wanted
             && pool.idle.len() < self.service.idle_max.get() as usize
             && link.is_quiet()
             && link.unsent() == 0
@@ -128,6 +150,10 @@ impl Drop for Lent {
         service.counters.active.down();
         let latency = self.head_after.as_nanos() as u64;
         let (now, random) = (now(), service.random());
+        if matches!(self.outcome, Outcome::Failed | Outcome::Refused) {
+            let limited = service.limited.borrow();
+            limited.samples().into_iter().for_each(|samples| samples.failed(limited.worker));
+        }
         service.balancer.borrow_mut().ended(self.slot, now.0, latency, self.outcome, random);
     }
 }

@@ -4,6 +4,7 @@
 //! or stray bytes on it are known before it is used again. Invariant: a connection is counted from before it is made
 //! until it is really over, and every `began` of the balancer meets its `ended` as its [`Lent`] is dropped.
 
+mod admission;
 mod connecting;
 mod lent;
 mod pool;
@@ -19,6 +20,8 @@ use std::time::Duration;
 use ringway_runtime::{Lease, Nanos, now};
 
 use crate::balance::{self, Balancer, Change, Outcome, Slot, Unhealthy};
+use crate::breaker::Shares;
+use crate::link::Link;
 use crate::local_reply::LocalReply;
 use crate::observe::ServiceCounters;
 use crate::reason::Reason;
@@ -26,6 +29,7 @@ use crate::snapshot::{Protocol, ServicePlan};
 use crate::tls::Offer;
 use crate::worker::Resolved;
 use connecting::{Course, Error};
+use admission::{Limited, Patience, Permit, Refused};
 pub(crate) use lent::Lent;
 use pool::{Counted, Pool};
 use sharing::Sharing;
@@ -39,6 +43,7 @@ pub(crate) struct Service {
     idle_timeout_ms: Cell<u64>,
     idle_max: Cell<u32>,
     random: Cell<u64>,
+    limited: RefCell<Limited>,
 }
 
 /// How an exchange wants to be carried.
@@ -61,6 +66,7 @@ impl Service {
             idle_timeout_ms: Cell::new(plan.pool.idle_timeout_ms),
             idle_max: Cell::new(plan.pool.idle_max),
             random: Cell::new(seed | 1),
+            limited: RefCell::default(),
         }
     }
 
@@ -73,7 +79,14 @@ impl Service {
 
     /// Makes the plan's endpoints, names resolved, the ones that are asked. Those that stay keep their connections.
     /// Those in `unhealthy` are not picked while enough others are there.
-    pub fn reconcile(&self, plan: &ServicePlan, resolved: &Resolved, unhealthy: &Unhealthy) {
+    pub fn reconcile(
+        &self,
+        plan: &ServicePlan,
+        resolved: &Resolved,
+        unhealthy: &Unhealthy,
+        (worker, shares): (usize, &Shares),
+    ) {
+        self.limited.borrow_mut().set(worker, shares.service(&plan.name));
         let addresses = plan.addresses(|name| resolved.get(name).map_or(&[][..], |ips| ips).iter().copied());
         let mut pools = self.pools.borrow_mut();
         for change in self.balancer.borrow_mut().reconcile(&addresses) {
@@ -92,6 +105,12 @@ impl Service {
                     }
                 }
                 Change::Removed(slot) => pools[slot.0 as usize].retire(),
+            }
+        }
+        for pool in pools.iter_mut() {
+            let share = pool.balanced.as_ref().and_then(|address| shares.endpoint(&plan.name, address));
+            if let Some(share) = share {
+                pool.share_with(worker, share);
             }
         }
         drop(pools);
@@ -117,7 +136,7 @@ impl Service {
         let slot = balancer.pick_lowest(now().0, |address, weight| Some(score(ip(address)?, weight)))?;
         let address = balancer.address(slot).and_then(ip)?;
         drop(balancer);
-        Some((address, self.lend(slot)))
+        Some((address, self.lend(slot, None)))
     }
 
     /// A connection to one of the endpoints, pooled or new. Where an endpoint refuses, another one is asked, once:
@@ -127,21 +146,53 @@ impl Service {
         plan: &ServicePlan,
         wish: Wish,
         deadline: Nanos,
+        client: &Link,
         tried: &mut Option<Rc<str>>,
     ) -> Result<Lent, LocalReply> {
-        let mut failed = None;
+        let admitted = match self.admit(plan, None, false) {
+            Ok(mut lent) => {
+                *tried = Some(lent.endpoint.clone());
+                if self.lend_ready(offer(plan, wish), wish, &mut lent) {
+                    return Ok(lent);
+                }
+                Ok(lent)
+            }
+            Err(refused) => Err(refused),
+        };
+        let patience = Patience { deadline, since: None, client: Some(client) };
+        // Rare, and large: it lives outside of the exchange.
+        Box::pin(self.reach(plan, wish, patience, tried, admitted)).await
+    }
+
+    /// The rest of a checkout that finds nothing at hand: waiting for room, and connecting.
+    async fn reach(
+        self: &Rc<Service>,
+        plan: &ServicePlan,
+        wish: Wish,
+        mut patience: Patience<'_>,
+        tried: &mut Option<Rc<str>>,
+        mut admitted: Result<Lent, Refused>,
+    ) -> Result<Lent, LocalReply> {
+        let (mut failed, deadline) = (None, patience.deadline);
         loop {
-            let mut lent = self.next(plan, failed)?;
+            let mut lent = match admitted {
+                Ok(lent) => lent,
+                Err(refused) => self.wait_for_room(plan, failed, refused, patience).await?,
+            };
             let offer = offer(plan, wish);
             *tried = Some(lent.endpoint.clone());
             if self.lend_ready(offer, wish, &mut lent) {
                 return Ok(lent);
             }
-            // Rare, and large: it lives outside of the exchange.
-            match Box::pin(self.obtain(plan, offer, deadline, &mut lent)).await {
+            match self.obtain(plan, offer, deadline, &mut lent).await {
                 Ok(()) => return Ok(lent),
+                Err(error) if self.may_wait_on(error, &mut patience) => {
+                    drop(lent);
+                    self.step_aside(patience).await?;
+                }
                 Err(error) => failed = Some(lent.failed(error, deadline, failed.is_some())?),
             }
+            admitted = self.admit(plan, failed, false);
         }
     }
 
@@ -155,7 +206,7 @@ impl Service {
     ) -> Result<Lent, LocalReply> {
         let mut failed = None;
         loop {
-            let mut lent = self.next(plan, failed)?;
+            let mut lent = self.lend(self.next(plan, failed)?, None);
             let preface = preface.as_ref().map(|preface| preface.slice(0..preface.len()));
             match Box::pin(self.connect(plan, Offer::None, deadline, preface, &mut lent)).await {
                 Ok(()) => {
@@ -172,22 +223,26 @@ impl Service {
         self: &Rc<Service>,
         plan: &ServicePlan,
         failed: Option<(Slot, LocalReply)>,
-    ) -> Result<Lent, LocalReply> {
+    ) -> Result<Slot, LocalReply> {
         let but = failed.map(|(slot, _)| slot);
-        let picked = self.balancer.borrow_mut().pick(now().0, self.random(), but);
-        let Some(slot) = picked else {
+        let Some(slot) = self.draw(but) else {
             return Err(failed.map_or_else(|| self.nobody(plan), |(_, reply)| reply));
         };
         if failed.is_some() {
             self.counters.retries.increment();
         }
-        Ok(self.lend(slot))
+        Ok(slot)
     }
 
-    fn lend(self: &Rc<Service>, slot: Slot) -> Lent {
+    #[inline]
+    fn draw(&self, but: Option<Slot>) -> Option<Slot> {
+        self.balancer.borrow_mut().pick(now().0, self.random(), but)
+    }
+
+    fn lend(self: &Rc<Service>, slot: Slot, permit: Option<Permit>) -> Lent {
         self.balancer.borrow_mut().began(slot);
         let endpoint = self.pools.borrow()[slot.0 as usize].text.clone();
-        Lent::begin(self, slot, endpoint)
+        Lent::begin(self, slot, endpoint, permit)
     }
 
     /// Gives `lent` what is at hand: a pooled connection, or a stream on one with room to spare.
@@ -225,7 +280,7 @@ impl Service {
         lent: &mut Lent,
     ) -> Result<bool, Error> {
         let (sharing, course) = self.course(plan, offer, lent.slot);
-        let count = || self.count(plan, lent.slot);
+        let count = || self.count(lent.slot);
         let stream = sharing.stream(&course, offer, deadline, count).await?;
         Ok(stream.map(|stream| lent.stream(stream)).is_some())
     }
@@ -240,7 +295,7 @@ impl Service {
         lent: &mut Lent,
     ) -> Result<(), Error> {
         let (sharing, course) = self.course(plan, offer, lent.slot);
-        let counted = self.count(plan, lent.slot).ok_or(Error::Full)?;
+        let counted = self.count(lent.slot).ok_or(Error::Full)?;
         let connected = course.connect(counted, deadline, preface).await?;
         if !connected.http2 {
             lent.connected(connected);
@@ -257,8 +312,19 @@ impl Service {
         (pool.sharing.clone(), Course::new(plan, pool.address.clone(), offer, &self.counters))
     }
 
-    fn count(&self, plan: &ServicePlan, slot: Slot) -> Option<Counted> {
-        self.pools.borrow()[slot.0 as usize].count(&self.counters, plan.pool.connections_max)
+    /// Counts a connection, where the limits allow one. For one endpoint's sake an idle connection to another one goes.
+    fn count(&self, slot: Slot) -> Option<Counted> {
+        let share = self.limited.borrow().share.clone();
+        let whole = share.as_ref().map(|share| &share.connections);
+        let mut pools = self.pools.borrow_mut();
+        let counted = pools[slot.0 as usize].count(&self.counters, whole);
+        if counted.is_some() || whole.is_none_or(|whole| whole.taken() < whole.max()) {
+            return counted;
+        }
+        let oldest = pools.iter_mut().filter(|pool| !pool.idle.is_empty());
+        let oldest = oldest.min_by_key(|pool| pool.idle.first().map(|idle| idle.since));
+        drop(oldest?.idle.remove(0));
+        pools[slot.0 as usize].count(&self.counters, whole)
     }
 
     fn nobody(&self, plan: &ServicePlan) -> LocalReply {
@@ -273,7 +339,11 @@ impl Service {
     /// Closes idle connections that have ended or are too old.
     pub fn sweep(&self, now: Nanos) {
         let timeout = Duration::from_millis(self.idle_timeout_ms.get());
+        let limited = self.limited.borrow();
+        let whole = limited.connections();
         for pool in self.pools.borrow_mut().iter_mut() {
+            // Where a limit is reached elsewhere, nothing is kept for later.
+            let timeout = if pool.is_wanted(whole) { Duration::ZERO } else { timeout };
             pool.idle.retain(|idle| idle.link.is_quiet() && now.since(idle.since) < timeout);
             pool.sharing.sweep(now, timeout);
         }

@@ -32,7 +32,6 @@ pub static ROUTE: Object = Object {
         "fault",
         "hedge",
         "concurrency",
-        "priority",
         "policies",
         "plan",
     ],
@@ -108,6 +107,12 @@ pub static ROUTE: Object = Object {
             kind: Kind::Object(&GRPC_JSON),
             absent: Means("not spoken"),
             about: "Others call the services by JSON. With `to`.",
+        },
+        Field {
+            name: "priority",
+            kind: Kind::Choice { now: &["critical", "high", "normal", "low"], later: &[] },
+            absent: Means("`normal`; `critical` for `respond`"),
+            about: "How late it is shed under `overload`: what is low goes first, what is critical never does.",
         },
         Field {
             name: "timeout",

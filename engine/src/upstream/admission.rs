@@ -1,0 +1,281 @@
+//! Before `balance`: whether a service and an endpoint of it may be asked once more, and waiting for a turn where not.
+//!
+//! Each try holds a permit of the service's gate and one of its endpoint's ledger, until what was lent for it is dropped:
+//! so no limit is exceeded, whatever is tried again or hedged. An endpoint's is taken first: whoever lacks only that
+//! never holds what others wait for.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringway_runtime::{Nanos, now};
+use smallvec::SmallVec;
+
+use super::connecting::Error;
+use super::{Lent, Service};
+use crate::balance::Slot;
+use crate::breaker::{Door, Ended, EndpointShare, Samples, ServiceShare, Tally};
+use crate::link::Link;
+use crate::local_reply::LocalReply;
+use crate::observe::Refusal;
+use crate::reason::Reason;
+use crate::snapshot::ServicePlan;
+
+/// Draws before every endpoint is looked at in turn.
+const DRAWS_MAX: usize = 8;
+
+/// What limits a service, as one worker knows it.
+#[derive(Default)]
+pub(super) struct Limited {
+    pub worker: usize,
+    pub door: Option<Rc<Door>>,
+    pub share: Option<Arc<ServiceShare>>,
+}
+
+/// What a try holds. Dropping it gives it back, and wakes whoever waits for it.
+pub(crate) struct Permit {
+    door: Rc<Door>,
+    endpoint: Option<Rc<EndpointPart>>,
+}
+
+/// An endpoint's limits, as one worker holds them.
+pub(super) struct EndpointPart {
+    pub worker: usize,
+    pub share: Arc<EndpointShare>,
+}
+
+/// A place among the retries under way. Dropping it gives it back.
+#[allow(dead_code, reason = "for retries")]
+pub(crate) struct RetryPlace(Option<Arc<Tally>>);
+
+/// Why a try may not begin.
+pub(super) enum Refused {
+    /// The service has as many requests as it may, or others wait for their turn.
+    Requests,
+    /// Each endpoint has as many as it may.
+    Endpoints,
+    /// Waiting would not help.
+    Reply(LocalReply),
+}
+
+/// How long a request may wait.
+#[derive(Clone, Copy)]
+pub(super) struct Patience<'a> {
+    /// Of the exchange, or the try.
+    pub deadline: Nanos,
+    /// When it began to wait, if it did.
+    pub since: Option<Nanos>,
+    /// Who need not be answered any more once it is gone.
+    pub client: Option<&'a Link>,
+}
+
+impl Limited {
+    /// Takes over what all workers share.
+    pub fn set(&mut self, worker: usize, share: Option<&Arc<ServiceShare>>) {
+        self.worker = worker;
+        let gate = share.and_then(|share| share.gate.as_ref());
+        let same = match (&self.door, gate) {
+            (Some(door), Some(gate)) => Arc::ptr_eq(door.gate(), gate),
+            (door, gate) => door.is_none() && gate.is_none(),
+        };
+        if !same {
+            self.door = gate.map(|gate| Door::new(gate.clone(), worker));
+        }
+        self.share = share.cloned();
+    }
+
+    /// Connections of the service as a whole.
+    pub fn connections(&self) -> Option<&Tally> {
+        self.share.as_ref().map(|share| &*share.connections)
+    }
+
+    pub fn samples(&self) -> Option<&Samples> {
+        self.share.as_ref()?.samples.as_deref()
+    }
+}
+
+impl Service {
+    /// An endpoint for a try, where the limits leave room. With a `turn` it goes before those who wait.
+    #[inline]
+    pub(super) fn admit(
+        self: &Rc<Service>,
+        plan: &ServicePlan,
+        failed: Option<(Slot, LocalReply)>,
+        turn: bool,
+    ) -> Result<Lent, Refused> {
+        let Some(door) = self.limited.borrow().door.clone() else {
+            return self.next(plan, failed).map(|slot| self.lend(slot, None)).map_err(Refused::Reply);
+        };
+        if !turn && !door.may_pass() {
+            return Err(Refused::Requests);
+        }
+        let slot = self.next(plan, failed).map_err(Refused::Reply)?;
+        let (slot, endpoint) = match self.take_endpoint(slot) {
+            Some(endpoint) => (slot, endpoint),
+            None => self.take_another(slot, failed.map(|(slot, _)| slot)).ok_or(Refused::Endpoints)?,
+        };
+        if !door.take() {
+            give_endpoint(&endpoint);
+            return Err(Refused::Requests);
+        }
+        Ok(self.lend(slot, Some(Permit { door, endpoint })))
+    }
+
+    /// Takes an endpoint's permit, if there is one; inside `None`: it needs none.
+    #[inline]
+    fn take_endpoint(&self, slot: Slot) -> Option<Option<Rc<EndpointPart>>> {
+        let pools = self.pools.borrow();
+        let Some(part) = &pools[slot.0 as usize].part else { return Some(None) };
+        match &part.share.requests {
+            None => Some(None),
+            Some(requests) => requests.take(part.worker).then(|| Some(part.clone())),
+        }
+    }
+
+    /// Another endpoint than those that have as many requests as they may, and than the one that failed.
+    #[cold]
+    fn take_another(
+        &self,
+        first: Slot,
+        failed: Option<Slot>,
+    ) -> Option<(Slot, Option<Rc<EndpointPart>>)> {
+        let mut full: SmallVec<[Slot; DRAWS_MAX]> = SmallVec::from_slice(&[first]);
+        full.extend(failed);
+        for _ in 0..DRAWS_MAX {
+            let Some(slot) = self.draw(full.last().copied()) else { break };
+            if full.contains(&slot) {
+                continue;
+            }
+            match self.take_endpoint(slot) {
+                Some(endpoint) => return Some((slot, endpoint)),
+                None => full.push(slot),
+            }
+        }
+        let all: SmallVec<[Slot; DRAWS_MAX]> = self.balancer.borrow().usable(now().0).collect();
+        let mut others = all.into_iter().filter(|slot| !full.contains(slot));
+        others.find_map(|slot| Some((slot, self.take_endpoint(slot)?)))
+    }
+
+    /// Waits until there is room. The request's place is given up when the time is over, or its client is gone.
+    pub(super) async fn wait_for_room(
+        self: &Rc<Service>,
+        plan: &ServicePlan,
+        failed: Option<(Slot, LocalReply)>,
+        mut refused: Refused,
+        patience: Patience<'_>,
+    ) -> Result<Lent, LocalReply> {
+        if let Refused::Reply(reply) = refused {
+            return Err(reply);
+        }
+        let Some(door) = self.limited.borrow().door.clone() else {
+            return Err(self.refuse(&refused, Refusal::Full));
+        };
+        let Some(mut place) = door.join() else { return Err(self.refuse(&refused, Refusal::Full)) };
+        let since = patience.since.unwrap_or(now());
+        if patience.since.is_none() {
+            self.counters.breaking().queued.increment();
+        }
+        let until = Nanos(since.0.saturating_add(door.gate().wait_ns())).min(patience.deadline);
+        loop {
+            let ended = match refused {
+                Refused::Requests if place.may_try() => Ended::Turn,
+                Refused::Requests => place.turn(until, patience.client).await,
+                Refused::Endpoints => place.step_aside(until, patience.client).await,
+                Refused::Reply(reply) => return Err(reply),
+            };
+            match ended {
+                Ended::Turn => match self.admit(plan, failed, true) {
+                    Ok(lent) => {
+                        self.counters.breaking().waited.record(now().since(since).as_micros() as u64);
+                        return Ok(lent);
+                    }
+                    Err(Refused::Requests) => {
+                        place.missed();
+                        refused = Refused::Requests;
+                    }
+                    Err(other) => refused = other,
+                },
+                Ended::Late if now() >= patience.deadline => return Err(Reason::ExchangeTimeout.into()),
+                Ended::Late => return Err(self.refuse(&refused, Refusal::Late)),
+                Ended::Gone => return Err(Reason::ClientGone.into()),
+            }
+        }
+    }
+
+    /// Whether it is worth waiting for a connection: the limit is reached, and requests of this service may wait.
+    pub(super) fn may_wait_on(&self, error: Error, patience: &mut Patience<'_>) -> bool {
+        let limited = self.limited.borrow();
+        let Some(door) = limited.door.as_ref().filter(|_| matches!(error, Error::Full)) else { return false };
+        let since = *patience.since.get_or_insert(now());
+        let until = Nanos(since.0.saturating_add(door.gate().wait_ns())).min(patience.deadline);
+        door.gate().waiting_max() > 0 && now() < until
+    }
+
+    /// Waits a moment for a connection, as one of those that wait.
+    pub(super) async fn step_aside(&self, patience: Patience<'_>) -> Result<(), LocalReply> {
+        let door = self.limited.borrow().door.clone();
+        let Some(mut place) = door.and_then(|door| door.join()) else {
+            return Err(self.refuse(&Refused::Endpoints, Refusal::Full));
+        };
+        match place.step_aside(patience.deadline, patience.client).await {
+            Ended::Turn => Ok(()),
+            Ended::Late => Err(Reason::ExchangeTimeout.into()),
+            Ended::Gone => Err(Reason::ClientGone.into()),
+        }
+    }
+
+    /// What the client is told, and counted.
+    fn refuse(&self, refused: &Refused, how: Refusal) -> LocalReply {
+        let breaking = self.counters.breaking();
+        let limited = self.limited.borrow();
+        let may_wait = limited.door.as_ref().is_some_and(|door| door.gate().waiting_max() > 0);
+        let (reason, refusal) = match (refused, how) {
+            (_, Refusal::Late) => (Reason::BreakerWait, Refusal::Late),
+            (Refused::Endpoints, _) if !may_wait => (Reason::BreakerEndpoints, Refusal::Endpoints),
+            _ if !may_wait => (Reason::BreakerRequests, Refusal::Requests),
+            _ => (Reason::BreakerPending, Refusal::Full),
+        };
+        breaking.refused[refusal as usize].increment();
+        reason.into()
+    }
+
+    /// A place among the retries that the service may have under way.
+    #[allow(dead_code, reason = "for retries")]
+    pub fn retry_place(&self) -> Option<RetryPlace> {
+        let limited = self.limited.borrow();
+        let Some(retries) = limited.share.as_ref().map(|share| &share.retries) else {
+            return Some(RetryPlace(None));
+        };
+        if retries.max() == u32::MAX {
+            return Some(RetryPlace(None));
+        }
+        if retries.take() {
+            return Some(RetryPlace(Some(retries.clone())));
+        }
+        self.counters.breaking().refused[Refusal::Retries as usize].increment();
+        None
+    }
+}
+
+fn give_endpoint(endpoint: &Option<Rc<EndpointPart>>) {
+    if let Some(part) = endpoint
+        && let Some(requests) = &part.share.requests
+    {
+        requests.give(part.worker);
+    }
+}
+
+impl Drop for Permit {
+    #[inline]
+    fn drop(&mut self) {
+        give_endpoint(&self.endpoint);
+        self.door.give();
+    }
+}
+
+impl Drop for RetryPlace {
+    fn drop(&mut self) {
+        if let Some(retries) = &self.0 {
+            retries.give();
+        }
+    }
+}
