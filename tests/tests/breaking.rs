@@ -217,10 +217,11 @@ fn first_come_is_first_served_until_the_line_is_too_long() {
         let clients: Vec<Client> = targets
             .into_iter()
             .map(|target| {
-                let before = waiting(&gateway);
+                let (before, came) = (waiting(&gateway), crowd.came());
                 let client = ask(&gateway, target);
-                if target != targets[0] {
-                    until_waiting(&gateway, before + 1.0);
+                match target == targets[0] {
+                    true => drop(crowd.wait_for(came + 1)),
+                    false => until_waiting(&gateway, before + 1.0),
                 }
                 std::thread::sleep(pause);
                 client

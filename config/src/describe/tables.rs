@@ -137,7 +137,7 @@ pub static RUNTIME: Object = Object {
         },
         Field {
             name: "memory",
-            kind: Kind::Size(16 * MIB, TIB),
+            kind: Kind::Size(MIB, TIB),
             absent: Means("what the process's cgroup allows, if that is bounded"),
             about: "How much this process may use; `overload.memory` is a share of it. A reload applies it.",
         },

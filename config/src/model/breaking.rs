@@ -60,7 +60,7 @@ pub enum ConcurrencyMode {
 /// `overload`. `None`: not looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overload {
-    /// A worker's loop that is this late is overloaded (default 100 ms).
+    /// A worker's loop that is this late is overloaded (default 250 ms).
     pub loop_lag: Option<Duration>,
     /// So much of the memory that may be used is too much, in parts per million (default 90%).
     pub memory: Option<u32>,

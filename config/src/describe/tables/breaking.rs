@@ -135,7 +135,7 @@ pub static OVERLOAD: Object = Object {
         Field {
             name: "loop_lag",
             kind: Kind::Or("none", &Kind::Duration),
-            absent: Default("100ms"),
+            absent: Default("250ms"),
             about: "A worker that runs what is due so late sheds `low`; at twice, three and four times as much `normal`, \
                     `high` and new connections.",
         },
