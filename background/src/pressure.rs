@@ -8,8 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ringway_engine::Handles;
-use ringway_engine::overload::{Gauge, LOOK_EVERY, OverloadPlan, signal};
-use ringway_runtime::Nanos;
+use ringway_engine::overload::{Gauge, LOOK_EVERY, Nanos, OverloadPlan, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::process;

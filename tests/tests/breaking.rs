@@ -130,8 +130,10 @@ fn eight_workers_never_ask_more_than_allowed_and_use_all_of_it() {
     // Ten at a time; the machine may be busy with other things, and a sleep takes longer than it says.
     let ideal = pause * (CLIENTS * EACH / 10) as u32;
     assert!(took < ideal * 4, "{took:?} for what could take {ideal:?}");
+    wait::until_true("all permits to be back", || {
+        gateway.metrics().sum("ringway_breaker_in_use", &[("limit", "requests")]) == 0.0
+    });
     let metrics = gateway.metrics();
-    assert_eq!(metrics.sum("ringway_breaker_in_use", &[("service", "app"), ("limit", "requests")]), 0.0);
     assert_eq!(metrics.sum("ringway_breaker_limit", &[("service", "app"), ("limit", "requests")]), 10.0);
     assert!(metrics.sum("ringway_breaker_queued_total", &[("service", "app")]) > 100.0);
 }
@@ -280,7 +282,7 @@ fn an_endpoint_that_has_as_much_as_it_may_leaves_the_rest_to_another() {
     let gateway = Gateway::start_with(&text, &endpoints);
     let mut clients: Vec<Client> = (0..4).map(|_| ask(&gateway, "/")).collect();
     crowds.iter().for_each(|crowd| drop(crowd.wait_for(2)));
-    assert_eq!(gateway.get("/").expect(503).reason(), "breaker_requests");
+    assert_eq!(gateway.get("/").expect(503).reason(), "breaker_requests", "all endpoints together");
     crowds.iter().for_each(|crowd| crowd.let_go(2));
     clients.iter_mut().for_each(|client| drop(client.response().expect(200)));
     assert!(crowds.iter().all(|crowd| crowd.most() == 2));
@@ -342,24 +344,25 @@ routes:
 #[test]
 fn what_is_low_is_shed_first_and_what_is_critical_never() {
     let origin = Origin::start(parts::says("ok"));
-    let values = [("origin", &*origin.endpoint()), ("memory", "8GiB"), ("share", "90%")];
+    let values = [("origin", &*origin.endpoint()), ("memory", "8GiB"), ("share", "50%")];
     let mut gateway = Gateway::start_with(PRIORITIES, &values);
+    // What reloads and answers take of memory is taken then.
+    (0..3).for_each(|_| gateway.reload(PRIORITIES));
     let mut clients: BTreeMap<&str, Client> = BTreeMap::new();
     for target in ["/low", "/normal", "/high", "/critical", "/healthz"] {
         clients.entry(target).or_insert_with(|| gateway.connect()).get(target).expect(200);
     }
-    // From a share of what it uses that is not reached yet, to one that is exceeded: steps are a third of the rest.
-    let used = process::resident(gateway.pid()) >> 10;
     let cases = [
-        // How far along the process is from where shedding begins (90%) to where all is shed (100%), what is shed, and
-        // whether it is ready.
-        (0.915, &["/low"][..], 200),
-        (0.95, &["/low", "/normal"][..], 200),
-        (0.982, &["/low", "/normal", "/high"][..], 200),
-        (1.2, &["/low", "/normal", "/high"][..], 503),
-        (0.5, &[][..], 200),
+        // How much the process uses of what it may (shedding begins at 50%, and a third of the rest is a step), what is
+        // shed, and whether it is ready.
+        (0.58, &["/low"][..], 200),
+        (0.75, &["/low", "/normal"][..], 200),
+        (0.92, &["/low", "/normal", "/high"][..], 200),
+        (1.3, &["/low", "/normal", "/high"][..], 503),
+        (0.3, &[][..], 200),
     ];
     for (place, shed, ready) in cases {
+        let used = process::resident(gateway.pid()) >> 10;
         gateway.set("memory", &format!("{}KiB", (used as f64 / place) as u64));
         gateway.reload(PRIORITIES);
         let settled = |clients: &mut BTreeMap<&str, Client>| {

@@ -11,6 +11,7 @@ mod lag;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 pub use gauge::{Gauge, signal};
+pub use ringway_runtime::Nanos;
 pub(crate) use lag::watch;
 
 /// How often the signals are looked at.

@@ -111,7 +111,12 @@ impl Service {
         let slot = self.next(plan, failed).map_err(Refused::Reply)?;
         let (slot, endpoint) = match self.take_endpoint(slot) {
             Some(endpoint) => (slot, endpoint),
-            None => self.take_another(slot, failed.map(|(slot, _)| slot)).ok_or(Refused::Endpoints)?,
+            None => match self.take_another(slot, failed.map(|(slot, _)| slot)) {
+                Some(another) => another,
+                // Where the service has none left either, a turn is what it takes.
+                None if door.gate().requests.available() == 0 => return Err(Refused::Requests),
+                None => return Err(Refused::Endpoints),
+            },
         };
         if !door.take() {
             give_endpoint(&endpoint);
