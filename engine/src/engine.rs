@@ -25,6 +25,7 @@ use rtrb::Consumer;
 use crate::accept::SharedListener;
 use crate::balance::Address;
 use crate::observe::{Counted, LogWake, Names, Registry};
+use crate::outcomes::Reports;
 use crate::snapshot::{ListenerPlan, Snapshot, SocketPlan};
 use crate::standing::Standings;
 use crate::worker::{Apply, Order, Resolved, counted_pairs};
@@ -124,6 +125,8 @@ struct Shared {
     log_wake: LogWake,
     /// As the workers were told last. Of its own, so that endpoints that fail don't wait for a reload.
     standings: Mutex<Arc<Standings>>,
+    /// Until somebody takes it who judges endpoints.
+    reports: Mutex<Option<Reports>>,
     state: Mutex<State>,
 }
 

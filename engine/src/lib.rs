@@ -26,6 +26,7 @@ pub mod key;
 mod link;
 pub mod local_reply;
 pub mod observe;
+pub mod outcomes;
 mod outgoing;
 pub mod path;
 pub mod proxy_protocol;
