@@ -29,7 +29,7 @@ use crate::outcomes::Reports;
 use crate::snapshot::{ListenerPlan, Snapshot, SocketPlan};
 use crate::standing::Standings;
 use crate::worker::{Apply, Order, Resolved, counted_pairs};
-pub use handles::{Check, Handles, WorkerInfo};
+pub use handles::{Check, Handles, Judged, WorkerInfo};
 
 /// Snapshots kept alive after they were replaced: exchanges under way hold them, and must not be the last to.
 const KEPT_MAX: usize = 64;

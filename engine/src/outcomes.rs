@@ -158,6 +158,12 @@ pub(crate) fn reports() -> (Reporter, Reports) {
     (Reporter { told, bell: bell.clone() }, Reports { counting, bell })
 }
 
+/// For tests and simulations: a worker of one's own that begins to count, and nobody to wake.
+pub fn counting(service: &Arc<str>, address: &Address, run: u32) -> Counting {
+    let outcomes = Arc::new(Outcomes::new(run, Arc::default()));
+    Counting { service: service.clone(), address: address.clone(), outcomes }
+}
+
 impl Reporter {
     /// Outcomes of an endpoint that came, known to whoever judges.
     pub fn begin(&self, service: &Arc<str>, address: &Address, run: u32) -> Arc<Outcomes> {

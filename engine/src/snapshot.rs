@@ -32,8 +32,8 @@ pub use action::{ActionPlan, ForwardPlan, Origin, RedirectPlan, RespondPlan, Spl
 pub use header_plan::HeaderPlan;
 pub use health_plan::{CheckPlan, EjectPlan, HealthPlan, HttpCheckPlan};
 pub use plan::{
-    EndpointPlan, EndpointTarget, ErrorFormat, Http2Plan, Limits, ListenerPlan, Mode, PoolPlan,
-    Protocol, RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts, UdpPlan,
+    EndpointPlan, EndpointTarget, ErrorFormat, Http2Plan, Limits, ListenerPlan, Mode, PoolPlan, Protocol,
+    RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts, UdpPlan,
 };
 
 /// All that a worker needs to serve. `Send + Sync`, no interior mutability.

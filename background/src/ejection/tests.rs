@@ -7,6 +7,21 @@ use super::{Kind, Terms};
 const S: u64 = 1_000_000_000;
 const MS: u64 = 1_000_000;
 
+impl Default for Terms {
+    fn default() -> Terms {
+        Terms {
+            consecutive: 5,
+            success_ppm: 800_000,
+            latency_percent: None,
+            interval_ns: 10 * S,
+            base_ns: 30 * S,
+            max_ns: 300 * S,
+            share_ppm: 500_000,
+            requests: 20,
+        }
+    }
+}
+
 /// Endpoints `0..n` by these terms.
 fn judge(n: u32, terms: Terms) -> Judge<u32> {
     let mut judge = Judge::new(terms, 0);
@@ -78,7 +93,10 @@ fn one_that_succeeds_less_than_its_siblings_is_ejected_and_not_where_all_do() {
     let mut all = self::judge(3, terms);
     assert_eq!(look(&mut all, 10 * S, |_| answers(50, 100, 1)), []);
     let mut few = self::judge(3, terms);
-    assert_eq!(look(&mut few, 10 * S, |key| if key == 2 { answers(5, 19, 1) } else { answers(99, 100, 1) }), []);
+    assert_eq!(
+        look(&mut few, 10 * S, |key| if key == 2 { answers(5, 19, 1) } else { answers(99, 100, 1) }),
+        []
+    );
     let mut alone = self::judge(1, terms);
     assert_eq!(look(&mut alone, 10 * S, |_| answers(0, 100, 1)), []);
 }
@@ -204,7 +222,8 @@ fn whatever_happens_the_share_holds_one_may_be_ejected_and_every_ejection_ends()
                     _ => Seen::default(),
                 })
                 .collect();
-            let expected = (0..n).any(|key| seen[key as usize].failed_at_ns.len() >= terms.consecutive as usize);
+            let expected =
+                (0..n).any(|key| seen[key as usize].failed_at_ns.len() >= terms.consecutive as usize);
             look(&mut judge, now, |key| seen[key as usize].clone());
             let out = out(&judge);
             let allowed = (n as usize * terms.share_ppm as usize / 1_000_000).max(1);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{ActionPlan, HeaderPlan, Split};
+use super::{ActionPlan, EjectPlan, HeaderPlan, HealthPlan, Split};
 use crate::balance::{Address, Policy};
 use crate::http2::Budget;
 use crate::proxy_protocol;
