@@ -222,7 +222,9 @@ mod tests {
         let (reporter, reports) = reports();
         let woken = Arc::new(AtomicUsize::new(0));
         let count = woken.clone();
-        reports.wake_by(move || drop(count.fetch_add(1, Relaxed)));
+        reports.wake_by(move || {
+            count.fetch_add(1, Relaxed);
+        });
         let counts = reporter.begin(&"app".into(), &Address::Ip(([127, 0, 0, 1], 80).into()), 3);
         reports.looking();
         counts.succeeded(1, 1);
