@@ -6,6 +6,7 @@
 mod calls;
 mod connection;
 mod limits;
+mod health;
 mod reasons;
 mod render;
 mod request;
@@ -116,6 +117,8 @@ pub struct ServiceShare {
     pub timeouts: String,
     /// How much it may be asked at once, in words; empty where nothing is set.
     pub limits: String,
+    /// How its endpoints are checked and judged, a line for each.
+    pub judged: Vec<String>,
 }
 
 /// Decides about `request` as a worker would.

@@ -27,6 +27,7 @@ pub mod key;
 mod link;
 pub mod local_reply;
 pub mod observe;
+pub mod outcomes;
 mod outgoing;
 pub mod overload;
 pub mod path;
@@ -38,6 +39,7 @@ pub mod sink;
 #[cfg(test)]
 mod sizes;
 pub mod snapshot;
+pub mod standing;
 pub mod tls;
 mod tunnel;
 mod udp;
@@ -48,5 +50,5 @@ mod worker;
 
 pub use challenges::Challenge;
 pub use engine::{
-    Applied, ApplyError, Check, DrainOutcome, Engine, Handles, Inherited, StartError, Strain, WorkerInfo,
+    Applied, ApplyError, Check, DrainOutcome, Engine, Handles, Inherited, Judged, StartError, Strain, WorkerInfo,
 };

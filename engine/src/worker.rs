@@ -17,16 +17,17 @@ use ringway_runtime::{
 use rustc_hash::FxHashMap;
 
 use crate::accept::{self, OpenListener, SharedListener};
-use crate::balance::Unhealthy;
 use crate::breaker::Shares;
 use crate::challenges::Challenges;
 use crate::date::DateCache;
 use crate::downstream::Downstream;
 use crate::http1::{RequestHead, ResponseHead};
 use crate::observe::{Counted, WorkerStats};
+use crate::outcomes::Reporter;
 use crate::overload::{self, Memory, Pressure};
 use crate::request_id::RequestIds;
 use crate::snapshot::{ActionPlan, ListenerPlan, Mode, ServiceId, Snapshot};
+use crate::standing::Standings;
 use crate::udp;
 use crate::upstream::Service;
 use crate::waiters::Waiters;
@@ -46,8 +47,8 @@ pub(crate) enum Order {
     Resolved(Arc<Resolved>),
     /// What workers share about services and endpoints from now on; what it is for follows.
     Shares(Arc<Shares>),
-    /// These endpoints fail their checks.
-    Unhealthy(Arc<Unhealthy>),
+    /// Endpoints stand like that now.
+    Standings(Arc<Standings>),
     /// Authorities are about to look for these, and for no others. Answered when that holds.
     Challenges(Option<Arc<Challenges>>, mpsc::Sender<()>),
     /// Stop accepting; end connections and sessions as they fall idle. Answered when none is left.
@@ -103,7 +104,8 @@ pub(crate) struct Worker {
     current: RefCell<Rc<Current>>,
     services: RefCell<FxHashMap<Arc<str>, Rc<Service>>>,
     resolved: RefCell<Arc<Resolved>>,
-    unhealthy: RefCell<Arc<Unhealthy>>,
+    standings: RefCell<Arc<Standings>>,
+    reporter: Reporter,
     listeners: RefCell<Vec<Rc<OpenListener>>>,
     connections: RefCell<Connections>,
     #[expect(
@@ -169,6 +171,7 @@ impl Worker {
         log: Option<crate::observe::AccessLog>,
         gauges: Arc<Gauges>,
         ids: RequestIds,
+        reporter: Reporter,
         (number, memory): (usize, Arc<Memory>),
     ) -> Rc<Worker> {
         let seed = fastrand::u64(..);
@@ -192,7 +195,8 @@ impl Worker {
             })),
             services: RefCell::default(),
             resolved: RefCell::new(resolved),
-            unhealthy: RefCell::default(),
+            standings: RefCell::default(),
+            reporter,
             listeners: RefCell::default(),
             connections: RefCell::default(),
             scratch: RefCell::default(),
@@ -219,10 +223,10 @@ impl Worker {
                     self.reconcile_services();
                 }
                 Order::Shares(limits) => drop(self.limits.replace(limits)),
-                Order::Unhealthy(unhealthy) => {
-                    let before = self.unhealthy.replace(unhealthy.clone());
+                Order::Standings(standings) => {
+                    let before = self.standings.replace(standings.clone());
                     for (name, service) in self.services.borrow().iter() {
-                        let now = unhealthy.get(name);
+                        let now = standings.get(name);
                         if before.get(name) != now {
                             service.heed(now);
                         }
@@ -338,10 +342,11 @@ impl Worker {
 
     fn reconcile_services(&self) {
         let current = self.current();
-        let (resolved, unhealthy) = (self.resolved.borrow().clone(), self.unhealthy.borrow().clone());
+        let (resolved, standings) = (self.resolved.borrow().clone(), self.standings.borrow().clone());
         let limits = self.limits.borrow().clone();
         for (plan, service) in current.snapshot.services.iter().zip(&current.services) {
-            service.reconcile(plan, &resolved, &unhealthy, (self.number, &limits));
+            service.reconcile(plan, &resolved, &standings, (self.number, &limits));
+            service.report(plan, &self.reporter);
         }
     }
 

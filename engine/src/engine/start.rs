@@ -15,6 +15,7 @@ use super::{Engine, Inherited, Shared, StartError, State, WorkerPost, WorkerThre
 use crate::breaker::Board;
 use crate::observe::{AccessLog, LineFormat, LogWake, Registry};
 use crate::overload::Memory;
+use crate::outcomes::{Reporter, reports};
 use crate::request_id::RequestIds;
 use crate::snapshot::Snapshot;
 use crate::worker::{Apply, Order, Resolved, Worker};
@@ -36,6 +37,7 @@ struct Birth {
     log: Option<AccessLog>,
     resolved: Arc<Resolved>,
     memory: Arc<Memory>,
+    reporter: Reporter,
     born: mpsc::Sender<Born>,
     /// Dropped at the end of its life.
     ended: Ending,
@@ -66,6 +68,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
     let log_wake = LogWake::default();
     let resolved: Arc<Resolved> = Arc::default();
     let memory: Arc<Memory> = Arc::default();
+    let (reporter, reports) = reports();
     let (born, births) = mpsc::channel();
     let (ending, ended) = mpsc::channel();
     let (mut threads, mut posts, mut log_rings) = (Vec::new(), Vec::new(), Vec::new());
@@ -84,6 +87,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
             log,
             resolved: resolved.clone(),
             memory: memory.clone(),
+            reporter: reporter.clone(),
             born: born.clone(),
             ended: Ending { told: over.clone(), _ended: ending.clone() },
         };
@@ -105,7 +109,9 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
         board,
     };
     let failure = await_births(&births, &mut posts);
-    let shared = Shared { registry, workers: posts, log_wake, memory, state: Mutex::new(state) };
+    let (standings, reports) = (Mutex::default(), Mutex::new(Some(reports)));
+    let state = Mutex::new(state);
+    let shared = Shared { registry, workers: posts, log_wake, memory, standings, reports, state };
     let engine = Engine {
         workers: threads,
         shared: Arc::new(shared),
@@ -181,9 +187,9 @@ fn live(birth: Birth) {
         }
     };
     let driver = runtime.picked().driver.to_owned();
-    let Birth { number, gauges, orders, first, log, resolved, memory, born, ended, .. } = birth;
+    let Birth { number, gauges, orders, first, log, resolved, memory, reporter, born, ended, .. } = birth;
     let _ = runtime.block_on(async move {
-        let worker = Worker::new(first, resolved, log, gauges, ids, (number, memory));
+        let worker = Worker::new(first, resolved, log, gauges, ids, reporter, (number, memory));
         let _ = born.send(Ok((number, core, driver)));
         drop(born);
         worker.run(orders).await;

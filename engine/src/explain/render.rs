@@ -66,7 +66,7 @@ fn share(f: &mut fmt::Formatter<'_>, service: &ServiceShare) -> fmt::Result {
             writeln!(f, "    {title}: {told}")?;
         }
     }
-    Ok(())
+    service.judged.iter().try_for_each(|line| writeln!(f, "    {line}"))
 }
 
 impl Explanation {
@@ -84,6 +84,7 @@ impl Explanation {
                 "speaks": s.speaks,
                 "timeouts": s.timeouts,
                 "limits": s.limits,
+                "judged": s.judged,
             })
         };
         let outcome = match &self.outcome {

@@ -115,6 +115,7 @@ pub(crate) fn service(name: &str, endpoints: &[(&str, u16)]) -> Service {
             endpoint: EndpointBreaker { connections: 8192, requests: None },
         },
         concurrency: None,
+        eject: None,
     }
 }
 
