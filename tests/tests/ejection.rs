@@ -180,7 +180,13 @@ fn no_more_than_a_share_are_ejected_and_a_verdict_outlives_a_reload() {
             .replace("eject:", "slow: ")
             .replace("    slow: { consecutive: 5, base: 1h, max: 1h, interval: 1h, mode: {{mode}} }\n", ""),
     );
-    wait::until_true("nobody to be judged any more", || ejected(&gateway) == 0.0);
+    [&one, &two, &three].iter().for_each(|origin| origin.forget());
+    let load = Load::on(gateway.address("web"));
+    wait::until_true("all to be asked", || {
+        [&one, &two, &three].iter().all(|origin| !origin.seen().is_empty())
+    });
+    drop(load);
+    assert_eq!(ejected(&gateway), 0.0);
 }
 
 #[test]
