@@ -5,6 +5,7 @@
 
 mod acme;
 mod address;
+mod balancing;
 pub mod fields;
 mod grpc;
 mod headers;
@@ -115,6 +116,7 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
     let (admin, admin_place) = admin(&fields, sink);
     let access_log = access_log(&fields, sink);
     let drain_timeout = fields.duration("drain_timeout", sink);
+    let zone = balancing::zone(&fields, sink);
 
     let services = services::services(&fields, sink);
     let routes = routes::routes(&fields, &services, sink);
@@ -135,6 +137,7 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
         admin,
         access_log,
         drain_timeout,
+        zone,
         acme,
         listeners: listeners.into_iter().map(|listener| listener.value).collect(),
         services: services.into_iter().map(|service| service.value).collect(),

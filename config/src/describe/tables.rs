@@ -1,6 +1,7 @@
 //! The tables. Change one and the decoder, the schema and the reference change with it.
 
 mod acme;
+mod balancing;
 mod listeners;
 mod protocols;
 mod routes;
@@ -10,6 +11,7 @@ mod tls;
 use super::Absent::{Default, Means, Required};
 use super::{Field, Kind, Object};
 
+pub use balancing::{STICKY, SUBSET_LABELS_MAX};
 pub use acme::{ACME_ACCOUNT, EXTERNAL_ACCOUNT};
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
 pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP, UDP};
@@ -69,6 +71,7 @@ pub static CONFIG: Object = Object {
             absent: Default("30s"),
             about: "How long a stop waits for what is under way.",
         },
+        balancing::ZONE,
         Field {
             name: "acme",
             kind: Kind::Map(&Kind::Object(&ACME_ACCOUNT)),
@@ -219,6 +222,7 @@ pub static ALL: &[&Object] = &[
     &CERTIFICATE,
     &SERVICE_HTTP2,
     &HEALTH,
+    &STICKY,
     &ROUTE,
     &SPLIT,
     &GRPC_WEB,

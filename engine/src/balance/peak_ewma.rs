@@ -26,7 +26,7 @@ fn cost(state: &EndpointState, now_ns: u64) -> f64 {
         Some(latency_ns) => latency_ns * (active + 1.0),
         None => UNKNOWN_NS * active,
     };
-    cost / f64::from(state.weight)
+    cost / f64::from(state.share)
 }
 
 /// A peak-sensitive, exponentially weighted moving average.

@@ -28,8 +28,8 @@ fn smooth(choice: &mut Choice<'_>) -> Option<u32> {
             continue;
         }
         let state = &mut choice.states[slot as usize];
-        total += i64::from(state.weight);
-        state.current += i64::from(state.weight);
+        total += i64::from(state.share);
+        state.current += i64::from(state.share);
         if richest.is_none_or(|(most, _)| state.current > most) {
             richest = Some((state.current, slot));
         }

@@ -56,7 +56,7 @@ impl Service {
     pub fn new(plan: &ServicePlan, counters: Arc<ServiceCounters>, seed: u64) -> Service {
         Service {
             counters,
-            balancer: RefCell::new(Balancer::new(plan.policy, seed)),
+            balancer: RefCell::new(Balancer::new(plan.rules, seed)),
             pools: RefCell::default(),
             idle_timeout_ms: Cell::new(plan.pool.idle_timeout_ms),
             idle_max: Cell::new(plan.pool.idle_max),
@@ -66,7 +66,7 @@ impl Service {
 
     /// Takes over what a new snapshot says; endpoints come by [`Service::reconcile`].
     pub fn set_plan(&self, plan: &ServicePlan) {
-        self.balancer.borrow_mut().set_policy(plan.policy);
+        self.balancer.borrow_mut().set_rules(plan.rules);
         self.idle_timeout_ms.set(plan.pool.idle_timeout_ms);
         self.idle_max.set(plan.pool.idle_max);
     }
@@ -74,9 +74,9 @@ impl Service {
     /// Makes the plan's endpoints, names resolved, the ones that are asked. Those that stay keep their connections.
     /// Those in `unhealthy` are not picked while enough others are there.
     pub fn reconcile(&self, plan: &ServicePlan, resolved: &Resolved, unhealthy: &Unhealthy) {
-        let addresses = plan.addresses(|name| resolved.get(name).map_or(&[][..], |ips| ips).iter().copied());
+        let endpoints = plan.resolved(|name| resolved.get(name).map_or(&[][..], |ips| ips).iter().copied());
         let mut pools = self.pools.borrow_mut();
-        for change in self.balancer.borrow_mut().reconcile(&addresses) {
+        for change in self.balancer.borrow_mut().reconcile(&endpoints, now().0) {
             match change {
                 Change::Added(slot, address) => {
                     let place = slot.0 as usize;
@@ -101,7 +101,7 @@ impl Service {
     /// These endpoints fail their checks, and no others.
     pub fn heed(&self, unhealthy: Option<&BTreeSet<balance::Address>>) {
         let is_healthy = |address: &_| !unhealthy.is_some_and(|unhealthy| unhealthy.contains(address));
-        self.balancer.borrow_mut().set_health(is_healthy);
+        self.balancer.borrow_mut().set_health(now().0, is_healthy);
     }
 
     /// The endpoint with the lowest score by address and weight, for datagrams: nothing is connected.
@@ -113,8 +113,9 @@ impl Service {
             balance::Address::Ip(ip) => Some(*ip),
             balance::Address::Unix(_) => None,
         };
-        let balancer = self.balancer.borrow();
-        let slot = balancer.pick_lowest(now().0, |address, weight| Some(score(ip(address)?, weight)))?;
+        let mut balancer = self.balancer.borrow_mut();
+        let score = |address: &_, weight| Some(score(ip(address)?, weight));
+        let Picked { slot, how } = balancer.pick_lowest(asked, now().0, score)?;
         let address = balancer.address(slot).and_then(ip)?;
         drop(balancer);
         Some((address, self.lend(slot)))

@@ -95,7 +95,7 @@ pub static TCP: Object = Object {
     fields: &[
         Field {
             name: "to",
-            kind: Kind::Either(&NAME, &Kind::List(&Kind::Object(&SPLIT))),
+            kind: super::balancing::TO,
             absent: Required,
             about: "The service connections go to, or services with weights.",
         },
@@ -116,7 +116,7 @@ pub static UDP: Object = Object {
     fields: &[
         Field {
             name: "to",
-            kind: Kind::Either(&NAME, &Kind::List(&Kind::Object(&SPLIT))),
+            kind: super::balancing::TO,
             absent: Required,
             about: "The service datagrams go to, or services with weights. Endpoints are picked by hash of the client.",
         },

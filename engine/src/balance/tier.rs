@@ -1,0 +1,220 @@
+//! A tier: endpoints of one priority level that are in the node's zone, or those that are not. What is picked from it.
+
+use super::choice::{Choice, Filter};
+use super::hashed::{self, Bound, Member, Table};
+use super::overflow::Level;
+use super::state::EndpointState;
+use super::{Asked, Policy, least_request, peak_ewma, random, round_robin};
+
+/// Nobody is excluded.
+pub(super) const NOBODY: u32 = u32::MAX;
+
+#[derive(Debug)]
+pub(super) struct Tier {
+    pub rank: u16,
+    /// Slots that may be picked, in the order in which endpoints were given.
+    pub live: Vec<u32>,
+    /// Sums of the shares of `live`, for draws by weight; empty if all have the same.
+    cumulative: Vec<u64>,
+    /// Next in turn, for round robin with equal weights.
+    cursor: u32,
+    who: Who,
+    table: Table,
+    made_of: Vec<Member>,
+    /// Of those that will do: exchanges under way and shares, where picks are bounded by load.
+    active: u64,
+    shares: u64,
+}
+
+/// Whom a tier picks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    /// Anybody: all are usable, or none refuses where it panics.
+    All,
+    /// Those that are usable.
+    Usable,
+    /// Those that are usable or at least don't refuse.
+    Unrefusing,
+    /// All refuse: only the one whose mark ends first.
+    Last(u32),
+    /// All are out, and that is believed.
+    Nobody,
+}
+
+impl Who {
+    #[inline]
+    pub fn admits(self, state: &EndpointState) -> bool {
+        match self {
+            Who::All => true,
+            Who::Usable => state.usable,
+            Who::Unrefusing => state.usable || !state.is_marked(),
+            Who::Last(_) | Who::Nobody => false,
+        }
+    }
+}
+
+/// One endpoint of a tier, and how it came to be it.
+pub(super) struct Found {
+    pub slot: u32,
+    pub passed_over: bool,
+    pub keyless: bool,
+}
+
+impl From<u32> for Found {
+    fn from(slot: u32) -> Found {
+        Found { slot, passed_over: false, keyless: false }
+    }
+}
+
+impl Tier {
+    pub fn new(rank: u16, cursor: u32) -> Tier {
+        Tier {
+            rank,
+            live: Vec::new(),
+            cumulative: Vec::new(),
+            cursor,
+            who: Who::All,
+            table: Table::None,
+            made_of: Vec::new(),
+            active: 0,
+            shares: 0,
+        }
+    }
+
+    /// Makes the table anew, if somebody came, went or weighs something else.
+    pub fn lay_table(&mut self, policy: Policy, states: &[EndpointState]) {
+        if !policy.is_hashed() {
+            (self.table, self.made_of) = (Table::None, Vec::new());
+            return;
+        }
+        let member = |slot: &u32| {
+            let state = &states[*slot as usize];
+            Member { point: state.point, weight: state.weight, slot: *slot }
+        };
+        let members: Vec<Member> = self.live.iter().map(member).collect();
+        let is_of_policy = matches!(
+            (policy, &self.table),
+            (Policy::RingHash, Table::Ring(_)) | (Policy::Maglev, Table::Maglev(_))
+        );
+        if !is_of_policy || members != self.made_of {
+            self.table = Table::new(policy, &members);
+            self.made_of = members;
+        }
+    }
+
+    /// Counts who is usable.
+    pub fn level(&self, states: &[EndpointState]) -> Level {
+        let mut level = Level { total: self.live.len() as u32, ..Level::default() };
+        for &slot in &self.live {
+            let state = &states[slot as usize];
+            level.usable += u32::from(state.usable);
+            level.unrefusing += u32::from(state.usable || !state.is_marked());
+        }
+        level
+    }
+
+    /// Settles whom it picks until it is assessed again.
+    pub fn settle(&mut self, level: &Level, panic: bool, now_ns: u64, states: &[EndpointState]) {
+        self.who = match level {
+            Level { usable, total, .. } if usable == total => Who::All,
+            Level { panics: true, unrefusing, total, .. } if unrefusing == total => Who::All,
+            Level { panics: true, unrefusing: 1.., .. } => Who::Unrefusing,
+            Level { usable: 1.., .. } => Who::Usable,
+            _ => {
+                // What is out is asked only where that is not believed any more.
+                let refusing = self.live.iter().filter(|slot| panic || !states[**slot as usize].out);
+                let first = refusing.min_by_key(|slot| {
+                    let state = &states[**slot as usize];
+                    (state.refused_until_ns.max(now_ns), state.out)
+                });
+                first.map_or(Who::Nobody, |slot| Who::Last(*slot))
+            }
+        };
+    }
+
+    /// Sums of shares; of what is under way too, where that bounds picks.
+    pub fn sum(&mut self, states: &[EndpointState], is_bounded: bool) {
+        let shares = self.live.iter().map(|&slot| states[slot as usize].share);
+        random::cumulate(shares, &mut self.cumulative);
+        if is_bounded {
+            let who = self.who;
+            let counted = self.live.iter().map(|&slot| &states[slot as usize]).filter(|state| who.admits(state));
+            (self.active, self.shares) = counted.fold((0, 0), |(active, shares), state| {
+                (active + u64::from(state.active), shares + u64::from(state.share))
+            });
+        }
+    }
+
+    /// Whom it picks.
+    pub fn who(&self) -> Who {
+        self.who
+    }
+
+    /// An exchange with this endpoint has begun, or ended.
+    pub fn count(&mut self, state: &EndpointState, begins: bool) {
+        if self.who.admits(state) {
+            self.active = if begins { self.active + 1 } else { self.active.saturating_sub(1) };
+        }
+    }
+
+    /// When the first of its endpoints is no longer skipped; `None` if one may be picked now, or none ever.
+    pub fn usable_at_ns(&self, states: &[EndpointState]) -> Option<u64> {
+        match self.who {
+            Who::Last(slot) => Some(states[slot as usize].refused_until_ns),
+            _ => None,
+        }
+    }
+
+    /// Who of it may be picked now.
+    pub fn admitted<'a>(&'a self, states: &'a [EndpointState]) -> impl Iterator<Item = u32> {
+        self.live.iter().copied().filter(|&slot| match self.who {
+            Who::Last(last) => slot == last,
+            who => who.admits(&states[slot as usize]),
+        })
+    }
+
+    /// One of its endpoints, but not the excluded one.
+    #[inline]
+    pub fn pick(
+        &mut self,
+        states: &mut [EndpointState],
+        rules: &super::Rules,
+        asked: &Asked,
+        (now_ns, rand): (u64, u64),
+        exclude: u32,
+    ) -> Option<Found> {
+        let only = match (self.who, &self.live[..]) {
+            (Who::Nobody, _) | (_, []) => return None,
+            (Who::Last(last), _) => Some(last),
+            (_, [only]) => Some(*only),
+            _ => None,
+        };
+        if let Some(only) = only {
+            return (only != exclude).then(|| only.into());
+        }
+        let all = self.who == Who::All && exclude == NOBODY;
+        let mut choice = Choice {
+            states,
+            live: &self.live,
+            cumulative: &self.cumulative,
+            cursor: &mut self.cursor,
+            filter: (!all).then_some(Filter { who: self.who, exclude }),
+        };
+        let slot = match rules.policy {
+            Policy::RoundRobin => round_robin::pick(&mut choice),
+            Policy::LeastRequest => least_request::pick(&choice, rand),
+            Policy::PeakEwma => peak_ewma::pick(&choice, now_ns, rand),
+            Policy::Random => random::pick(&choice, rand),
+            Policy::RingHash | Policy::Maglev => {
+                let Some(hash) = asked.hash else {
+                    let slot = least_request::pick(&choice, rand)?;
+                    return Some(Found { keyless: true, ..slot.into() });
+                };
+                let bound = Bound { load: rules.hash_load, active: self.active, shares: self.shares };
+                let led = hashed::pick(&choice, &self.table, &bound, hash)?;
+                return Some(Found { passed_over: led.passed_over, ..led.slot.into() });
+            }
+        };
+        slot.map(Found::from)
+    }
+}
