@@ -24,6 +24,7 @@ mod ring_hash;
 mod round_robin;
 mod slow_start;
 pub(crate) mod stable;
+mod standing;
 mod state;
 mod tier;
 mod view;
@@ -33,7 +34,6 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -58,8 +58,14 @@ pub enum Address {
     Unix(Arc<Path>),
 }
 
-/// Endpoints that fail their checks, by service.
-pub type Unhealthy = BTreeMap<Arc<str>, BTreeSet<Address>>;
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Address::Ip(ip) => ip.fmt(f),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
 
 /// How endpoints are picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,19 +288,6 @@ impl Balancer {
         changes
     }
 
-    /// What checks say of the endpoints. Unhealthy ones are not picked, short of panic; those that are healthy again
-    /// warm up.
-    pub fn set_health(&mut self, now_ns: u64, is_healthy: impl Fn(&Address) -> bool) {
-        for &slot in &self.live {
-            let state = &mut self.states[slot as usize];
-            let was_out = std::mem::replace(&mut state.out, !is_healthy(&state.address));
-            if was_out && !state.out {
-                state.warms_from_ns = now_ns;
-            }
-        }
-        self.assess(now_ns);
-    }
-
     /// Looks at all that hangs on time and on who is out.
     #[cold]
     fn assess(&mut self, now_ns: u64) {
@@ -316,9 +309,9 @@ impl Balancer {
     /// The endpoint for the next exchange; `rand` is fresh for each call. `exclude` is the one that just failed in
     /// this exchange and is never returned.
     ///
-    /// Marked endpoints and those that are out are skipped. In panic those that are out are not, unless they refuse and
-    /// others don't. If all refuse, the one whose mark ends first is tried; if that is the one that just failed, there is
-    /// none. `None` also where there is no endpoint, or no other than the excluded one: whoever wants to try that one
+    /// Marked endpoints and those that are out are skipped. In panic those whose checks fail or that are ejected are not,
+    /// unless they refuse. If all refuse, the one whose mark ends first is tried; if that is the one that just failed,
+    /// there is none. `None` also where there is no endpoint, or no other than the excluded one: whoever wants to try that one
     /// again asks without `exclude`.
     #[inline]
     pub fn pick_for(
@@ -393,6 +386,9 @@ impl Balancer {
     pub fn began(&mut self, slot: Slot) {
         if let Some(state) = self.states.get_mut(slot.0 as usize) {
             state.active += 1;
+            if state.take_probe() {
+                self.assessed_until_ns = 0;
+            }
             if self.rules.bounds_loads() {
                 self.count(slot, true);
             }

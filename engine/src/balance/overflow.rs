@@ -8,9 +8,10 @@
 //!
 //! of the load: up to two of seven endpoints may fail before anything overflows. The first tier gets its capacity, the
 //! next one its own of what is left, and so on. Where all together can take less than everything, each gets in
-//! proportion to its capacity, and a tier whose usable share is below the panic threshold panics: what its checks say
-//! is believed no longer. Nobody panics while the tiers together can take everything. Where nobody is usable, everything
-//! goes to the first tier in panic that has somebody who does not refuse, else to the first.
+//! proportion to its capacity, and a tier whose usable share is below the panic threshold panics: what is said of its
+//! endpoints is believed no longer. For that share, what an operator has taken out does not count. Nobody panics while
+//! the tiers together can take everything. Where nobody is usable, everything goes to the first tier that has somebody
+//! who is picked all the same, else to the first.
 
 /// Everything.
 pub(super) const WHOLE: u64 = 1_000_000;
@@ -22,13 +23,15 @@ const OVERPROVISIONED: u64 = 140;
 pub(super) struct Level {
     /// Never 0.
     pub total: u32,
-    /// Neither out nor marked.
+    /// Stand well and are not marked.
     pub usable: u32,
-    /// Have not refused since they last answered.
-    pub unrefusing: u32,
+    /// Of `total`, those that an operator has taken out.
+    pub held: u32,
+    /// Those that are picked where nobody is usable.
+    pub spare: u32,
     /// Of [`WHOLE`]; all together make it up.
     pub load: u32,
-    /// All are picked again that do not refuse.
+    /// Those are picked again that are doubted and don't refuse.
     pub panics: bool,
 }
 
@@ -47,12 +50,13 @@ pub(super) fn spread(levels: &mut [Level], panic: u32) {
         let load = if capacity >= WHOLE { own.min(left) } else { own * WHOLE / capacity.max(1) };
         level.load = load as u32;
         left -= load;
-        let is_below = u64::from(level.usable) * WHOLE < u64::from(panic) * u64::from(level.total);
+        let judged = u64::from(level.total.saturating_sub(level.held));
+        let is_below = u64::from(level.usable) * WHOLE < u64::from(panic) * judged;
         level.panics = capacity < WHOLE && is_below;
     }
     // What rounding left over; all of it where nobody is usable.
     let loaded = levels.iter().position(|level| level.load > 0);
-    let asked = loaded.or_else(|| levels.iter().position(|level| level.panics && level.unrefusing > 0));
+    let asked = loaded.or_else(|| levels.iter().position(|level| level.spare > 0));
     if let Some(level) = levels.get_mut(asked.unwrap_or(0)) {
         level.load += left as u32;
     }
@@ -66,7 +70,7 @@ mod tests {
 
     /// Percent of the load of each, negative where it panics, given how many are usable of ten.
     fn loads(usable: &[u32]) -> Vec<i64> {
-        let level = |usable: &u32| Level { total: 10, usable: *usable, unrefusing: 10, ..Level::default() };
+        let level = |usable: &u32| Level { total: 10, usable: *usable, spare: 10 - usable, ..Level::default() };
         let mut levels: Vec<Level> = usable.iter().map(level).collect();
         spread(&mut levels, HALF);
         assert_eq!(levels.iter().map(|level| u64::from(level.load)).sum::<u64>(), WHOLE);
@@ -100,15 +104,27 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_is_usable_those_are_asked_that_do_not_refuse() {
-        let level = |unrefusing| Level { total: 3, unrefusing, ..Level::default() };
+    fn where_nobody_is_usable_the_first_is_asked_that_has_somebody() {
+        let level = |spare| Level { total: 3, spare, ..Level::default() };
         let mut levels = [level(0), level(2)];
         spread(&mut levels, HALF);
         assert_eq!(levels.map(|level| u64::from(level.load)), [0, WHOLE]);
+        assert!(levels[0].panics && levels[1].panics);
+        let mut levels = [level(0), level(0)];
         spread(&mut levels, 0);
-        assert_eq!(levels.map(|level| u64::from(level.load)), [WHOLE, 0], "no threshold, no panic");
-        assert!(!levels[0].panics && !levels[1].panics);
+        assert_eq!(levels.map(|level| u64::from(level.load)), [WHOLE, 0]);
+        assert!(!levels[0].panics && !levels[1].panics, "no threshold, no panic");
         spread(&mut [], HALF);
+    }
+
+    #[test]
+    fn what_an_operator_took_out_is_no_reason_to_panic() {
+        let mut levels = [Level { total: 5, usable: 1, held: 4, ..Level::default() }];
+        spread(&mut levels, HALF);
+        assert!(!levels[0].panics);
+        levels[0].held = 2;
+        spread(&mut levels, HALF);
+        assert!(levels[0].panics);
     }
 
     #[test]
@@ -118,7 +134,7 @@ mod tests {
             let mut levels: Vec<Level> = (0..rng.usize(1..6))
                 .map(|_| {
                     let total = rng.u32(1..40);
-                    Level { total, usable: rng.u32(0..=total), unrefusing: rng.u32(0..=total), ..Level::default() }
+                    Level { total, usable: rng.u32(0..=total), spare: rng.u32(0..=total), ..Level::default() }
                 })
                 .collect();
             spread(&mut levels, rng.u32(0..=WHOLE as u32));

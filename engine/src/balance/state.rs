@@ -7,7 +7,9 @@
 //! ```
 
 use super::peak_ewma::Latency;
+use super::standing::Grade;
 use super::{Address, slow_start, stable};
+use crate::standing::Stand;
 
 /// How long a first refusal marks, at least.
 pub const REFUSED_FOR_MIN_NS: u64 = 1_000_000_000;
@@ -38,10 +40,12 @@ pub(super) struct EndpointState {
     pub(super) refused_until_ns: u64,
     /// Since when it warms up; [`slow_start::WARM`] when it does not.
     pub(super) warms_from_ns: u64,
-    /// It is not to be picked: what checks, ejection and operators say.
-    pub(super) out: bool,
-    /// As it was when last assessed.
-    pub(super) usable: bool,
+    /// How it stands.
+    pub(super) stand: Stand,
+    /// Requests it may still get while it is probing.
+    pub(super) probes: u8,
+    /// What both come to; as it was when last assessed.
+    pub(super) grade: Grade,
     /// Marks since it last answered.
     refusals: u8,
 }
@@ -61,8 +65,9 @@ impl EndpointState {
             latency: Latency::default(),
             refused_until_ns: 0,
             warms_from_ns: slow_start::WARM,
-            out: false,
-            usable: true,
+            stand: Stand::Admitting,
+            probes: 0,
+            grade: Grade::USABLE,
             refusals: 0,
         }
     }
@@ -70,10 +75,6 @@ impl EndpointState {
     /// It has not answered since it last refused.
     pub(super) fn is_marked(&self) -> bool {
         self.refusals > 0
-    }
-
-    pub(super) fn is_usable(&self, now_ns: u64) -> bool {
-        !self.out && self.refused_until_ns <= now_ns
     }
 
     /// Refusals that come while it is marked belong to the same event: they make the mark no longer.
@@ -99,7 +100,7 @@ impl EndpointState {
 
     /// Looks at it again. Returns when its share changes next, or its mark ends.
     pub(super) fn assess(&mut self, now_ns: u64, slow_start_ns: u64) -> u64 {
-        self.usable = self.is_usable(now_ns);
+        self.grade = Grade::of(self, now_ns);
         let (share, again_ns) = slow_start::share(self.weight, self.warms_from_ns, slow_start_ns, now_ns);
         self.share = share;
         if again_ns == u64::MAX {

@@ -1,6 +1,9 @@
 //! Distribution, marks and changes of the set.
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::standing::Stand;
 
 const SECOND: u64 = 1_000_000_000;
 const POLICIES: [Policy; 6] = [
@@ -260,7 +263,10 @@ fn unhealthy_endpoints_are_not_picked_unless_they_are_more_than_half() {
     for policy in POLICIES {
         let mut balancer = balancer(policy, &[1; 4]);
         let picked = |balancer: &mut Balancer| picked_at(balancer, 0);
-        balancer.set_health(0, |at| *at != address(1) && *at != address(3));
+        let heed = |balancer: &mut Balancer, is_healthy: &dyn Fn(&Address) -> bool| {
+            balancer.set_standings(0, |at| if is_healthy(at) { Stand::Admitting } else { Stand::Unhealthy });
+        };
+        heed(&mut balancer, &|at| *at != address(1) && *at != address(3));
         assert_eq!(picked(&mut balancer), [0, 2], "{policy:?}");
         // One of those that are left refuses, then both: those are asked that don't refuse.
         refuse(&mut balancer, Slot(0), 0);
@@ -272,9 +278,9 @@ fn unhealthy_endpoints_are_not_picked_unless_they_are_more_than_half() {
             balancer.began(Slot(slot));
             balancer.ended(Slot(slot), 0, 0, Outcome::Answered, 0);
         }
-        balancer.set_health(0, |at| *at == address(0));
+        heed(&mut balancer, &|at| *at == address(0));
         assert_eq!(picked(&mut balancer), [0, 1, 2, 3], "{policy:?}");
-        balancer.set_health(0, |_| true);
+        heed(&mut balancer, &|_| true);
         assert_eq!(picked(&mut balancer), [0, 1, 2, 3], "{policy:?}");
     }
 }

@@ -3,8 +3,10 @@
 use super::choice::{Choice, Filter};
 use super::hashed::{self, Bound, Member, Table};
 use super::overflow::Level;
+use super::standing::Grade;
 use super::state::EndpointState;
 use super::{Asked, Policy, least_request, peak_ewma, random, round_robin};
+use crate::standing::Stand;
 
 /// Nobody is excluded.
 pub(super) const NOBODY: u32 = u32::MAX;
@@ -29,15 +31,13 @@ pub(super) struct Tier {
 /// Whom a tier picks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Who {
-    /// Anybody: all are usable, or none refuses where it panics.
+    /// Anybody: all are of a grade that is picked.
     All,
-    /// Those that are usable.
-    Usable,
-    /// Those that are usable or at least don't refuse.
-    Unrefusing,
+    /// Those of these grades, of whom there are some.
+    Some(Grade),
     /// All refuse: only the one whose mark ends first.
     Last(u32),
-    /// All are out, and that is believed.
+    /// Nobody.
     Nobody,
 }
 
@@ -46,8 +46,7 @@ impl Who {
     pub fn admits(self, state: &EndpointState) -> bool {
         match self {
             Who::All => true,
-            Who::Usable => state.usable,
-            Who::Unrefusing => state.usable || !state.is_marked(),
+            Who::Some(grades) => state.grade.is_among(grades),
             Who::Last(_) | Who::Nobody => false,
         }
     }
@@ -103,32 +102,42 @@ impl Tier {
     }
 
     /// Counts who is usable.
-    pub fn level(&self, states: &[EndpointState]) -> Level {
+    pub fn level(&self, states: &[EndpointState], panic: bool) -> Level {
         let mut level = Level { total: self.live.len() as u32, ..Level::default() };
+        let doubted = if panic { Grade::DOUBTED } else { Grade::NONE };
         for &slot in &self.live {
             let state = &states[slot as usize];
-            level.usable += u32::from(state.usable);
-            level.unrefusing += u32::from(state.usable || !state.is_marked());
+            level.usable += u32::from(state.grade == Grade::USABLE);
+            level.spare += u32::from(state.grade.is_among(doubted.and(Grade::DRAINING)));
+            level.held += u32::from(matches!(state.stand, Stand::Draining | Stand::Barred));
         }
         level
     }
 
-    /// Settles whom it picks until it is assessed again.
-    pub fn settle(&mut self, level: &Level, panic: bool, now_ns: u64, states: &[EndpointState]) {
-        self.who = match level {
-            Level { usable, total, .. } if usable == total => Who::All,
-            Level { panics: true, unrefusing, total, .. } if unrefusing == total => Who::All,
-            Level { panics: true, unrefusing: 1.., .. } => Who::Unrefusing,
-            Level { usable: 1.., .. } => Who::Usable,
-            _ => {
-                // What is out is asked only where that is not believed any more.
-                let refusing = self.live.iter().filter(|slot| panic || !states[**slot as usize].out);
+    /// Settles whom it picks until it is assessed again. `is_bare`: nobody of the view is usable.
+    pub fn settle(&mut self, level: &Level, is_bare: bool, panic: bool, at_ns: u64, states: &[EndpointState]) {
+        let mut grades = Grade::USABLE;
+        if level.panics {
+            grades = grades.and(Grade::DOUBTED);
+        }
+        if is_bare {
+            grades = grades.and(Grade::DRAINING);
+        }
+        let grade_of = |slot: &u32| states[*slot as usize].grade;
+        let picked = self.live.iter().filter(|slot| grade_of(slot).is_among(grades)).count();
+        self.who = match picked {
+            0 => {
+                // What is doubted is asked only where that is not believed any more.
+                let doubted = if panic { Grade::DOUBTED_REFUSING } else { Grade::NONE };
+                let refusing = self.live.iter().filter(|slot| grade_of(slot).is_among(doubted.and(Grade::REFUSING)));
                 let first = refusing.min_by_key(|slot| {
                     let state = &states[**slot as usize];
-                    (state.refused_until_ns.max(now_ns), state.out)
+                    (state.refused_until_ns.max(at_ns), state.grade != Grade::REFUSING)
                 });
                 first.map_or(Who::Nobody, |slot| Who::Last(*slot))
             }
+            count if count == self.live.len() => Who::All,
+            _ => Who::Some(grades),
         };
     }
 

@@ -41,11 +41,12 @@ impl View {
     /// Settles who gets how much until it is assessed again.
     pub fn assess(&mut self, now_ns: u64, states: &[EndpointState], rules: &Rules) {
         for (tier, level) in self.tiers.iter().zip(&mut self.levels) {
-            *level = tier.level(states);
+            *level = tier.level(states, rules.panic > 0);
         }
+        let is_bare = self.levels.iter().all(|level| level.usable == 0);
         overflow::spread(&mut self.levels, rules.panic);
         for (tier, level) in self.tiers.iter_mut().zip(&self.levels) {
-            tier.settle(level, rules.panic > 0, now_ns, states);
+            tier.settle(level, is_bare, rules.panic > 0, now_ns, states);
             tier.sum(states, rules.bounds_loads());
         }
         let whole = self.levels.iter().position(|level| u64::from(level.load) == overflow::WHOLE);
