@@ -52,6 +52,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("lower-case-method", "warning: a method in lower case is another method"),
     ("missing-field", "a field must be there"),
     ("no-routes", "warning: every request will be answered 404"),
+    ("nothing-to-split", "warning: a key that decides nothing"),
     ("not-available", "has a meaning in a later version"),
     ("not-utf8", "the file is not UTF-8"),
     ("out-of-range", "beyond the bounds"),

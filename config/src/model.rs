@@ -478,6 +478,8 @@ pub enum Action {
 pub struct Forward {
     /// Never empty; weights add up to more than zero.
     pub split: Vec<Part>,
+    /// What tells who goes where; empty: chance.
+    pub split_by: Vec<KeySource>,
     /// New path, in the form of the route's own: `/**` at its end stands for what the route's `**` matched,
     /// `{name}` for what the template matched.
     pub rewrite_path: Option<PathTemplate>,

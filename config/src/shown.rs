@@ -242,6 +242,9 @@ fn action(action: &Action, config: &Config, shown: &mut Map<String, Value>) {
 
 fn forward_as_json(forward: &Forward, config: &Config, shown: &mut Map<String, Value>) {
     shown.insert("to".into(), balancing::split(&forward.split, config));
+    if !forward.split_by.is_empty() {
+        shown.insert("split_by".into(), balancing::keys(&forward.split_by));
+    }
     let mut rewrite = Map::new();
     if let Some(PathTemplate(segments)) = &forward.rewrite_path {
         rewrite.insert("path".into(), json!(segments_text(segments)));

@@ -217,6 +217,7 @@ fn route_plan(place: u32, route: &model::Route, subsets: &Subsets<'_>) -> Result
     let action = match &route.action {
         model::Action::Forward(forward) => ActionPlan::Forward(ForwardPlan {
             split: subsets.split(&forward.split),
+            split_by: key_plan(&forward.split_by, &rule, &route.name),
             rewrite_path: forward.rewrite_path.as_ref().map(fill),
             rewrite_host: forward.rewrite_host.as_ref().map(|host| host.as_bytes().into()),
             grpc_web: forward
@@ -255,7 +256,6 @@ fn route_plan(place: u32, route: &model::Route, subsets: &Subsets<'_>) -> Result
 }
 
 /// A key of requests on `route`.
-#[allow(dead_code)]
 pub(crate) fn key_plan(sources: &[model::KeySource], route: &RouteRule, name: &str) -> KeyPlan {
     KeyPlan::new(sources.iter().map(|source| match source {
         model::KeySource::ClientIp { v4_bits, v6_bits } => {

@@ -2,11 +2,11 @@
 
 use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
-use crate::model::{Balance, Balancing, Endpoint, Labels, Position, Service, ServiceId, Sticky, labels_text};
+use crate::model::{Balance, Balancing, Endpoint, KeySource, Labels, Part, Position, Service, ServiceId, Sticky, labels_text};
 use crate::units::{Problem, quoted};
 
 use super::fields::{Fields, text_of};
-use super::{Placed, Sink, headers, name};
+use super::{Placed, Sink, headers, keys, name};
 
 /// Labels of one endpoint.
 const LABELS_MAX: usize = 32;
@@ -33,11 +33,20 @@ pub(super) fn balancing(fields: &Fields<'_>, balance: Balance, sink: &mut Sink) 
         let diagnostic = Diagnostic::error("missing-field", fields.key_place("balance"), message);
         sink.push(diagnostic.help("add `hash_by`, as in `hash_by: cookie:session` or `hash_by: client_ip`"));
     }
+    let hash_by = keys::keys(fields, "hash_by", sink);
+    if let Some(node) = fields.node("hash_by")
+        && hash_by.iter().any(|key| matches!(key, KeySource::Route | KeySource::PathTemplate))
+    {
+        let message = "`route` and `path_template` are the same for all requests of a route";
+        let problem = Problem::new("bad-key", message);
+        sink.problem(node, problem.help("hash what tells requests apart, as in `cookie:session` or `path`"));
+    }
     let hash_load = fields.parsed("hash_load", sink, |_, text| match text {
         "none" => Ok(None),
         _ => percent(text).map(Some),
     });
     Balancing {
+        hash_by,
         hash_load: hash_load.flatten(),
         slow_start: fields.duration_or("slow_start", sink),
         panic: fields.share("panic", sink),
@@ -78,6 +87,16 @@ fn sticky(service: &Fields<'_>, sink: &mut Sink) -> Option<Sticky> {
         ttl: fields.duration_or("ttl", sink),
         secret: secret.unwrap_or_default(),
     })
+}
+
+/// `split_by` of a route.
+pub(super) fn split_by(route: &Fields<'_>, split: &[Part], sink: &mut Sink) -> Vec<KeySource> {
+    let keys = keys::keys(route, "split_by", sink);
+    if route.has("split_by") && route.has("to") && split.len() == 1 {
+        let message = "`split_by` has nothing to split: `to` is one service";
+        sink.push(Diagnostic::warning("nothing-to-split", route.key_place("split_by"), message));
+    }
+    keys
 }
 
 /// `zone` of the file, or of an endpoint.

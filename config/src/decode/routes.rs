@@ -186,6 +186,7 @@ fn action(fields: &Fields<'_>, path: &PathPattern, services: &[Placed<Service>],
     }
     only_with_to(fields, "rewrite", sink);
     only_with_to(fields, "timeout", sink);
+    only_with_to(fields, "split_by", sink);
     only_with_to(fields, "grpc_web", sink);
     only_with_to(fields, "grpc_json", sink);
     // Each is decoded wherever it is, so that all that is wrong with it is told.
@@ -213,8 +214,10 @@ fn forward(
         }
         None => (None, None),
     };
+    let split = split(fields, services, sink);
     let forward = Forward {
-        split: split(fields, services, sink),
+        split_by: balancing::split_by(fields, &split, sink),
+        split,
         rewrite_path,
         rewrite_host,
         grpc_web: grpc::web(fields, sink),

@@ -45,7 +45,7 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
             name: name.to_owned(),
             endpoints: Vec::new(),
             balance: Balance::default(),
-            balancing: Balancing { hash_load: None, slow_start: None, panic: 0, sticky: None },
+            balancing: Balancing::default(),
             authority: String::new(),
             host: HostPolicy::default(),
             timeouts: ServiceTimeouts {

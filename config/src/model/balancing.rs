@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use super::ServiceId;
+use super::{KeySource, ServiceId};
 
 /// Labels of an endpoint, or those a subset asks for: names and values, sorted by name.
 pub type Labels = Vec<(String, String)>;
 
 /// What goes with `services.X.balance`
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Balancing {
+    /// What `ring_hash` and `maglev` hash; empty for others.
+    pub hash_by: Vec<KeySource>,
     /// Percent of the mean load beyond which a key's endpoint is passed over (default 125); `None` is never.
     pub hash_load: Option<u16>,
     /// How long an endpoint that is new, or back, warms up; `None` is not at all (default).

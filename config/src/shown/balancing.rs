@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::REDACTED;
-use crate::decode::endpoint_text;
-use crate::model::{Balance, Config, Endpoint, Labels, Part, Service};
+use crate::decode::{endpoint_text, key_text};
+use crate::model::{Balance, Config, Endpoint, KeySource, Labels, Part, Service};
 use crate::units::{duration_text, share_text};
 
 /// One endpoint.
@@ -38,6 +38,7 @@ pub(super) fn balancing(service: &Service, shown: &mut Map<String, Value>) {
     };
     shown.insert("balance".into(), json!(balance));
     if matches!(service.balance, Balance::RingHash | Balance::Maglev) {
+        shown.insert("hash_by".into(), keys(&balancing.hash_by));
         let load = balancing.hash_load.map_or("none".to_owned(), |percent| format!("{percent}%"));
         shown.insert("hash_load".into(), json!(load));
     }
@@ -65,6 +66,11 @@ pub(super) fn split(split: &[Part], config: &Config) -> Value {
         Some(shown)
     };
     split.iter().filter_map(part).collect()
+}
+
+/// A key, as a list.
+pub(super) fn keys(keys: &[KeySource]) -> Value {
+    keys.iter().map(|key| json!(key_text(key))).collect()
 }
 
 fn labels(labels: &Labels) -> Value {

@@ -1,23 +1,24 @@
 //! What a policy chooses among.
 
-use super::random;
+use super::{Slot, random};
 use super::state::EndpointState;
 use super::tier::Who;
 
-/// The endpoints of a tier: at least two, of which at least one will do or is excluded.
+/// The endpoints of a tier: at least two, of which at least one will do or was tried.
 pub(super) struct Choice<'a> {
     pub states: &'a mut [EndpointState],
     pub live: &'a [u32],
     pub cumulative: &'a [u64],
     pub cursor: &'a mut u32,
     /// `None`: all will do.
-    pub filter: Option<Filter>,
+    pub filter: Option<Filter<'a>>,
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Filter {
+pub(super) struct Filter<'a> {
     pub who: Who,
-    pub exclude: u32,
+    /// Tried already.
+    pub but: &'a [Slot],
 }
 
 impl Choice<'_> {
@@ -28,7 +29,7 @@ impl Choice<'_> {
 
     #[inline]
     pub fn will_do(&self, slot: u32) -> bool {
-        self.filter.is_none_or(|filter| slot != filter.exclude && filter.who.admits(self.state(slot)))
+        self.filter.is_none_or(|filter| !filter.but.contains(&Slot(slot)) && filter.who.admits(self.state(slot)))
     }
 
     /// Two different endpoints that will do, each drawn by weight; the second is `None` where there is only one.

@@ -43,7 +43,6 @@ use rustc_hash::FxHashMap;
 pub use peak_ewma::DECAY_NS;
 use state::EndpointState;
 pub use state::{REFUSED_FOR_MAX_NS, REFUSED_FOR_MIN_NS};
-use tier::NOBODY;
 use view::View;
 
 /// Views of one service: itself, and its subsets.
@@ -303,38 +302,37 @@ impl Balancer {
     /// The endpoint for the next exchange, of the service as a whole: [`Balancer::pick_for`].
     #[inline]
     pub fn pick(&mut self, now_ns: u64, rand: u64, exclude: Option<Slot>) -> Option<Slot> {
-        self.pick_for(&Asked::default(), now_ns, rand, exclude).map(|picked| picked.slot)
+        self.pick_for(&Asked::default(), now_ns, rand, exclude.as_slice()).map(|picked| picked.slot)
     }
 
-    /// The endpoint for the next exchange; `rand` is fresh for each call. `exclude` is the one that just failed in
-    /// this exchange and is never returned.
+    /// The endpoint for the next exchange; `rand` is fresh for each call. `tried` have failed in this exchange
+    /// and are never returned.
     ///
     /// Marked endpoints and those that are out are skipped. In panic those whose checks fail or that are ejected are not,
-    /// unless they refuse. If all refuse, the one whose mark ends first is tried; if that is the one that just failed,
-    /// there is none. `None` also where there is no endpoint, or no other than the excluded one: whoever wants to try that one
-    /// again asks without `exclude`.
+    /// unless they refuse. If all refuse, the one whose mark ends first is tried; if that one was,
+    /// there is none. `None` also where there is no endpoint, or no other than those: whoever wants to try one of them
+    /// again asks without `tried`.
     #[inline]
     pub fn pick_for(
         &mut self,
         asked: &Asked,
         now_ns: u64,
         rand: u64,
-        exclude: Option<Slot>,
+        tried: &[Slot],
     ) -> Option<Picked> {
         if now_ns >= self.assessed_until_ns {
             self.assess(now_ns);
         }
-        let exclude = exclude.map_or(NOBODY, |slot| slot.0);
-        if let Some(picked) = asked.stick.and_then(|slot| self.stuck(asked.view, slot, exclude)) {
+        if let Some(picked) = asked.stick.and_then(|slot| self.stuck(asked.view, slot, tried)) {
             return Some(picked);
         }
         let view = self.views.get_mut(asked.view as usize)?;
         let first = view.place(asked.hash.unwrap_or(rand));
         let tier = view.tiers.get_mut(first)?;
-        let found = tier.pick(&mut self.states, &self.rules, asked, (now_ns, rand), exclude);
+        let found = tier.pick(&mut self.states, &self.rules, asked, (now_ns, rand), tried);
         let (place, found) = match found {
             Some(found) => (first, found),
-            None => view.elsewhere(first, &mut self.states, &self.rules, asked, (now_ns, rand), exclude)?,
+            None => view.elsewhere(first, &mut self.states, &self.rules, asked, (now_ns, rand), tried)?,
         };
         let how = How {
             panic: view.panics(place),
@@ -347,8 +345,8 @@ impl Balancer {
     }
 
     /// The endpoint that is to be stuck to, if it may be.
-    fn stuck(&self, view: u32, slot: Slot, exclude: u32) -> Option<Picked> {
-        let state = self.states.get(slot.0 as usize).filter(|state| state.live && slot.0 != exclude)?;
+    fn stuck(&self, view: u32, slot: Slot, tried: &[Slot]) -> Option<Picked> {
+        let state = self.states.get(slot.0 as usize).filter(|state| state.live && !tried.contains(&slot))?;
         let tiers = &self.views.get(view as usize)?.tiers;
         let place = tiers.iter().position(|tier| tier.rank == state.rank)?;
         let is_in = state.views & (1 << view) != 0;

@@ -10,10 +10,8 @@
 //!
 //! Whoever refuses connections is skipped until its mark ends; one that does not stand well, until it has answered.
 
-use super::Balancer;
-use super::slow_start::WARM;
 use super::state::EndpointState;
-use super::Address;
+use super::{Address, Balancer};
 use crate::standing::Stand;
 
 /// Requests of one worker in a round of probing.
@@ -96,11 +94,6 @@ impl EndpointState {
         }
         self.probes -= 1;
         self.probes == 0
-    }
-
-    /// It does not warm up.
-    pub(super) fn is_warm(&self) -> bool {
-        self.warms_from_ns == WARM
     }
 }
 

@@ -252,7 +252,7 @@ fn endpoints_that_stay_keep_their_slot_and_state() {
 fn picked_at(balancer: &mut Balancer, now_ns: u64) -> Vec<u32> {
     let pick = |n: u64| {
         let rand = stable::mix(n);
-        balancer.pick_for(&Asked { hash: Some(rand), ..Asked::default() }, now_ns, rand, None)
+        balancer.pick_for(&Asked { hash: Some(rand), ..Asked::default() }, now_ns, rand, &[])
     };
     let picked: BTreeSet<u32> = (0..400).filter_map(pick).map(|picked| picked.slot.0).collect();
     picked.into_iter().collect()

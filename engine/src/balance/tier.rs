@@ -5,11 +5,8 @@ use super::hashed::{self, Bound, Member, Table};
 use super::overflow::Level;
 use super::standing::Grade;
 use super::state::EndpointState;
-use super::{Asked, Policy, least_request, peak_ewma, random, round_robin};
+use super::{Asked, Policy, Slot, least_request, peak_ewma, random, round_robin};
 use crate::standing::Stand;
-
-/// Nobody is excluded.
-pub(super) const NOBODY: u32 = u32::MAX;
 
 #[derive(Debug)]
 pub(super) struct Tier {
@@ -182,7 +179,7 @@ impl Tier {
         })
     }
 
-    /// One of its endpoints, but not the excluded one.
+    /// One of its endpoints, but none of these.
     #[inline]
     pub fn pick(
         &mut self,
@@ -190,7 +187,7 @@ impl Tier {
         rules: &super::Rules,
         asked: &Asked,
         (now_ns, rand): (u64, u64),
-        exclude: u32,
+        but: &[Slot],
     ) -> Option<Found> {
         let only = match (self.who, &self.live[..]) {
             (Who::Nobody, _) | (_, []) => return None,
@@ -199,15 +196,15 @@ impl Tier {
             _ => None,
         };
         if let Some(only) = only {
-            return (only != exclude).then(|| only.into());
+            return (!but.contains(&Slot(only))).then(|| only.into());
         }
-        let all = self.who == Who::All && exclude == NOBODY;
+        let all = self.who == Who::All && but.is_empty();
         let mut choice = Choice {
             states,
             live: &self.live,
             cumulative: &self.cumulative,
             cursor: &mut self.cursor,
-            filter: (!all).then_some(Filter { who: self.who, exclude }),
+            filter: (!all).then_some(Filter { who: self.who, but }),
         };
         let slot = match rules.policy {
             Policy::RoundRobin => round_robin::pick(&mut choice),

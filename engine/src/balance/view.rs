@@ -3,7 +3,7 @@
 use super::overflow::{self, Level};
 use super::state::EndpointState;
 use super::tier::{Found, Tier};
-use super::{Asked, Rules, stable};
+use super::{Asked, Rules, Slot, stable};
 
 #[derive(Debug, Default)]
 pub(super) struct View {
@@ -83,10 +83,10 @@ impl View {
         rules: &Rules,
         asked: &Asked,
         at: (u64, u64),
-        exclude: u32,
+        tried: &[Slot],
     ) -> Option<(usize, Found)> {
         let mut others = self.tiers.iter_mut().enumerate().filter(|(place, _)| *place != but);
-        others.find_map(|(place, tier)| Some((place, tier.pick(states, rules, asked, at, exclude)?)))
+        others.find_map(|(place, tier)| Some((place, tier.pick(states, rules, asked, at, tried)?)))
     }
 
     /// Whether this tier is in panic.

@@ -3,6 +3,7 @@
 use crate::grpc_json::Transcoder;
 
 use super::Split;
+use crate::key::KeyPlan;
 use crate::routing::{Matched, PathFill};
 
 /// What a route does.
@@ -21,6 +22,8 @@ pub enum ActionPlan {
 pub struct ForwardPlan {
     /// Which service.
     pub split: Split,
+    /// By what, where not by chance.
+    pub split_by: KeyPlan,
     /// Must be made canonical again afterwards.
     pub rewrite_path: Option<PathFill>,
     /// Host the upstream sees.

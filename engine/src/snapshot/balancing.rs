@@ -8,12 +8,16 @@ use ringway_config::model;
 use super::split::{Part, Weighted};
 use super::{ServiceId, Split, ms};
 use crate::balance::{Policy, Rules, VIEWS_MAX};
+use crate::key::KeyPlan;
+use crate::routing::{PathRule, RouteId, RouteRule};
 
 /// What there is to picking endpoints besides rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BalancingPlan {
     /// The views of the service, in words: itself (empty), then its subsets (`version=v2`).
     pub views: Box<[String]>,
+    /// What a policy that goes by keys hashes.
+    pub hash_by: KeyPlan,
     /// A cookie leads clients back to who answered them.
     pub sticky: Option<StickyPlan>,
 }
@@ -107,6 +111,18 @@ impl<'c> Subsets<'c> {
             key: [service.name.as_bytes(), b"\0", sticky.secret.as_bytes()].concat().into(),
         });
         let views = std::iter::once(String::new()).chain(words).collect();
-        (rules, BalancingPlan { views, sticky })
+        (rules, BalancingPlan { views, hash_by: super::key_plan(&balancing.hash_by, &nowhere(), ""), sticky })
+    }
+}
+
+/// A service has no route of its own, and its keys nothing of one.
+fn nowhere() -> RouteRule {
+    RouteRule {
+        route: RouteId(0),
+        hosts: Vec::new(),
+        path: PathRule::Exact(String::new()),
+        methods: Vec::new(),
+        headers: Vec::new(),
+        query: Vec::new(),
     }
 }

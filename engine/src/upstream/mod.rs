@@ -8,6 +8,7 @@ mod connecting;
 mod lent;
 mod pool;
 mod sharing;
+mod sticky;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use ringway_runtime::{Lease, Nanos, now};
 
-use crate::balance::{self, Balancer, Change, Outcome, Slot};
+use crate::balance::{self, Asked, Balancer, Change, How, Outcome, Picked, Slot};
 use crate::local_reply::LocalReply;
 use crate::observe::ServiceCounters;
 use crate::reason::Reason;
@@ -30,6 +31,7 @@ use connecting::{Course, Error};
 pub(crate) use lent::Lent;
 use pool::{Counted, Pool};
 use sharing::Sharing;
+use sticky::Sticky;
 
 /// A service as one worker knows it.
 pub(crate) struct Service {
@@ -37,6 +39,8 @@ pub(crate) struct Service {
     balancer: RefCell<Balancer>,
     /// By slot of the balancer.
     pools: RefCell<Vec<Pool>>,
+    /// Where clients are led back by a cookie.
+    sticky: RefCell<Option<Sticky>>,
     idle_timeout_ms: Cell<u64>,
     idle_max: Cell<u32>,
     random: Cell<u64>,
@@ -59,6 +63,7 @@ impl Service {
             counters,
             balancer: RefCell::new(Balancer::new(plan.rules, seed)),
             pools: RefCell::default(),
+            sticky: RefCell::default(),
             idle_timeout_ms: Cell::new(plan.pool.idle_timeout_ms),
             idle_max: Cell::new(plan.pool.idle_max),
             random: Cell::new(seed | 1),
@@ -95,6 +100,7 @@ impl Service {
             }
         }
         drop(pools);
+        self.make_sticky(plan);
         self.heed(standings.get(&plan.name));
     }
 
@@ -105,9 +111,33 @@ impl Service {
         self.balancer.borrow_mut().set_standings(now().0, stand_of);
     }
 
+    fn make_sticky(&self, plan: &ServicePlan) {
+        let balancer = self.balancer.borrow();
+        let endpoints = balancer.slots().filter_map(|slot| Some((slot, balancer.address(slot)?)));
+        let sticky = plan.balancing.sticky.as_ref().map(|plan| Sticky::new(plan, endpoints));
+        self.sticky.replace(sticky);
+    }
+
+    /// The endpoint that a cookie's value leads to.
+    pub fn stick(&self, value: &[u8]) -> Option<Slot> {
+        let slot = self.sticky.borrow().as_ref()?.slot(value);
+        if slot.is_none() {
+            self.counters.picks.sticky_misses.increment();
+        }
+        slot
+    }
+
+    /// Writes the field that leads a client back to `slot`.
+    pub fn put_cookie(&self, slot: Slot, secure: bool, out: &mut Vec<u8>) {
+        if let Some(sticky) = &*self.sticky.borrow() {
+            sticky.put(slot, secure, out);
+        }
+    }
+
     /// The endpoint with the lowest score by address and weight, for datagrams: nothing is connected.
     pub fn lend_by_score(
         self: &Rc<Service>,
+        asked: &Asked,
         score: impl Fn(SocketAddr, u32) -> f64,
     ) -> Option<(SocketAddr, Lent)> {
         let ip = |address: &balance::Address| match address {
@@ -119,6 +149,7 @@ impl Service {
         let Picked { slot, how } = balancer.pick_lowest(asked, now().0, score)?;
         let address = balancer.address(slot).and_then(ip)?;
         drop(balancer);
+        self.tell(how);
         Some((address, self.lend(slot)))
     }
 
@@ -127,13 +158,14 @@ impl Service {
     pub async fn checkout(
         self: &Rc<Service>,
         plan: &ServicePlan,
+        asked: &Asked,
         wish: Wish,
         deadline: Nanos,
         tried: &mut Option<Rc<str>>,
     ) -> Result<Lent, LocalReply> {
         let mut failed = None;
         loop {
-            let mut lent = self.next(plan, failed)?;
+            let mut lent = self.next(plan, asked, failed)?;
             let offer = offer(plan, wish);
             *tried = Some(lent.endpoint.clone());
             if self.lend_ready(offer, wish, &mut lent) {
@@ -152,12 +184,13 @@ impl Service {
     pub async fn tunnel(
         self: &Rc<Service>,
         plan: &ServicePlan,
+        asked: &Asked,
         deadline: Nanos,
         preface: Option<Lease>,
     ) -> Result<Lent, LocalReply> {
         let mut failed = None;
         loop {
-            let mut lent = self.next(plan, failed)?;
+            let mut lent = self.next(plan, asked, failed)?;
             let preface = preface.as_ref().map(|preface| preface.slice(0..preface.len()));
             match Box::pin(self.connect(plan, Offer::None, deadline, preface, &mut lent)).await {
                 Ok(()) => {
@@ -173,17 +206,34 @@ impl Service {
     fn next(
         self: &Rc<Service>,
         plan: &ServicePlan,
+        asked: &Asked,
         failed: Option<(Slot, LocalReply)>,
     ) -> Result<Lent, LocalReply> {
-        let but = failed.map(|(slot, _)| slot);
-        let picked = self.balancer.borrow_mut().pick(now().0, self.random(), but);
-        let Some(slot) = picked else {
-            return Err(failed.map_or_else(|| self.nobody(plan), |(_, reply)| reply));
+        let tried = failed.map(|(slot, _)| slot);
+        let Some(slot) = self.pick(asked, tried.as_slice()) else {
+            return Err(failed.map_or_else(|| self.nobody(plan, asked), |(_, reply)| reply));
         };
         if failed.is_some() {
             self.counters.retries.increment();
         }
         Ok(self.lend(slot))
+    }
+
+    /// One that may be asked and is not among `tried`.
+    fn pick(&self, asked: &Asked, tried: &[Slot]) -> Option<Slot> {
+        let picked = self.balancer.borrow_mut().pick_for(asked, now().0, self.random(), tried)?;
+        if !picked.how.is_plain() {
+            self.tell(picked.how);
+        }
+        if asked.stick.is_some() && !picked.how.stuck {
+            self.counters.picks.sticky_misses.increment();
+        }
+        Some(picked.slot)
+    }
+
+    #[cold]
+    fn tell(&self, how: How) {
+        self.counters.picks.count(how);
     }
 
     fn lend(self: &Rc<Service>, slot: Slot) -> Lent {
@@ -263,12 +313,15 @@ impl Service {
         self.pools.borrow()[slot.0 as usize].count(&self.counters, plan.pool.connections_max)
     }
 
-    fn nobody(&self, plan: &ServicePlan) -> LocalReply {
+    fn nobody(&self, plan: &ServicePlan, asked: &Asked) -> LocalReply {
         let balancer = self.balancer.borrow();
         if balancer.slots().next().is_none() && plan.names().next().is_some() {
             return Reason::Unresolved.into();
         }
-        let wait_ns = balancer.usable_at_ns(now().0).map_or(0, |at| at.saturating_sub(now().0));
+        if balancer.is_empty(asked.view) && asked.view > 0 {
+            return Reason::EmptySubset.into();
+        }
+        let wait_ns = balancer.usable_at_ns(asked.view, now().0).map_or(0, |at| at.saturating_sub(now().0));
         LocalReply::from(Reason::NoEndpoint).retry_after((wait_ns.div_ceil(1_000_000_000)).max(1) as u32)
     }
 

@@ -23,6 +23,30 @@ pub(super) const ZONE: Field = Field {
             the same zone are asked before the others of their priority level.",
 };
 
+const KEY: Kind = Kind::Text(
+    "`client_ip`, `client_ip/24/56`, `header:NAME`, `cookie:NAME`, `query:NAME`, `path`, `path_template`, `method`, `host` or \
+     `route`",
+);
+
+pub(super) const HASH_BY: Field = Field {
+    name: "hash_by",
+    kind: Kind::Either(&KEY, &Kind::List(&KEY)),
+    absent: Means("required for `ring_hash` and `maglev`"),
+    about: "What they hash (not `route` and `path_template`): requests with the same values go to the same endpoint, from \
+            every worker and node. One that lacks a part of it is balanced by `least_request`; so is a connection of \
+            `tcp`, unless the key is `client_ip` alone.",
+};
+
+/// Of a route.
+pub(super) const SPLIT_BY: Field = Field {
+    name: "split_by",
+    kind: Kind::Either(&KEY, &Kind::List(&KEY)),
+    absent: Means("by chance"),
+    about: "Requests with the same values go to the same part of `to`. Where weights change only as many move as must: \
+            those of a part whose share grows stay. The order in which parts are written does not matter; routes whose \
+            parts have the same names split in the same way. By chance where a value is absent. Only with `to`.",
+};
+
 pub(super) const HASH_LOAD: Field = Field {
     name: "hash_load",
     kind: Kind::Or("none", &Kind::Text("a percentage, `101%` to `1000%`")),

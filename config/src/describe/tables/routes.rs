@@ -79,6 +79,7 @@ pub static ROUTE: Object = Object {
             absent: Means("not forwarded"),
             about: "Forward to this service, or split over several, or over subsets of one, by weight.",
         },
+        super::balancing::SPLIT_BY,
         Field {
             name: "respond",
             kind: Kind::Object(&RESPOND),

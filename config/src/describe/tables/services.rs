@@ -30,6 +30,7 @@ pub static SERVICE: Object = Object {
             about: "How endpoints are picked: in turn; the less busy of two; the faster and less busy of two; by chance; by \
                     `hash_by`, along a ring or by a table. Weights count in each.",
         },
+        balancing::HASH_BY,
         balancing::HASH_LOAD,
         balancing::SLOW_START,
         balancing::PANIC,
