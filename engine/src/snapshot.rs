@@ -38,7 +38,7 @@ pub use plan::{
     Protocol, RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts, UdpPlan,
 };
 
-pub use split::{Part, Split, Weighted};
+pub use split::{Part, SPLIT_SEED, Split, Weighted};
 
 /// All that a worker needs to serve. `Send + Sync`, no interior mutability.
 #[derive(Debug)]

@@ -1,5 +1,8 @@
 //! Distribution, marks and changes of the set.
 
+mod hashing;
+mod tiers;
+
 use std::collections::BTreeSet;
 
 use super::*;
@@ -15,7 +18,7 @@ const POLICIES: [Policy; 6] = [
     Policy::Maglev,
 ];
 
-fn address(number: u16) -> Address {
+pub(super) fn address(number: u16) -> Address {
     Address::Ip(SocketAddr::from(([127, 0, 0, 1], 9000 + number)))
 }
 

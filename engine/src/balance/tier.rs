@@ -151,6 +151,12 @@ impl Tier {
         }
     }
 
+    /// Exchanges under way with those that are picked, where that bounds picks.
+    #[cfg(test)]
+    pub fn active(&self) -> u64 {
+        self.active
+    }
+
     /// Whom it picks.
     pub fn who(&self) -> Who {
         self.who

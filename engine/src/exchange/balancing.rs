@@ -3,13 +3,10 @@
 use super::{Exchange, decide};
 use crate::balance::Asked;
 use crate::forwarded::Scheme;
-use crate::key::{self, KeyInput, STABLE, Seed};
-use crate::snapshot::{ForwardPlan, ListenerPlan, Part, ServicePlan, Split};
+use crate::key::{self, KeyInput, STABLE};
+use crate::snapshot::{ForwardPlan, ListenerPlan, Part, SPLIT_SEED, ServicePlan, Split};
 use crate::upstream::{Lent, Service};
 use crate::worker::Scratch;
-
-/// What splits go by. Not what rings go by: who is in a split's part must be spread over all of its endpoints.
-const SPLIT_SEED: Seed = *b"ringway.split.v1";
 
 /// The part of a split that the request goes to: by its key where it has one, else by chance.
 pub(super) fn part(x: &Exchange<'_>, scratch: &Scratch, to: &ForwardPlan, split: &Split) -> Part {

@@ -4,6 +4,11 @@ use std::sync::Arc;
 
 use super::ServiceId;
 use crate::balance::stable;
+use crate::key::Seed;
+
+/// What splits by key are seeded with. Not what rings go by: who is in a split's part must be spread over all of its
+/// endpoints.
+pub const SPLIT_SEED: Seed = *b"ringway.split.v1";
 
 /// Services, or subsets of them, by weight.
 #[derive(Clone, Debug, PartialEq)]
