@@ -92,7 +92,7 @@ pub static SERVICE: Object = Object {
 pub static HEALTH: Object = Object {
     name: "health",
     about: "Checks of each endpoint by the gRPC health protocol (`grpc.health.v1.Health/Check`), from one place for all \
-            workers. Where more than half of a service's endpoints are unhealthy, all of them are asked.",
+            workers. Where too many are unhealthy, all of them are asked (`panic`).",
     later: &["http", "tcp", "path", "status", "body"],
     fields: &[
         Field {
