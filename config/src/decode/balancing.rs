@@ -1,5 +1,7 @@
 //! What goes with `balance`, where endpoints stand, and subsets.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Balance, Balancing, Endpoint, KeySource, Labels, Part, Position, Service, ServiceId, Sticky, labels_text};
@@ -175,15 +177,10 @@ fn known(service: &Service, subset: &Labels) -> Option<String> {
 }
 
 /// Subsets of a service, over the whole file, are few enough.
-pub(super) fn count_subsets<'a>(
-    subsets: impl Iterator<Item = (ServiceId, &'a Labels)>,
-    services: &[Placed<Service>],
-    sink: &mut Sink,
-) {
-    let mut by_service: std::collections::BTreeMap<ServiceId, std::collections::BTreeSet<&Labels>> =
-        std::collections::BTreeMap::new();
-    for (service, subset) in subsets.filter(|(_, subset)| !subset.is_empty()) {
-        by_service.entry(service).or_default().insert(subset);
+pub(super) fn count_subsets(parts: &[&Part], services: &[Placed<Service>], sink: &mut Sink) {
+    let mut by_service: BTreeMap<ServiceId, BTreeSet<&Labels>> = BTreeMap::new();
+    for part in parts.iter().filter(|part| !part.subset.is_empty()) {
+        by_service.entry(part.service).or_default().insert(&part.subset);
     }
     for (service, subsets) in by_service {
         if let Some(service) = services.get(service.0 as usize)

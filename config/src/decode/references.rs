@@ -41,8 +41,9 @@ pub(super) fn check(
         })
         .flatten()
         .chain(listeners.iter().flat_map(|one| carried(&one.value)));
-    balancing::count_subsets(parts.clone().map(|part| (part.service, &part.subset)), services, sink);
-    let used: HashSet<_> = parts.map(|part| part.service).collect();
+    let parts: Vec<&Part> = parts.collect();
+    balancing::count_subsets(&parts, services, sink);
+    let used: HashSet<_> = parts.iter().map(|part| part.service).collect();
     for (index, service) in services.iter().enumerate() {
         if !used.contains(&service_id(index)) {
             let message = format!("no route leads to the service `{}`", service.value.name);

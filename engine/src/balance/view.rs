@@ -2,7 +2,7 @@
 
 use super::overflow::{self, Level};
 use super::state::EndpointState;
-use super::tier::{Found, Tier};
+use super::tier::{Found, Tier, Who};
 use super::{Asked, Rules, Slot, stable};
 
 #[derive(Debug, Default)]
@@ -85,8 +85,19 @@ impl View {
         at: (u64, u64),
         tried: &[Slot],
     ) -> Option<(usize, Found)> {
-        let mut others = self.tiers.iter_mut().enumerate().filter(|(place, _)| *place != but);
-        others.find_map(|(place, tier)| Some((place, tier.pick(states, rules, asked, at, tried)?)))
+        // Who refuses comes last.
+        for refusing in [false, true] {
+            for (place, tier) in self.tiers.iter_mut().enumerate() {
+                let is_refusing = matches!(tier.who(), Who::Last(_));
+                if place != but
+                    && is_refusing == refusing
+                    && let Some(found) = tier.pick(states, rules, asked, at, tried)
+                {
+                    return Some((place, found));
+                }
+            }
+        }
+        None
     }
 
     /// Whether this tier is in panic.

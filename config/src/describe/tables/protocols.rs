@@ -3,8 +3,7 @@
 use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
-use super::routes::SPLIT;
-use super::{KIB, MIB, NAME};
+use super::{KIB, MIB};
 
 const STREAMS: Field = Field {
     name: "streams",
