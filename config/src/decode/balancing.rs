@@ -84,11 +84,8 @@ fn sticky(service: &Fields<'_>, sink: &mut Sink) -> Option<Sticky> {
             Err(Problem::new("out-of-range", format!("a secret has at most {SECRET_BYTES_MAX} bytes")))
         }
     });
-    Some(Sticky {
-        cookie: cookie?,
-        ttl: fields.duration_or("ttl", sink),
-        secret: secret.unwrap_or_default(),
-    })
+    let ttl = fields.duration_or("ttl", sink);
+    Some(Sticky { cookie: cookie?, ttl, secret: secret.unwrap_or_default() })
 }
 
 /// `split_by` of a route.

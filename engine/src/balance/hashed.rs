@@ -5,10 +5,11 @@
 //! up, is passed over. Load is this worker's own. Where `load` is above 100% somebody is always below; a key that hogs
 //! its endpoint thus spills over to the same next ones, instead of felling it.
 
+use super::choice::Choice;
 use super::maglev::Maglev;
 use super::ring_hash::Ring;
 use super::state::EndpointState;
-use super::{Choice, Policy, stable};
+use super::{Policy, stable};
 
 /// Owners looked at on a walk, repeated ones counted, before all that are left are gone through at once.
 const WALK_MAX: usize = 512;

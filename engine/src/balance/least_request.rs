@@ -4,7 +4,7 @@
 //! "The Power of Two Choices in Randomized Load Balancing"), and workers that know nothing of each other do not all
 //! run to the same one. Where both are as busy the first drawn wins, so idle services are shared out by weight.
 
-use super::Choice;
+use super::choice::Choice;
 
 pub(super) fn pick(choice: &Choice<'_>, rand: u64) -> Option<u32> {
     let (first, second) = choice.two(rand)?;

@@ -355,7 +355,7 @@ impl Balancer {
     }
 
     /// The endpoint with the lowest score by address and weight, for choices that hold still; `None` as a score: not that
-    /// one. The tier is drawn by `hash`; others are gone through where it has nobody.
+    /// one. The tier is drawn by the hash; others are gone through where it has nobody, and those that refuse come last.
     pub fn pick_lowest(
         &mut self,
         asked: &Asked,
@@ -367,8 +367,9 @@ impl Balancer {
         }
         let view = self.views.get(asked.view as usize)?;
         let first = view.place(asked.hash.unwrap_or_default());
-        let lowest = |place: usize| {
-            let scored = view.tiers.get(place)?.admitted(&self.states).filter_map(|slot| {
+        let lowest = |place: usize, refusing: bool| {
+            let tier = view.tiers.get(place)?;
+            let scored = tier.lowest_of(&self.states, refusing).filter_map(|slot| {
                 let state = &self.states[slot as usize];
                 Some((score(&state.address, state.weight)?, slot))
             });
@@ -376,7 +377,10 @@ impl Balancer {
             let how = How { panic: view.panics(place), overflow: place > 0, ..How::PLAIN };
             Some(Picked { slot: Slot(slot), how })
         };
-        lowest(first).or_else(|| (0..view.tiers.len()).find_map(lowest))
+        let everywhere = |refusing| {
+            lowest(first, refusing).or_else(|| (0..view.tiers.len()).find_map(|place| lowest(place, refusing)))
+        };
+        everywhere(false).or_else(|| everywhere(true))
     }
 
     /// An exchange with this endpoint begins.
@@ -463,7 +467,10 @@ impl Balancer {
 
     /// When the first endpoint of a view is no longer skipped; `None` if one may be picked now, or there is none. For
     /// Retry-After.
-    pub fn usable_at_ns(&self, view: u32, now_ns: u64) -> Option<u64> {
+    pub fn usable_at_ns(&mut self, view: u32, now_ns: u64) -> Option<u64> {
+        if now_ns >= self.assessed_until_ns {
+            self.assess(now_ns);
+        }
         let tiers = &self.views.get(view as usize)?.tiers;
         let times = tiers.iter().map(|tier| tier.usable_at_ns(&self.states));
         times.min().flatten().filter(|&until| until > now_ns)

@@ -75,7 +75,7 @@ mod tests {
         spread(&mut levels, HALF);
         assert_eq!(levels.iter().map(|level| u64::from(level.load)).sum::<u64>(), WHOLE);
         let told = |level: &Level| {
-            let percent = i64::from(level.load).div_ceil(10_000);
+            let percent = (i64::from(level.load) + 5_000) / 10_000;
             if level.panics { -percent } else { percent }
         };
         levels.iter().map(told).collect()
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(loads(&[4]), [-100]);
         assert_eq!(loads(&[0]), [-100]);
         assert_eq!(loads(&[2, 2]), [-50, -50]);
-        assert_eq!(loads(&[1, 5]), [-17, 84]);
+        assert_eq!(loads(&[1, 5]), [-17, 83]);
         assert_eq!(loads(&[0, 0, 0]), [-100, 0, 0]);
         assert_eq!(loads(&[0, 8]), [0, 100], "the second takes everything, and the first need not panic");
     }

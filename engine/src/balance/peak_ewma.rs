@@ -3,7 +3,7 @@
 //! Latency is a moving average that rises at once and falls slowly, so that one slow answer turns traffic away
 //! before ten more are stuck. It also falls while nothing is heard, so that an endpoint is tried again.
 
-use super::Choice;
+use super::choice::Choice;
 use super::state::EndpointState;
 
 /// After this time without news (or of better ones) a latency counts for 1/e of what it was.

@@ -1,6 +1,6 @@
 //! By weight, at random.
 
-use super::Choice;
+use super::choice::Choice;
 
 /// Draws tried before the remaining endpoints are gone through one by one.
 const DRAWS: u32 = 4;

@@ -1,7 +1,7 @@
 //! In turn. With equal weights a cursor moves on; with different ones each endpoint gains its weight at every pick
 //! and the richest pays for all, so that 5:1:1 gives a a b a c a a rather than a a a a a b c.
 
-use super::Choice;
+use super::choice::Choice;
 
 pub(super) fn pick(choice: &mut Choice<'_>) -> Option<u32> {
     if choice.cumulative.is_empty() { in_turn(choice) } else { smooth(choice) }

@@ -152,7 +152,7 @@ impl World {
         let state = &states[picked.slot.0 as usize];
         let view = &self.balancer.views[asked.view as usize];
         let Some(tier) = view.tiers.iter().find(|tier| tier.rank == state.rank) else { return };
-        let may: Vec<&EndpointState> = tier.admitted(states).map(|slot| &states[slot as usize]).collect();
+        let may: Vec<&EndpointState> = tier.lowest_of(states, false).map(|slot| &states[slot as usize]).collect();
         if may.len() < 2 {
             return;
         }

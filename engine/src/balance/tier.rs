@@ -177,11 +177,12 @@ impl Tier {
         }
     }
 
-    /// Who of it may be picked now.
-    pub fn admitted<'a>(&'a self, states: &'a [EndpointState]) -> impl Iterator<Item = u32> {
-        self.live.iter().copied().filter(|&slot| match self.who {
-            Who::Last(last) => slot == last,
-            who => who.admits(&states[slot as usize]),
+    /// Who of it may be picked for a score, or those that refuse.
+    pub fn lowest_of<'a>(&'a self, states: &'a [EndpointState], refusing: bool) -> impl Iterator<Item = u32> {
+        self.live.iter().copied().filter(move |&slot| {
+            let state = &states[slot as usize];
+            let is_last = self.who == Who::Last(slot);
+            if refusing { is_last || state.grade == Grade::REFUSING } else { self.who.admits(state) }
         })
     }
 

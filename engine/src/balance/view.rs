@@ -105,9 +105,4 @@ impl View {
     pub fn panics(&self, place: usize) -> bool {
         self.levels[place].panics
     }
-
-    /// Each tier's level, with its rank.
-    pub fn levels(&self) -> impl Iterator<Item = (u16, &Level)> {
-        self.tiers.iter().map(|tier| tier.rank).zip(&self.levels)
-    }
 }

@@ -314,7 +314,7 @@ impl Service {
     }
 
     fn nobody(&self, plan: &ServicePlan, asked: &Asked) -> LocalReply {
-        let balancer = self.balancer.borrow();
+        let mut balancer = self.balancer.borrow_mut();
         if balancer.slots().next().is_none() && plan.names().next().is_some() {
             return Reason::Unresolved.into();
         }
