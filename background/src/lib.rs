@@ -7,6 +7,7 @@ mod acme;
 pub mod admin;
 pub mod background;
 pub mod dns;
+pub mod ejection;
 mod health;
 pub mod log_writer;
 mod process;

@@ -6,6 +6,7 @@
 mod calls;
 mod connection;
 mod picking;
+mod health;
 mod reasons;
 mod render;
 mod request;
@@ -117,6 +118,8 @@ pub struct ServiceShare {
     pub speaks: String,
     /// In words; empty where there are none.
     pub timeouts: String,
+    /// How its endpoints are checked and judged, a line for each.
+    pub judged: Vec<String>,
 }
 
 /// An endpoint of a service.

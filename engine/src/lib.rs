@@ -26,6 +26,7 @@ pub mod key;
 mod link;
 pub mod local_reply;
 pub mod observe;
+pub mod outcomes;
 mod outgoing;
 pub mod path;
 pub mod proxy_protocol;
@@ -47,5 +48,5 @@ mod worker;
 
 pub use challenges::Challenge;
 pub use engine::{
-    Applied, ApplyError, Check, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo,
+    Applied, ApplyError, Check, DrainOutcome, Engine, Handles, Inherited, Judged, StartError, WorkerInfo,
 };

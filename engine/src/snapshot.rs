@@ -8,6 +8,7 @@
 mod action;
 mod balancing;
 mod header_plan;
+mod health_plan;
 mod plan;
 mod split;
 
@@ -33,9 +34,10 @@ use crate::tls::{ClientPlan, ServerPlan};
 pub use action::{ActionPlan, ForwardPlan, Origin, RedirectPlan, RespondPlan};
 pub use balancing::{BalancingPlan, StickyPlan};
 pub use header_plan::HeaderPlan;
+pub use health_plan::{CheckPlan, EjectPlan, HealthPlan, HttpCheckPlan};
 pub use plan::{
-    EndpointPlan, EndpointTarget, ErrorFormat, HealthPlan, Http2Plan, Limits, ListenerPlan, Mode, PoolPlan,
-    Protocol, RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts, UdpPlan,
+    EndpointPlan, EndpointTarget, ErrorFormat, Http2Plan, Limits, ListenerPlan, Mode, PoolPlan, Protocol,
+    RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts, UdpPlan,
 };
 
 pub use split::{Part, SPLIT_SEED, Split, Weighted};
@@ -314,13 +316,8 @@ fn service_plan(
         },
         http2: http2_plan(&service.http2),
         tls: tls.map(Arc::new),
-        health: service.health.as_ref().map(|health| HealthPlan {
-            grpc: health.grpc.as_str().into(),
-            interval_ms: ms(health.interval),
-            timeout_ms: ms(health.timeout),
-            healthy: health.healthy,
-            unhealthy: health.unhealthy,
-        }),
+        health: service.health.as_ref().map(health_plan::health_plan),
+        eject: service.eject.as_ref().map(health_plan::eject_plan),
     })
 }
 

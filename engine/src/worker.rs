@@ -23,6 +23,7 @@ use crate::date::DateCache;
 use crate::downstream::Downstream;
 use crate::http1::{RequestHead, ResponseHead};
 use crate::observe::{Counted, WorkerStats};
+use crate::outcomes::Reporter;
 use crate::request_id::RequestIds;
 use crate::snapshot::{ActionPlan, ListenerPlan, Mode, ServiceId, Snapshot};
 use crate::standing::Standings;
@@ -101,6 +102,7 @@ pub(crate) struct Worker {
     services: RefCell<FxHashMap<Arc<str>, Rc<Service>>>,
     resolved: RefCell<Arc<Resolved>>,
     standings: RefCell<Arc<Standings>>,
+    reporter: Reporter,
     listeners: RefCell<Vec<Rc<OpenListener>>>,
     connections: RefCell<Connections>,
     #[expect(
@@ -160,6 +162,7 @@ impl Worker {
         log: Option<crate::observe::AccessLog>,
         gauges: Arc<Gauges>,
         ids: RequestIds,
+        reporter: Reporter,
     ) -> Rc<Worker> {
         let seed = fastrand::u64(..);
         let worker = Rc::new(Worker {
@@ -183,6 +186,7 @@ impl Worker {
             services: RefCell::default(),
             resolved: RefCell::new(resolved),
             standings: RefCell::default(),
+            reporter,
             listeners: RefCell::default(),
             connections: RefCell::default(),
             scratch: RefCell::default(),
@@ -312,6 +316,7 @@ impl Worker {
         let (resolved, standings) = (self.resolved.borrow().clone(), self.standings.borrow().clone());
         for (plan, service) in current.snapshot.services.iter().zip(&current.services) {
             service.reconcile(plan, &resolved, &standings);
+            service.report(plan, &self.reporter);
         }
     }
 

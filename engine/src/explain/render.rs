@@ -71,7 +71,10 @@ fn share(f: &mut fmt::Formatter<'_>, service: &ServiceShare) -> fmt::Result {
     }
     service.picks.iter().try_for_each(|told| writeln!(f, "    {told}"))?;
     writeln!(f, "    speaks: {}", service.speaks)?;
-    if service.timeouts.is_empty() { Ok(()) } else { writeln!(f, "    timeouts: {}", service.timeouts) }
+    if !service.timeouts.is_empty() {
+        writeln!(f, "    timeouts: {}", service.timeouts)?;
+    }
+    service.judged.iter().try_for_each(|line| writeln!(f, "    {line}"))
 }
 
 impl Explanation {
@@ -91,6 +94,7 @@ impl Explanation {
                 "picks": s.picks,
                 "speaks": s.speaks,
                 "timeouts": s.timeouts,
+                "judged": s.judged,
             })
         };
         let outcome = match &self.outcome {

@@ -2,7 +2,7 @@
 
 use super::picking::{self, Asking};
 use super::render::duration;
-use super::{EndpointShare, ServiceShare};
+use super::{EndpointShare, ServiceShare, health};
 use crate::balance::Address;
 use crate::snapshot::{EndpointPlan, EndpointTarget, Part, Protocol, ServicePlan, Snapshot, Split};
 
@@ -44,6 +44,7 @@ pub(super) fn shares(
                 Carries::Bytes => format!("connect {}", duration(service.connect_ms)),
                 Carries::Datagrams => String::new(),
             },
+            judged: health::told(service),
         }
     };
     split.weights().map(share).collect()

@@ -7,6 +7,7 @@
 mod connecting;
 mod lent;
 mod pool;
+mod reporting;
 mod sharing;
 mod sticky;
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use ringway_runtime::{Lease, Nanos, now};
 
-use crate::balance::{self, Asked, Balancer, Change, How, Outcome, Picked, Slot};
+use crate::balance::{self, Asked, Balancer, Change, How, Picked, Slot};
 use crate::local_reply::LocalReply;
 use crate::observe::ServiceCounters;
 use crate::reason::Reason;
@@ -30,6 +31,7 @@ use crate::worker::Resolved;
 use connecting::{Course, Error};
 pub(crate) use lent::Lent;
 use pool::{Counted, Pool};
+use reporting::Reported;
 use sharing::Sharing;
 use sticky::Sticky;
 
@@ -41,6 +43,8 @@ pub(crate) struct Service {
     pools: RefCell<Vec<Pool>>,
     /// Where clients are led back by a cookie.
     sticky: RefCell<Option<Sticky>>,
+    /// Where endpoints are judged, by slot; else empty.
+    reported: RefCell<Vec<Option<Reported>>>,
     idle_timeout_ms: Cell<u64>,
     idle_max: Cell<u32>,
     random: Cell<u64>,
@@ -64,6 +68,7 @@ impl Service {
             balancer: RefCell::new(Balancer::new(plan.rules, seed)),
             pools: RefCell::default(),
             sticky: RefCell::default(),
+            reported: RefCell::default(),
             idle_timeout_ms: Cell::new(plan.pool.idle_timeout_ms),
             idle_max: Cell::new(plan.pool.idle_max),
             random: Cell::new(seed | 1),
@@ -194,7 +199,7 @@ impl Service {
             let preface = preface.as_ref().map(|preface| preface.slice(0..preface.len()));
             match Box::pin(self.connect(plan, Offer::None, deadline, preface, &mut lent)).await {
                 Ok(()) => {
-                    lent.outcome = Outcome::Answered;
+                    lent.taken();
                     return Ok(lent);
                 }
                 Err(error) => failed = Some(lent.failed(error, deadline, failed.is_some())?),
