@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use balancing::{Balancing, Labels, Part, Position, Sticky, labels_text};
 pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
 pub use health::{CheckBy, Eject, EjectMode, Health, HttpCheck};
 pub use keys::KeySource;
@@ -20,6 +21,7 @@ pub use tls::{
 };
 
 mod acme;
+mod balancing;
 mod health;
 mod keys;
 mod protocols;
@@ -46,6 +48,8 @@ pub struct Config {
     pub access_log: Option<AccessLog>,
     /// How long a stop waits for what is under way.
     pub drain_timeout: Duration,
+    /// Where this node is.
+    pub zone: Option<String>,
     /// Sorted by name.
     pub acme: Vec<AcmeAccount>,
     /// In the order written. Never empty.
@@ -268,6 +272,8 @@ pub struct Service {
     pub endpoints: Vec<Endpoint>,
     /// How endpoints are picked.
     pub balance: Balance,
+    /// What goes with that.
+    pub balancing: Balancing,
     /// `host[:port]` sent when an HTTP/1.0 request had no Host, default the first endpoint's address as written
     /// (without `dns:`; `localhost` for a Unix socket); and in place of the request's own when `host: service`.
     pub authority: String,
@@ -308,6 +314,8 @@ pub struct Endpoint {
     pub address: EndpointAddress,
     /// Share among its siblings, 1 to 1000 (default 1).
     pub weight: u16,
+    /// Level, zone and labels.
+    pub position: Position,
 }
 
 /// Where an endpoint answers.
@@ -336,6 +344,10 @@ pub enum Balance {
     PeakEwma,
     /// By weight.
     Random,
+    /// By key, along a ring.
+    RingHash,
+    /// By key, by a table.
+    Maglev,
 }
 
 /// `services.X.host`
@@ -454,7 +466,9 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
     /// Never empty; weights add up to more than zero.
-    pub split: Vec<(ServiceId, u32)>,
+    pub split: Vec<Part>,
+    /// What tells who goes where; empty: chance.
+    pub split_by: Vec<KeySource>,
     /// New path, in the form of the route's own: `/**` at its end stands for what the route's `**` matched,
     /// `{name}` for what the template matched.
     pub rewrite_path: Option<PathTemplate>,

@@ -3,15 +3,16 @@
 //! The result has the fields and forms of the file, so that (where nothing is redacted) it loads as the same
 //! configuration again.
 
+mod balancing;
 mod health;
 mod protocols;
 
 use serde_json::{Map, Value, json};
 
-use crate::decode::{endpoint_text, listen_text, path_text, segments_text};
+use crate::decode::{listen_text, path_text, segments_text};
 use crate::model::{
-    AccessLog, Action, Backend, Balance, Config, ErrorFormat, Forward, HeaderOps, HostPattern, HostPolicy,
-    Listener, LogFormat, LogTo, PathTemplate, Role, Route, Service, ServiceId, ServiceProtocol, ValueMatch,
+    AccessLog, Action, Backend, Config, ErrorFormat, Forward, HeaderOps, HostPattern, HostPolicy,
+    Listener, LogFormat, LogTo, PathTemplate, Role, Route, Service, ServiceProtocol, ValueMatch,
 };
 use crate::units::{duration_text, size_text};
 
@@ -55,6 +56,9 @@ pub(crate) fn settings_as_json(config: &Config) -> Map<String, Value> {
         Value::Object(map) => map,
         _ => Map::new(),
     };
+    if let Some(zone) = &config.zone {
+        settings.insert("zone".into(), json!(zone));
+    }
     if !config.acme.is_empty() {
         let accounts = config.acme.iter().map(|one| (one.name.clone(), protocols::acme(one)));
         settings.insert("acme".into(), Value::Object(accounts.collect()));
@@ -132,19 +136,9 @@ pub(crate) fn listener_as_json(listener: &Listener, config: &Config) -> Value {
 
 /// One service, without its name.
 pub(crate) fn service_as_json(service: &Service) -> Value {
-    let endpoints: Vec<Value> = service
-        .endpoints
-        .iter()
-        .map(|endpoint| json!({ "address": endpoint_text(&endpoint.address), "weight": endpoint.weight }))
-        .collect();
+    let endpoints: Vec<Value> = service.endpoints.iter().map(balancing::endpoint).collect();
     let mut shown = json!({
         "endpoints": endpoints,
-        "balance": match service.balance {
-            Balance::RoundRobin => "round_robin",
-            Balance::LeastRequest => "least_request",
-            Balance::PeakEwma => "peak_ewma",
-            Balance::Random => "random",
-        },
         "protocol": match service.protocol {
             ServiceProtocol::Http1 => "http1",
             ServiceProtocol::Http2 => "http2",
@@ -164,6 +158,9 @@ pub(crate) fn service_as_json(service: &Service) -> Value {
         },
         "http2": protocols::bounds(&service.http2),
     });
+    if let Value::Object(shown) = &mut shown {
+        balancing::balancing(service, shown);
+    }
     if let (Value::Object(shown), Some(health)) = (&mut shown, &service.health) {
         shown.insert("health".into(), health::health(health));
     }
@@ -241,7 +238,10 @@ fn action(action: &Action, config: &Config, shown: &mut Map<String, Value>) {
 }
 
 fn forward_as_json(forward: &Forward, config: &Config, shown: &mut Map<String, Value>) {
-    shown.insert("to".into(), split(&forward.split, config));
+    shown.insert("to".into(), balancing::split(&forward.split, config));
+    if !forward.split_by.is_empty() {
+        shown.insert("split_by".into(), balancing::keys(&forward.split_by));
+    }
     let mut rewrite = Map::new();
     if let Some(PathTemplate(segments)) = &forward.rewrite_path {
         rewrite.insert("path".into(), json!(segments_text(segments)));
@@ -266,15 +266,6 @@ fn forward_as_json(forward: &Forward, config: &Config, shown: &mut Map<String, V
         shown.insert("grpc_json".into(), value);
     }
     shown.insert("timeout".into(), json!(forward.timeout.map_or("none".to_owned(), duration_text)));
-}
-
-/// Services and weights.
-fn split(split: &[(ServiceId, u32)], config: &Config) -> Value {
-    split
-        .iter()
-        .filter_map(|(id, weight)| Some((config.services.get(id.0 as usize)?, weight)))
-        .map(|(service, weight)| json!({ "service": service.name, "weight": weight }))
-        .collect()
 }
 
 fn conditions(conditions: &[ValueMatch]) -> Value {

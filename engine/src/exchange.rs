@@ -9,6 +9,7 @@
 //! afterwards. Invariant: each exchange is observed exactly once, when its [`Exchange`] is dropped, however it ended;
 //! and no byte of a request whose end is uncertain is ever read as another request.
 
+mod balancing;
 mod decide;
 mod forward;
 mod guise;

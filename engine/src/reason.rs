@@ -64,6 +64,7 @@ reasons! {
     // No way to an upstream.
     NoEndpoint, 503, "no_endpoint", "The service has no endpoint that can be used now.";
     Unresolved, 503, "unresolved", "The names of the service's endpoints have not been resolved.";
+    EmptySubset, 503, "empty_subset", "No endpoint of the service has the labels that the route asks for.";
     PoolFull, 503, "pool_full", "The limit of connections to the endpoint is reached.";
     FdLimit, 503, "fd_limit", "The limit of open files is reached.";
     UpstreamConnectRefused, 502, "upstream_connect_refused", "The endpoint refused the connection.";
@@ -107,7 +108,7 @@ impl Reason {
     /// After how many seconds another try makes sense, where that is known without looking.
     pub const fn retry_after_s(self) -> Option<u32> {
         match self {
-            Self::NoEndpoint | Self::Unresolved | Self::PoolFull | Self::FdLimit => Some(RETRY_AFTER_S),
+            Self::NoEndpoint | Self::EmptySubset | Self::Unresolved | Self::PoolFull | Self::FdLimit => Some(RETRY_AFTER_S),
             _ => None,
         }
     }

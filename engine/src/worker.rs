@@ -17,6 +17,7 @@ use ringway_runtime::{
 use rustc_hash::FxHashMap;
 
 use crate::accept::{self, OpenListener, SharedListener};
+use crate::balance::Asked;
 use crate::challenges::Challenges;
 use crate::date::DateCache;
 use crate::downstream::Downstream;
@@ -78,6 +79,8 @@ pub(crate) struct Scratch {
     pub path: Vec<u8>,
     pub rewritten: Vec<u8>,
     pub lines: Vec<u8>,
+    /// Of the service's balancer.
+    pub asked: Asked,
 }
 
 pub(crate) struct Worker {
@@ -136,8 +139,8 @@ pub(crate) fn counted_pairs(snapshot: &Snapshot) -> (Vec<(&str, &str)>, Box<[u32
         first.push(pairs.len() as u32);
         pairs.push((&route.name, ""));
         if let ActionPlan::Forward(forward) = &route.action {
-            for (service, _) in forward.split.weights() {
-                pairs.push((&route.name, &snapshot.service(service).name));
+            for (part, _) in forward.split.weights() {
+                pairs.push((&route.name, &snapshot.service(part.service).name));
             }
         }
     }
@@ -467,7 +470,7 @@ impl Current {
         let first = self.route_counters[route.0 as usize] as usize;
         let within = match (&self.snapshot.route(route).action, service) {
             (ActionPlan::Forward(forward), Some(service)) => {
-                1 + forward.split.weights().position(|(s, _)| s == service).unwrap_or(0)
+                1 + forward.split.weights().position(|(part, _)| part.service == service).unwrap_or(0)
             }
             _ => 0,
         };

@@ -19,6 +19,7 @@ fn config(workers: u16, drain_s: u64) -> Config {
         admin: Admin { address: ([127, 0, 0, 1], 9901).into() },
         access_log: None,
         drain_timeout: Duration::from_secs(drain_s),
+        zone: None,
         acme: Vec::new(),
         listeners: Vec::new(),
         services: Vec::new(),

@@ -5,6 +5,7 @@
 
 mod acme;
 mod address;
+mod balancing;
 pub mod fields;
 mod grpc;
 mod headers;
@@ -36,6 +37,7 @@ use crate::units::{Problem, quoted};
 
 pub(crate) use address::{endpoint_text, text as listen_text};
 use fields::Fields;
+pub(crate) use keys::key_text;
 pub(crate) use health::multiple_text;
 pub(crate) use paths::{pattern_text as path_text, text as segments_text};
 pub(crate) use protocols::HTTP_ONLY;
@@ -118,6 +120,7 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
     let (admin, admin_place) = admin(&fields, sink);
     let access_log = access_log(&fields, sink);
     let drain_timeout = fields.duration("drain_timeout", sink);
+    let zone = balancing::zone(&fields, sink);
 
     let services = services::services(&fields, sink);
     let routes = routes::routes(&fields, &services, sink);
@@ -138,6 +141,7 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
         admin,
         access_log,
         drain_timeout,
+        zone,
         acme,
         listeners: listeners.into_iter().map(|listener| listener.value).collect(),
         services: services.into_iter().map(|service| service.value).collect(),

@@ -1,6 +1,7 @@
 //! The tables. Change one and the decoder, the schema and the reference change with it.
 
 mod acme;
+mod balancing;
 mod health;
 mod listeners;
 mod protocols;
@@ -11,6 +12,7 @@ mod tls;
 use super::Absent::{Default, Means, Required};
 use super::{Field, Kind, Object};
 
+pub use balancing::{STICKY, SUBSET_LABELS_MAX};
 pub use acme::{ACME_ACCOUNT, EXTERNAL_ACCOUNT};
 pub use health::{EJECT, HEALTH, HEALTH_HTTP, HEALTH_TCP};
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
@@ -71,6 +73,7 @@ pub static CONFIG: Object = Object {
             absent: Default("30s"),
             about: "How long a stop waits for what is under way.",
         },
+        balancing::ZONE,
         Field {
             name: "acme",
             kind: Kind::Map(&Kind::Object(&ACME_ACCOUNT)),
@@ -221,6 +224,7 @@ pub static ALL: &[&Object] = &[
     &CERTIFICATE,
     &SERVICE_HTTP2,
     &HEALTH,
+    &STICKY,
     &HEALTH_HTTP,
     &HEALTH_TCP,
     &EJECT,

@@ -23,11 +23,11 @@ pub(super) fn listener(listener: &Listener, config: &Config, shown: &mut Map<Str
             ProxyProtocol::V1 => "v1",
             ProxyProtocol::V2 => "v2",
         };
-        let to = super::split(&tcp.split, config);
+        let to = super::balancing::split(&tcp.split, config);
         shown.insert("tcp".into(), json!({ "to": to, "proxy_protocol": proxy_protocol }));
     }
     if let Some(udp) = &listener.udp {
-        let to = super::split(&udp.split, config);
+        let to = super::balancing::split(&udp.split, config);
         let udp = json!({ "to": to, "idle": duration_text(udp.idle), "sessions": udp.sessions });
         shown.retain(|name, _| matches!(name.as_str(), "name" | "address" | "socket"));
         shown.insert("udp".into(), udp);

@@ -8,6 +8,7 @@ pub mod counter;
 pub mod dropped;
 pub mod escape;
 pub mod histogram;
+pub mod picks;
 pub mod prometheus;
 pub mod record;
 pub mod redact;

@@ -202,6 +202,13 @@ fn services(text: &mut Text<'_>, kept: &Kept) {
             text.sample(name, &[("service", service.map_or(REMOVED, String::as_str))], sum);
         }
     }
+    for (name, help, value) in super::picks::PickCounters::FAMILIES {
+        text.family(name, "counter", help);
+        for (service, counts) in kept.services.iter() {
+            let sum = counts.iter().map(|counts| value(&counts.picks)).sum();
+            text.sample(name, &[("service", service.map_or(REMOVED, String::as_str))], sum);
+        }
+    }
     let name = "ringway_upstream_response_head_seconds";
     text.family(name, "histogram", "Request sent to response head read.");
     for (service, counts) in kept.services.iter() {

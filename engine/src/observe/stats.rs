@@ -11,6 +11,7 @@ use crate::grpc::CODES;
 use super::counter::{Counter, Gauge};
 use super::dropped::DroppedCounts;
 use super::histogram::{DURATIONS, Histogram, LAGS};
+use super::picks::PickCounters;
 
 /// How a number of a worker is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,6 +267,8 @@ pub struct ServiceCounters {
     pub connections_idle: Gauge,
     /// Request sent to response head read.
     pub response_head: Histogram,
+    /// How endpoints were picked.
+    pub picks: PickCounters,
 }
 
 impl Default for ServiceCounters {
@@ -281,6 +284,7 @@ impl Default for ServiceCounters {
             connections_active: Gauge::default(),
             connections_idle: Gauge::default(),
             response_head: Histogram::new(&DURATIONS),
+            picks: PickCounters::default(),
         }
     }
 }
@@ -325,6 +329,7 @@ impl Fold for ServiceCounters {
         self.stale_retries.add(gone.stale_retries.get());
         self.retries.add(gone.retries.get());
         self.response_head.fold(&gone.response_head);
+        self.picks.fold(&gone.picks);
     }
 }
 

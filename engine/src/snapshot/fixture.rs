@@ -18,6 +18,7 @@ pub(crate) fn config(services: Vec<Service>, routes: Vec<Route>) -> Config {
         admin: Admin { address: "127.0.0.1:9901".parse().unwrap() },
         access_log: None,
         drain_timeout: Duration::from_secs(10),
+        zone: None,
         acme: Vec::new(),
         listeners: vec![listener("web", 8080, all)],
         services,
@@ -87,11 +88,13 @@ pub(crate) fn service(name: &str, endpoints: &[(&str, u16)]) -> Service {
             None => EndpointAddress::Static(Address::Ip(text.parse().unwrap())),
         },
         weight: *weight,
+        position: Position::default(),
     };
     Service {
         name: name.into(),
         endpoints: endpoints.iter().map(endpoint).collect(),
         balance: Balance::LeastRequest,
+        balancing: Balancing { panic: 500_000, ..Balancing::default() },
         authority: endpoints[0].0.into(),
         host: HostPolicy::Preserve,
         timeouts: ServiceTimeouts {
@@ -132,7 +135,11 @@ pub(crate) fn route(name: &str, host: Option<&str>, path: PathPattern, action: A
 
 pub(crate) fn forward(split: &[(u32, u32)]) -> Action {
     Action::Forward(Forward {
-        split: split.iter().map(|(service, weight)| (ServiceId(*service), *weight)).collect(),
+        split: split
+            .iter()
+            .map(|(service, weight)| Part { weight: *weight, ..Part::whole(ServiceId(*service)) })
+            .collect(),
+        split_by: vec![],
         rewrite_path: None,
         rewrite_host: None,
         grpc_web: None,

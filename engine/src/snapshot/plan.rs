@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{ActionPlan, EjectPlan, HeaderPlan, HealthPlan, Split};
-use crate::balance::{Address, Policy};
+use super::{ActionPlan, BalancingPlan, EjectPlan, HeaderPlan, HealthPlan, Split};
+use crate::balance::{Address, Endpoint, Rules};
 use crate::http2::Budget;
 use crate::proxy_protocol;
 use crate::routing::{RouteId, RouteRule, Router};
@@ -234,7 +234,9 @@ pub struct ServicePlan {
     /// As configured.
     pub endpoints: Box<[EndpointPlan]>,
     /// How they are picked.
-    pub policy: Policy,
+    pub rules: Rules,
+    /// What else there is to that.
+    pub balancing: BalancingPlan,
     /// Host where the request had none, or where `authority_as_host` says so.
     pub authority: Box<[u8]>,
     /// The upstream sees `authority` in place of the request's host.
@@ -266,17 +268,22 @@ impl ServicePlan {
         &self,
         mut resolved: impl FnMut(&str) -> A,
     ) -> Vec<(Address, u16)> {
-        let mut addresses = Vec::new();
+        self.resolved(&mut resolved).into_iter().map(|endpoint| (endpoint.address, endpoint.weight)).collect()
+    }
+
+    /// The endpoints for [`crate::balance::Balancer::reconcile`]; `resolved` as above.
+    pub fn resolved<A: IntoIterator<Item = IpAddr>>(&self, mut resolved: impl FnMut(&str) -> A) -> Vec<Endpoint> {
+        let mut endpoints = Vec::new();
         for endpoint in &self.endpoints {
             match &endpoint.target {
-                EndpointTarget::Known(address) => addresses.push((address.clone(), endpoint.weight)),
+                EndpointTarget::Known(address) => endpoints.push(endpoint.at(address.clone())),
                 EndpointTarget::Dns { name, port } => {
                     let of_name = resolved(name).into_iter().map(|ip| Address::Ip((ip, *port).into()));
-                    addresses.extend(of_name.map(|address| (address, endpoint.weight)));
+                    endpoints.extend(of_name.map(|address| endpoint.at(address)));
                 }
             }
         }
-        addresses
+        endpoints
     }
 
     /// The names among its endpoints.
@@ -317,6 +324,21 @@ pub struct EndpointPlan {
     pub target: EndpointTarget,
     /// Share among its siblings; each address of a name has it whole.
     pub weight: u16,
+    /// Its level; lower ones are asked first.
+    pub priority: u8,
+    /// Where it is.
+    pub zone: Option<Box<str>>,
+    /// That is where this node is.
+    pub is_near: bool,
+    /// The views of its service that it is in.
+    pub views: u64,
+}
+
+impl EndpointPlan {
+    fn at(&self, address: Address) -> Endpoint {
+        let EndpointPlan { weight, priority, is_near, views, .. } = *self;
+        Endpoint { address, weight, priority, is_near, views }
+    }
 }
 
 /// An address, or a name that stands for some.

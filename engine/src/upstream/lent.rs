@@ -17,7 +17,8 @@ use crate::local_reply::LocalReply;
 /// A connection to an endpoint, or a stream on one, for one exchange. Dropping it closes it.
 pub(crate) struct Lent {
     pub(super) service: Rc<Service>,
-    pub(super) slot: Slot,
+    /// Which endpoint.
+    pub slot: Slot,
     link: Option<Link>,
     /// Of a connection, not of a stream.
     counted: Option<Counted>,
@@ -112,6 +113,11 @@ impl Lent {
         self.service.counters.response_head.record(self.head_after.as_micros() as u64);
         self.count_head(status, is_call);
         self.head_after
+    }
+
+    /// Writes the field that leads the client back to this endpoint.
+    pub fn put_cookie(&self, secure: bool, out: &mut Vec<u8>) {
+        self.service.put_cookie(self.slot, secure, out);
     }
 
     /// The exchange is complete and the connection may carry another.

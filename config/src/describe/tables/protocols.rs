@@ -3,8 +3,7 @@
 use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
-use super::routes::SPLIT;
-use super::{KIB, MIB, NAME};
+use super::{KIB, MIB};
 
 const STREAMS: Field = Field {
     name: "streams",
@@ -95,7 +94,7 @@ pub static TCP: Object = Object {
     fields: &[
         Field {
             name: "to",
-            kind: Kind::Either(&NAME, &Kind::List(&Kind::Object(&SPLIT))),
+            kind: super::balancing::TO,
             absent: Required,
             about: "The service connections go to, or services with weights.",
         },
@@ -116,7 +115,7 @@ pub static UDP: Object = Object {
     fields: &[
         Field {
             name: "to",
-            kind: Kind::Either(&NAME, &Kind::List(&Kind::Object(&SPLIT))),
+            kind: super::balancing::TO,
             absent: Required,
             about: "The service datagrams go to, or services with weights. Endpoints are picked by hash of the client.",
         },

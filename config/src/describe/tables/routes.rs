@@ -75,10 +75,11 @@ pub static ROUTE: Object = Object {
         },
         Field {
             name: "to",
-            kind: Kind::Either(&NAME, &Kind::List(&Kind::Object(&SPLIT))),
+            kind: super::balancing::TO,
             absent: Means("not forwarded"),
-            about: "Forward to this service, or split over several by weight.",
+            about: "Forward to this service, or split over several, or over subsets of one, by weight.",
         },
+        super::balancing::SPLIT_BY,
         Field {
             name: "respond",
             kind: Kind::Object(&RESPOND),
@@ -155,6 +156,7 @@ pub static SPLIT: Object = Object {
             absent: Default("1"),
             about: "Its share of the sum of all weights, which is more than 0.",
         },
+        super::balancing::SUBSET,
     ],
 };
 
