@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
+pub use fleets::{Fleet, FleetStore, Redis, RedisAt, Rls};
 pub use protocols::{Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp};
 pub use tls::{
     Authorities, Certificate, ClientCertificates, ListenerCertificate, ListenerTls, Secret, ServiceTls, Tls,
@@ -18,6 +19,7 @@ pub use tls::{
 };
 
 mod acme;
+mod fleets;
 mod protocols;
 mod tls;
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Sorted by name.
     pub acme: Vec<AcmeAccount>,
+    /// Sorted by name.
+    pub fleets: Vec<Fleet>,
     /// In the order written. Never empty.
     pub listeners: Vec<Listener>,
     /// Sorted by name.

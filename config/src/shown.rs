@@ -3,6 +3,7 @@
 //! The result has the fields and forms of the file, so that (where nothing is redacted) it loads as the same
 //! configuration again.
 
+mod fleets;
 mod protocols;
 
 use serde_json::{Map, Value, json};
@@ -57,6 +58,10 @@ pub(crate) fn settings_as_json(config: &Config) -> Map<String, Value> {
     if !config.acme.is_empty() {
         let accounts = config.acme.iter().map(|one| (one.name.clone(), protocols::acme(one)));
         settings.insert("acme".into(), Value::Object(accounts.collect()));
+    }
+    if !config.fleets.is_empty() {
+        let fleets = config.fleets.iter().map(|one| (one.name.clone(), fleets::fleet(one)));
+        settings.insert("fleets".into(), Value::Object(fleets.collect()));
     }
     settings
 }

@@ -6,6 +6,7 @@
 mod acme;
 mod address;
 pub mod fields;
+mod fleets;
 mod grpc;
 mod headers;
 mod hosts;
@@ -51,6 +52,8 @@ pub struct Sink {
     errors: usize,
     /// Reads the files that the configuration names.
     pub files: Files,
+    /// What limits name as their fleet, and where.
+    fleets_named: Vec<(String, Place)>,
 }
 
 impl Sink {
@@ -121,6 +124,7 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
     let mut accounts = acme::Accounts::decode(&fields, sink);
     let listeners = listeners::listeners(&fields, &services, &routes, &mut accounts, sink);
     let acme = accounts.finish(&listeners, sink);
+    let fleets = fleets::fleets(&fields, sink);
 
     overlap::check(&listeners, &admin, admin_place, sink);
     reach::check(&listeners, &routes, sink);
@@ -136,6 +140,7 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
         access_log,
         drain_timeout,
         acme,
+        fleets,
         listeners: listeners.into_iter().map(|listener| listener.value).collect(),
         services: services.into_iter().map(|service| service.value).collect(),
         routes: routes.into_iter().map(|route| route.value).collect(),

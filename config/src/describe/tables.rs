@@ -1,6 +1,7 @@
 //! The tables. Change one and the decoder, the schema and the reference change with it.
 
 mod acme;
+mod fleets;
 mod listeners;
 mod protocols;
 mod routes;
@@ -11,6 +12,7 @@ use super::Absent::{Default, Means, Required};
 use super::{Field, Kind, Object};
 
 pub use acme::{ACME_ACCOUNT, EXTERNAL_ACCOUNT};
+pub use fleets::FLEET;
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
 pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP, UDP};
 pub use routes::{GRPC_JSON, GRPC_WEB, HEADER_OPS, REDIRECT, RESPOND, REWRITE, ROUTE, SPLIT};
@@ -74,6 +76,12 @@ pub static CONFIG: Object = Object {
             kind: Kind::Map(&Kind::Object(&ACME_ACCOUNT)),
             absent: Means("none"),
             about: "Authorities of whom listeners' certificates are asked by ACME (RFC 8555), by name.",
+        },
+        Field {
+            name: "fleets",
+            kind: Kind::Map(&Kind::Object(&FLEET)),
+            absent: Means("none"),
+            about: "What several gateways count limits in together, by name.",
         },
         Field {
             name: "listeners",
@@ -200,6 +208,7 @@ pub static ALL: &[&Object] = &[
     &ACCESS_LOG,
     &ACME_ACCOUNT,
     &EXTERNAL_ACCOUNT,
+    &FLEET,
     &LISTENER,
     &LIMITS,
     &LISTENER_TIMEOUTS,
