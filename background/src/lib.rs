@@ -7,6 +7,8 @@ mod acme;
 pub mod admin;
 pub mod background;
 pub mod dns;
+mod fleet;
+mod grpc;
 mod health;
 pub mod log_writer;
 mod process;

@@ -1,30 +1,19 @@
 //! One check by the gRPC health protocol: a connection, TLS where the service speaks it, and one call of
 //! `grpc.health.v1.Health/Check`.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::client::conn::http2;
-use hyper::header::HeaderMap;
-use hyper::rt::Executor;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::{Request, Response};
 use prost::Message;
 use ringway_engine::Check;
 use ringway_engine::balance::Address;
-use ringway_engine::grpc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
-/// Bytes of an answer; a good one has about ten.
-const ANSWER_BYTES_MAX: usize = 4096;
-/// Before a message: a flag and its length.
-const PREFIX: usize = 5;
+use crate::grpc;
+
 const SERVING: i32 = 1;
 
 #[derive(Clone, PartialEq, Message)]
@@ -73,43 +62,19 @@ async fn call(
     scheme: &str,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> Result<(), String> {
-    // Whatever hyper begins for it ends with this check, however it ends.
-    let tasks = Arc::new(Mutex::new(JoinSet::new()));
-    let handshake = http2::handshake(Within(Arc::downgrade(&tasks)), TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(text)?;
-    Within(Arc::downgrade(&tasks)).execute(async { drop(connection.await) });
+    let (mut sender, _tasks) = grpc::connect(stream).await?;
     let request = Request::post(format!("{scheme}://{}/grpc.health.v1.Health/Check", check.authority))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .header("user-agent", "ringway-health")
         .header("grpc-timeout", format!("{}m", check.health.timeout_ms))
-        .body(Full::new(framed(&HealthCheckRequest { service: check.health.grpc.to_string() })))
+        .body(grpc::framed(&HealthCheckRequest { service: check.health.grpc.to_string() }))
         .map_err(text)?;
     judge(sender.send_request(request).await.map_err(text)?).await
 }
 
 async fn judge(response: Response<Incoming>) -> Result<(), String> {
-    let (head, body) = response.into_parts();
-    if head.status != StatusCode::OK {
-        return Err(format!("HTTP status {}", head.status));
-    }
-    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(text)?;
-    let trailers = body.trailers().cloned().unwrap_or_default();
-    let status =
-        |fields: &HeaderMap| fields.get("grpc-status").and_then(|value| grpc::code(value.as_bytes()));
-    // Where nothing but a status comes, it stands in the head.
-    match status(&trailers).or_else(|| status(&head.headers)) {
-        Some(0) => {}
-        Some(code) => {
-            let name = grpc::CODES.get(usize::from(code)).unwrap_or(&"UNKNOWN");
-            return Err(format!("the call ended with {name}"));
-        }
-        None => return Err("the call ended without a status".into()),
-    }
-    let body = body.to_bytes();
-    let message = body.get(PREFIX..).ok_or("an answer without a message")?;
-    let answer =
-        HealthCheckResponse::decode(message).map_err(|error| format!("its answer can't be read: {error}"))?;
+    let answer: HealthCheckResponse = grpc::message(response).await?;
     match answer.status {
         SERVING => Ok(()),
         0 => Err("it says UNKNOWN".into()),
@@ -119,26 +84,6 @@ async fn judge(response: Response<Incoming>) -> Result<(), String> {
     }
 }
 
-fn framed(message: &impl Message) -> Bytes {
-    let mut framed = BytesMut::new();
-    framed.put_u8(0);
-    framed.put_u32(message.encoded_len() as u32);
-    framed.put_slice(&message.encode_to_vec());
-    framed.freeze()
-}
-
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
-}
-
-/// Runs what it is given as long as its check goes on.
-#[derive(Clone)]
-struct Within(Weak<Mutex<JoinSet<()>>>);
-
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Within {
-    fn execute(&self, task: F) {
-        if let Some(tasks) = self.0.upgrade() {
-            tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
-        }
-    }
 }
