@@ -13,7 +13,9 @@ use ipnet::IpNet;
 pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
 pub use fleets::{Fleet, FleetStore, Redis, RedisAt, Rls};
 pub use keys::KeySource;
-pub use protocols::{Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp};
+pub use protocols::{
+    ArrivalRate, ClientRate, Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp,
+};
 pub use tls::{
     Authorities, Certificate, ClientCertificates, ListenerCertificate, ListenerTls, Secret, ServiceTls, Tls,
     TlsVersion,
@@ -211,6 +213,8 @@ pub struct ListenerLimits {
     pub connections: u32,
     /// New connections a second over all workers; `None` is no limit. Beyond it new ones wait in the backlog.
     pub connection_rate: Option<u32>,
+    /// How often a client's address may connect (default: as often as it does). Beyond it connections are closed.
+    pub client_rate: Option<ClientRate>,
     /// Bytes of a request head (default 32 KiB): 431.
     pub head: u32,
     /// Header fields in a head (default 100): 431.

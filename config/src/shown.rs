@@ -3,6 +3,7 @@
 //! The result has the fields and forms of the file, so that (where nothing is redacted) it loads as the same
 //! configuration again.
 
+mod arrivals;
 mod fleets;
 mod protocols;
 
@@ -128,6 +129,9 @@ pub(crate) fn listener_as_json(listener: &Listener, config: &Config) -> Value {
         "errors": match listener.errors { ErrorFormat::Problem => "problem", ErrorFormat::Text => "text" },
         "http2": protocols::listener_http2(&listener.http2),
     });
+    if let (Some(rate), Value::Object(shown)) = (&limits.client_rate, &mut shown["limits"]) {
+        shown.insert("client_rate".into(), arrivals::client_rate(rate));
+    }
     if let Value::Object(shown) = &mut shown {
         protocols::listener(listener, config, shown);
     }

@@ -106,6 +106,7 @@ fn defaults_are_those_of_the_model() {
         ListenerLimits {
             connections: 100_000,
             connection_rate: None,
+            client_rate: None,
             head: 32 << 10,
             headers: 100,
             target: 8 << 10,
@@ -311,6 +312,20 @@ fn with_field(object: &'static Object, field: &'static Field, value: &str) -> St
         "listener" => {
             listener =
                 format!("{one}{}{}", unless("name", "name: a"), unless("address", "address: 127.0.0.1:0"));
+        }
+        "fleet" if matches!(field.name, "rls" | "domain") => {
+            root = format!("fleets: {{ x: {{ {one}{} }} }}\n", unless("rls", "rls: h:1"));
+        }
+        "fleet" => {
+            root = format!("fleets: {{ x: {{ {one}{} }} }}\n", unless("redis", "redis: rediss://h"));
+        }
+        "client_rate" => {
+            let rest = unless("rate", "rate: 1/s");
+            listener.push_str(&format!(", limits: {{ client_rate: {{ {one}{rest} }} }}"));
+        }
+        "arrival_rate" => {
+            let rest = unless("rate", "rate: 1/s");
+            listener.push_str(&format!(", udp: {{ to: s, rate: {{ {one}{rest} }} }}"));
         }
         "limits" => listener.push_str(&format!(", limits: {{ {one} }}")),
         "listener_timeouts" => listener.push_str(&format!(", timeouts: {{ {one} }}")),

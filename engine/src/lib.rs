@@ -4,6 +4,7 @@
 //! or values in, decisions out, `now` passed in. Only `snapshot` and `engine` know config types.
 
 mod accept;
+mod arrivals;
 pub mod balance;
 mod body;
 mod carried;

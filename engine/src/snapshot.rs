@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use ringway_config::model;
 
+use crate::arrivals::{ClientRate, Pace};
 use crate::balance::{Address, Policy};
 use crate::grpc_json::{self, Transcoder};
 use crate::http2::Budget;
@@ -113,6 +114,7 @@ fn listener_plan(listener: &model::Listener, routes: &[RoutePlan]) -> Result<Lis
         limits: Limits {
             connections_max: listener.limits.connections,
             connections_per_second_max: listener.limits.connection_rate,
+            client_rate: listener.limits.client_rate.as_ref().map(client_rate),
             head_bytes_max: listener.limits.head,
             headers_max: listener.limits.headers,
             target_bytes_max: listener.limits.target,
@@ -156,6 +158,14 @@ fn listener_plan(listener: &model::Listener, routes: &[RoutePlan]) -> Result<Lis
     })
 }
 
+fn pace(rate: &model::ArrivalRate) -> Pace {
+    Pace::new(rate.count, u64::try_from(rate.period.as_nanos()).unwrap_or(u64::MAX), rate.burst)
+}
+
+fn client_rate(client: &model::ClientRate) -> ClientRate {
+    ClientRate { pace: pace(&client.rate), v4_bits: client.v4_bits, v6_bits: client.v6_bits }
+}
+
 fn mode(listener: &model::Listener) -> Mode {
     let tcp = listener.tcp.as_ref().map(|tcp| TcpPlan {
         split: Split::new(tcp.split.iter().map(|(service, weight)| (ServiceId(service.0), *weight))),
@@ -170,6 +180,8 @@ fn mode(listener: &model::Listener) -> Mode {
             split: Split::new(udp.split.iter().map(|(service, weight)| (ServiceId(service.0), *weight))),
             idle_ms: ms(udp.idle),
             sessions_max: udp.sessions,
+            rate: udp.rate.as_ref().map(pace),
+            client_rate: udp.client_rate.as_ref().map(client_rate),
         });
     }
     match (tcp, listener.protocol) {

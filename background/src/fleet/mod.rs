@@ -4,6 +4,7 @@
 //! to the worker's. Invariant: an answer always comes, at the latest after the fleet's `timeout`; while a store is slow or
 //! gone it is "unavailable", at once, and the node's own limit holds.
 
+mod answers;
 mod line;
 mod redis;
 mod rls;
@@ -19,6 +20,7 @@ use ringway_config::model::Config;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 
+use answers::Limits;
 use line::{Counts, LATENCIES_US, Line};
 
 /// The fleets of the running configuration. Cheap to clone.
@@ -30,6 +32,7 @@ pub struct Fleets {
 #[derive(Default)]
 struct Shared {
     lines: Mutex<BTreeMap<String, Arc<Line>>>,
+    limits: Mutex<Limits>,
     changed: Notify,
 }
 
@@ -48,6 +51,8 @@ impl Fleets {
             };
             lines.insert(fleet.name.clone(), line);
         }
+        // Looked up anew.
+        self.shared.limits.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.shared.changed.notify_one();
     }
 

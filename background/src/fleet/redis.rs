@@ -112,9 +112,9 @@ fn client(redis: &model::Redis) -> Result<Client, RedisError> {
 /// `ringway:orders:6f1e...`: a digest, so that no key says who called.
 fn key(prefix: &str, question: &Question) -> String {
     let mut hash = digest::Context::new(&digest::SHA256);
-    for part in question.parts.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_slice()]) {
+    for part in question.parts.iter().flat_map(|(name, value)| [name, value]) {
         hash.update(&(part.len() as u64).to_be_bytes());
-        hash.update(part);
+        hash.update(part.as_bytes());
     }
     let mut key = format!("{prefix}:{}:", question.limit);
     for byte in &hash.finish().as_ref()[..16] {
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     fn question(limit: &str, parts: &[(&str, &str)]) -> Question {
-        let parts = parts.iter().map(|(name, value)| ((*name).into(), value.as_bytes().to_vec())).collect();
+        let parts = parts.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         Question { limit: limit.into(), parts, interval_ns: 1, burst: 1, least: 1, want: 1 }
     }
 

@@ -118,11 +118,10 @@ impl Connection {
 }
 
 fn asked(domain: &str, question: &Question) -> RateLimitRequest {
-    let value = |value: &[u8]| {
-        let text = String::from_utf8_lossy(value);
+    let cut = |text: &str| {
         text.char_indices().take_while(|(at, _)| *at < VALUE_BYTES_MAX).map(|(_, c)| c).collect()
     };
-    let entry = |(name, part): &(Arc<str>, Vec<u8>)| Entry { key: name.to_string(), value: value(part) };
+    let entry = |(name, part): &(String, String)| Entry { key: name.clone(), value: cut(part) };
     let limit = Entry { key: "limit".into(), value: question.limit.to_string() };
     let entries = std::iter::once(limit).chain(question.parts.iter().map(entry)).collect();
     RateLimitRequest {
@@ -177,7 +176,7 @@ mod tests {
     fn a_descriptor_says_what_is_counted_and_by_what() {
         let question = Question {
             limit: "api".into(),
-            parts: vec![("client_ip".into(), b"192.0.2.1".to_vec()), ("header:x".into(), vec![b'a'; 1000])],
+            parts: vec![("client_ip".into(), "192.0.2.1".into()), ("header:x".into(), "a".repeat(1000))],
             interval_ns: 1,
             burst: 9,
             least: 1,

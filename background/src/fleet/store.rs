@@ -16,7 +16,7 @@ pub struct Question {
     /// Its name: gateways that share a limit call it alike.
     pub limit: Arc<str>,
     /// What it is counted by, and the values for this bucket.
-    pub parts: Vec<(Arc<str>, Vec<u8>)>,
+    pub parts: Vec<(String, String)>,
     /// From one token to the next.
     pub interval_ns: u64,
     /// Tokens at most.

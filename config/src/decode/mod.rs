@@ -5,6 +5,7 @@
 
 mod acme;
 mod address;
+mod arrivals;
 pub mod fields;
 mod fleets;
 mod grpc;
@@ -34,6 +35,8 @@ use crate::model::{
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
 
+pub(crate) use arrivals::rate_text as arrival_rate_text;
+pub(crate) use keys::key_text;
 pub(crate) use address::{endpoint_text, text as listen_text};
 use fields::Fields;
 pub(crate) use paths::{pattern_text as path_text, text as segments_text};

@@ -1,6 +1,7 @@
 //! The tables. Change one and the decoder, the schema and the reference change with it.
 
 mod acme;
+mod arrivals;
 mod fleets;
 mod listeners;
 mod protocols;
@@ -12,6 +13,7 @@ use super::Absent::{Default, Means, Required};
 use super::{Field, Kind, Object};
 
 pub use acme::{ACME_ACCOUNT, EXTERNAL_ACCOUNT};
+pub use arrivals::{ARRIVAL_RATE, CLIENT_RATE};
 pub use fleets::FLEET;
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
 pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP, UDP};
@@ -211,6 +213,7 @@ pub static ALL: &[&Object] = &[
     &FLEET,
     &LISTENER,
     &LIMITS,
+    &CLIENT_RATE,
     &LISTENER_TIMEOUTS,
     &SOCKET,
     &LISTENER_TLS,
@@ -219,6 +222,7 @@ pub static ALL: &[&Object] = &[
     &LISTENER_HTTP2,
     &TCP,
     &UDP,
+    &ARRIVAL_RATE,
     &DETECT,
     &SERVICE,
     &ENDPOINT_OBJECT,

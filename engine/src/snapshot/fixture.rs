@@ -53,6 +53,7 @@ pub(crate) fn listener(name: &str, port: u16, routes: Vec<RouteId>) -> Listener 
         limits: ListenerLimits {
             connections: 100_000,
             connection_rate: None,
+            client_rate: None,
             head: 32 << 10,
             headers: 100,
             target: 8 << 10,

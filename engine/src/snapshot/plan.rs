@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{ActionPlan, HeaderPlan, Split};
+use crate::arrivals::{ClientRate, Pace};
 use crate::balance::{Address, Policy};
 use crate::http2::Budget;
 use crate::proxy_protocol;
@@ -97,6 +98,10 @@ pub struct UdpPlan {
     pub idle_ms: u64,
     /// Sessions at once on one worker.
     pub sessions_max: u32,
+    /// Datagrams over all workers; `None`: as they come.
+    pub rate: Option<Pace>,
+    /// Datagrams from one client's address, over all workers; `None`: as they come.
+    pub client_rate: Option<ClientRate>,
 }
 
 /// Where bytes go that are not HTTP.
@@ -150,6 +155,8 @@ pub struct Limits {
     pub connections_max: u32,
     /// Over all workers; `None`: any number.
     pub connections_per_second_max: Option<u32>,
+    /// From one client's address, over all workers; `None`: as often as it connects.
+    pub client_rate: Option<ClientRate>,
     /// 431 beyond it.
     pub head_bytes_max: u32,
     /// 431 beyond it.
