@@ -1,7 +1,7 @@
 //! The background as the binary holds it: its threads, from start to end.
 //!
 //! ```text
-//! ringway-background   tokio, current thread: admin API, DNS, health checks, ACME, watchdog
+//! ringway-background   tokio, current thread: admin API, DNS, health checks, ACME, limits of fleets, watchdog
 //! ringway-reload       watches the file, parses, applies
 //! ringway-log          access log rings to stdout or a file
 //! ```
@@ -25,6 +25,7 @@ use tokio::sync::oneshot;
 use crate::acme::Acme;
 use crate::admin::{self, Sources};
 use crate::dns::{self, Dns, Sink};
+use crate::fleet::Fleets;
 use crate::health::Health;
 use crate::log_writer::LogWriter;
 use crate::reload::{self, Candidate, Reloader, Unusable};
@@ -94,6 +95,10 @@ impl Background {
         let acme = Acme::new(Box::new(move |challenges| told.set_challenges(challenges)));
         acme.want(&parts.config);
 
+        let fleets = Fleets::default();
+        fleets.want(&parts.config);
+        let counting = fleets.clone();
+
         let (counted, logged, looked_at) = (dns.clone(), control.clone(), handles.clone());
         let (checks, asked) = (health.clone(), handles.clone());
         let (certificates, troubles) = (acme.clone(), acme.clone());
@@ -105,6 +110,7 @@ impl Background {
                 counted.metrics(out);
                 checks.metrics(out);
                 certificates.metrics(out);
+                counting.metrics(out);
                 logged.iter().for_each(|log| log.metrics(out));
             }),
             notes: Arc::new(move |out| troubles.describe(out)),
@@ -115,6 +121,10 @@ impl Background {
         let checking = async move {
             tokio::join!(telling.clone().run(asked), telling.tell(told));
         };
+        let (keeping, answering, letters) = (fleets.clone(), fleets.clone(), parts.engine.handles());
+        let checking = async move {
+            tokio::join!(checking, keeping.run(), answering.answer(letters));
+        };
         let tasks = Tasks { dns: dns.clone(), sink: Arc::clone(&sink), checking, acme: acme.clone() };
         let runtime = start_runtime(parts.admin, sources, tasks, ended)?;
 
@@ -124,7 +134,12 @@ impl Background {
             running: parts.config,
             text: parts.text.into_bytes(),
             load: Box::new(load),
-            apply: Box::new(move |config| engine.apply(config).inspect(|_| health.look_again())),
+            apply: Box::new(move |config| {
+                engine.apply(config).inspect(|_| {
+                    health.look_again();
+                    fleets.want(config);
+                })
+            }),
             status: Arc::clone(&status),
             dns: dns.clone(),
             acme,
