@@ -20,6 +20,7 @@ fn config(workers: u16, drain_s: u64) -> Config {
         access_log: None,
         drain_timeout: Duration::from_secs(drain_s),
         acme: Vec::new(),
+        fleets: Vec::new(),
         listeners: Vec::new(),
         services: Vec::new(),
         routes: Vec::new(),

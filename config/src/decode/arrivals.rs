@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::describe::tables;
 use crate::model::{ArrivalRate, ClientRate, KeySource};
 use crate::units::{Problem, integer, quoted};
 

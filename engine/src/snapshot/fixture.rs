@@ -19,6 +19,7 @@ pub(crate) fn config(services: Vec<Service>, routes: Vec<Route>) -> Config {
         access_log: None,
         drain_timeout: Duration::from_secs(10),
         acme: Vec::new(),
+        fleets: Vec::new(),
         listeners: vec![listener("web", 8080, all)],
         services,
         routes,
