@@ -22,7 +22,7 @@ use super::gcra::{Left, Rate};
 use super::shard::{Inserted, Key, Shard, Words};
 
 /// Of a burst one part in so many may be on lease, over all cores together.
-const LEASED_PART: u32 = 8;
+pub const LEASED: u32 = 8;
 /// Smaller leases than this are not worth a letter: each request is decided at home.
 const BATCH_MIN: u32 = 4;
 /// How long tokens stay in hand unspent.
@@ -43,7 +43,7 @@ impl Terms {
     /// Between so many cores of one node.
     pub fn between_cores(rate: Rate, workers: usize) -> Terms {
         let others = u32::try_from(workers.saturating_sub(1)).unwrap_or(u32::MAX).max(1);
-        let batch = rate.burst() / LEASED_PART / others;
+        let batch = rate.burst() / LEASED / others;
         Terms { batch: if batch < BATCH_MIN { 0 } else { batch }, interval_ns: rate.interval_ns() }
     }
 }

@@ -17,7 +17,13 @@
 //! home did not answer for in time and that were let through by `when_unsure: allow`; they are counted, and what home would
 //! have refused is owed by the key. With leases off (small bursts) and `when_unsure: deny` it is `B + R * (x + wait)`.
 
+pub mod counts;
+pub mod fleet;
 pub mod gcra;
 pub mod home;
 pub mod lease;
+pub mod limiter;
 pub mod shard;
+mod waits;
+#[cfg(test)]
+mod world;

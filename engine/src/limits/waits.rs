@@ -12,7 +12,6 @@
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use super::lease::Told;
 use super::limiter::{Decision, Limit, Source};
 use super::shard::Key;
 
