@@ -11,11 +11,15 @@ use ringway_config::model::Fleet;
 use tokio::sync::Notify;
 
 use super::standing::{Standing, State};
-use super::store::{Answer, Connection, Question};
+use super::store::{self, Answer, Connection, Question};
 use crate::say;
 
 /// Asks under way at once.
 const ASKS_MAX: u64 = 1024;
+/// A store that is asked is probed all the same.
+const PROBED_EVERY: Duration = Duration::from_secs(1);
+/// The log is told no more often that a store is down.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// Upper ends of the latency's buckets, in microseconds.
 pub const LATENCIES_US: [u64; 9] = [250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000];
 
@@ -36,6 +40,10 @@ struct Known {
     connection: Option<Connection>,
     /// Of the connection: what an earlier one failed in says nothing of this one.
     number: u64,
+    /// When the log was last told that it is down.
+    told: Option<Duration>,
+    /// The log says that it is down.
+    is_told_down: bool,
 }
 
 /// What is counted of a fleet.
@@ -73,38 +81,35 @@ impl Line {
 
     /// Keeps a connection, until the runtime ends or nobody wants the fleet any more.
     pub async fn keep(self: Arc<Self>) {
-        let mut told_down = false;
         loop {
             match Connection::open(&self.fleet.store, self.fleet.timeout).await {
                 Ok(connection) => {
-                    {
-                        let mut known = self.known();
-                        known.standing.admit();
-                        known.connection = Some(connection);
-                        known.number += 1;
+                    self.admit(connection);
+                    while tokio::time::timeout(PROBED_EVERY, self.failed.notified()).await.is_err() {
+                        self.probe().await;
                     }
-                    self.counts.up.store(1, Relaxed);
-                    if std::mem::take(&mut told_down) {
-                        say::info(format_args!("fleet {}: its store answers again", self.fleet.name));
-                    }
-                    self.failed.notified().await;
                 }
                 Err(why) => {
-                    let pause = self.known().standing.fail(self.began.elapsed(), fastrand::f64());
-                    if !std::mem::replace(&mut told_down, true) {
-                        self.tell_down(&why);
-                    }
-                    tokio::time::sleep(pause).await;
-                    self.known().standing.probe();
-                    continue;
+                    self.known().standing.fail(self.began.elapsed(), fastrand::f64());
+                    self.tell_down(&why);
                 }
             }
-            told_down = true;
             let state = self.known().standing.state();
             if let State::Ejected { until } = state {
                 tokio::time::sleep(until.saturating_sub(self.began.elapsed())).await;
             }
             self.known().standing.probe();
+        }
+    }
+
+    /// Looks whether the store still answers, so that no request has to find out.
+    async fn probe(&self) {
+        let Ok((mut connection, number)) = self.connection() else { return };
+        let ask = async { connection.ask(&store::probe(), self.fleet.timeout).await };
+        match tokio::time::timeout(self.fleet.timeout, ask).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(why)) => self.eject(number, &why),
+            Err(_) => self.eject(number, &self.late()),
         }
     }
 
@@ -145,17 +150,37 @@ impl Line {
                 return Ok(answer);
             }
             Ok(Err(why)) => why,
-            Err(_) => format!("no answer within {} ms", self.fleet.timeout.as_millis()),
+            Err(_) => self.late(),
         };
         self.counts.failed.fetch_add(1, Relaxed);
+        self.eject(number, &why);
+        let standing = self.known().standing;
+        Err(standing.leaves_alone(self.began.elapsed()).unwrap_or_default())
+    }
+
+    fn admit(&self, connection: Connection) {
         let mut known = self.known();
-        if known.number == number && known.connection.take().is_some() {
+        known.standing.admit();
+        known.connection = Some(connection);
+        known.number += 1;
+        self.counts.up.store(1, Relaxed);
+        if std::mem::take(&mut known.is_told_down) {
+            say::info(format_args!("fleet {}: its store answers again", self.fleet.name));
+        }
+    }
+
+    /// The connection of this number failed.
+    fn eject(&self, number: u64, why: &str) {
+        {
+            let mut known = self.known();
+            if known.number != number || known.connection.take().is_none() {
+                return;
+            }
             known.standing.fail(self.began.elapsed(), fastrand::f64());
             self.counts.up.store(0, Relaxed);
-            self.tell_down(&why);
-            self.failed.notify_one();
         }
-        Err(known.standing.leaves_alone(self.began.elapsed()).unwrap_or_default())
+        self.tell_down(why);
+        self.failed.notify_one();
     }
 
     fn connection(&self) -> Result<(Connection, u64), Duration> {
@@ -166,11 +191,21 @@ impl Line {
         }
     }
 
+    fn late(&self) -> String {
+        format!("no answer within {} ms", self.fleet.timeout.as_millis())
+    }
+
     fn has_room(&self) -> bool {
         self.counts.under_way.load(Relaxed) < ASKS_MAX
     }
 
+    /// Tells the log, now and then.
     fn tell_down(&self, why: &str) {
+        let (now, mut known) = (self.began.elapsed(), self.known());
+        if known.is_told_down || known.told.is_some_and(|told| now < told + TOLD_EVERY) {
+            return;
+        }
+        (known.is_told_down, known.told) = (true, Some(now));
         let name = &self.fleet.name;
         say::warning(format_args!(
             "fleet {name}: its store does not answer ({why}); each gateway holds its limits by itself meanwhile"

@@ -100,6 +100,6 @@ impl Connection {
 }
 
 /// A bucket that is nobody's; by asking for its token it is known that the store may be written.
-fn probe() -> Question {
+pub fn probe() -> Question {
     Question { limit: "probe".into(), parts: Vec::new(), interval_ns: 1000, burst: 1000, least: 1, want: 1 }
 }
