@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
 pub use keys::KeySource;
+pub use limits::{ConcurrencyLimit, Cost, LimitBy, Missing, Rate, RateLimit, RateLimitId, Tell, Unsure};
 pub use protocols::{Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp};
 pub use tls::{
     Authorities, Certificate, ClientCertificates, ListenerCertificate, ListenerTls, Secret, ServiceTls, Tls,
@@ -20,6 +21,7 @@ pub use tls::{
 
 mod acme;
 mod keys;
+mod limits;
 mod protocols;
 mod tls;
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Sorted by name.
     pub acme: Vec<AcmeAccount>,
+    /// Those of `rate_limits` first, then what routes say themselves.
+    pub rate_limits: Vec<RateLimit>,
     /// In the order written. Never empty.
     pub listeners: Vec<Listener>,
     /// Sorted by name.
@@ -398,6 +402,10 @@ pub struct Route {
     pub query: Vec<ValueMatch>,
     /// What it does.
     pub action: Action,
+    /// How many of its requests may come in a time; all must let one pass.
+    pub rate_limits: Vec<RateLimitId>,
+    /// How many may be under way at once.
+    pub concurrency_limits: Vec<ConcurrencyLimit>,
     /// Applied to what is sent upstream, after hop-by-hop headers are gone.
     pub request_headers: HeaderOps,
     /// Applied to what is sent downstream.

@@ -10,6 +10,7 @@ mod grpc;
 mod headers;
 mod hosts;
 pub(crate) mod keys;
+mod limits;
 mod listeners;
 pub(crate) mod near;
 mod overlap;
@@ -33,6 +34,7 @@ use crate::model::{
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
 
+pub(crate) use keys::key_text;
 pub(crate) use address::{endpoint_text, text as listen_text};
 use fields::Fields;
 pub(crate) use paths::{pattern_text as path_text, text as segments_text};
@@ -118,7 +120,8 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
     let drain_timeout = fields.duration("drain_timeout", sink);
 
     let services = services::services(&fields, sink);
-    let routes = routes::routes(&fields, &services, sink);
+    let mut limits = limits::Limits::decode(&fields, sink);
+    let routes = routes::routes(&fields, &services, &mut limits, sink);
     let mut accounts = acme::Accounts::decode(&fields, sink);
     let listeners = listeners::listeners(&fields, &services, &routes, &mut accounts, sink);
     let acme = accounts.finish(&listeners, sink);
@@ -126,6 +129,7 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
     overlap::check(&listeners, &admin, admin_place, sink);
     reach::check(&listeners, &routes, sink);
     references::check(&fields, &services, &routes, &listeners, sink);
+    let rate_limits = limits.finish(sink);
 
     if sink.has_errors() {
         return None;
@@ -137,6 +141,7 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
         access_log,
         drain_timeout,
         acme,
+        rate_limits,
         listeners: listeners.into_iter().map(|listener| listener.value).collect(),
         services: services.into_iter().map(|service| service.value).collect(),
         routes: routes.into_iter().map(|route| route.value).collect(),
