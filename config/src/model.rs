@@ -16,6 +16,7 @@ pub use keys::KeySource;
 pub use protocols::{
     ArrivalRate, ClientRate, Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp,
 };
+pub use limits::{ConcurrencyLimit, Cost, LimitBy, Missing, Rate, RateLimit, RateLimitId, Tell, Unsure};
 pub use tls::{
     Authorities, Certificate, ClientCertificates, ListenerCertificate, ListenerTls, Secret, ServiceTls, Tls,
     TlsVersion,
@@ -24,6 +25,7 @@ pub use tls::{
 mod acme;
 mod fleets;
 mod keys;
+mod limits;
 mod protocols;
 mod tls;
 
@@ -52,6 +54,8 @@ pub struct Config {
     pub acme: Vec<AcmeAccount>,
     /// Sorted by name.
     pub fleets: Vec<Fleet>,
+    /// Those of `rate_limits` first, then what routes say themselves.
+    pub rate_limits: Vec<RateLimit>,
     /// In the order written. Never empty.
     pub listeners: Vec<Listener>,
     /// Sorted by name.
@@ -406,6 +410,10 @@ pub struct Route {
     pub query: Vec<ValueMatch>,
     /// What it does.
     pub action: Action,
+    /// How many of its requests may come in a time; all must let one pass.
+    pub rate_limits: Vec<RateLimitId>,
+    /// How many may be under way at once.
+    pub concurrency_limits: Vec<ConcurrencyLimit>,
     /// Applied to what is sent upstream, after hop-by-hop headers are gone.
     pub request_headers: HeaderOps,
     /// Applied to what is sent downstream.

@@ -5,6 +5,7 @@
 
 mod arrivals;
 mod fleets;
+mod limits;
 mod protocols;
 
 use serde_json::{Map, Value, json};
@@ -24,6 +25,7 @@ pub fn config_as_json(config: &Config) -> Value {
     let services: Map<String, Value> =
         config.services.iter().map(|service| (service.name.clone(), service_as_json(service))).collect();
     let mut shown = settings_as_json(config);
+    limits::shared(config, &mut shown);
     shown.insert(
         "listeners".into(),
         config.listeners.iter().map(|one| listener_as_json(one, config)).collect(),
@@ -210,6 +212,7 @@ pub(crate) fn route_as_json(route: &Route, config: &Config) -> Value {
         shown.insert("query".into(), conditions(&route.query));
     }
     action(&route.action, config, &mut shown);
+    limits::of_route(route, config, &mut shown);
     for (name, ops) in
         [("request_headers", &route.request_headers), ("response_headers", &route.response_headers)]
     {

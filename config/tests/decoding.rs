@@ -319,6 +319,15 @@ fn with_field(object: &'static Object, field: &'static Field, value: &str) -> St
         "fleet" => {
             root = format!("fleets: {{ x: {{ {one}{} }} }}\n", unless("redis", "redis: rediss://h"));
         }
+        "rate_limit" => {
+            let rest = unless("rate", "rate: 1/s");
+            root = if field.name == "fleet" { "fleets: { m: { redis: redis://h } }\n".into() } else { root };
+            route.push_str(&format!(", rate_limit: {{ {one}{rest} }}"));
+        }
+        "concurrency_limit" => {
+            let rest = unless("requests", "requests: 1");
+            route.push_str(&format!(", concurrency_limit: {{ {one}{rest} }}"));
+        }
         "client_rate" => {
             let rest = unless("rate", "rate: 1/s");
             listener.push_str(&format!(", limits: {{ client_rate: {{ {one}{rest} }} }}"));

@@ -334,7 +334,7 @@ fn counted(registry: &Registry, snapshot: &Snapshot) -> Vec<Counted> {
     let (routes, _) = counted_pairs(snapshot);
     let services: Vec<&str> = snapshot.services.iter().map(|service| &*service.name).collect();
     let listeners: Vec<&str> = snapshot.listeners.iter().map(|listener| &*listener.name).collect();
-    registry.adopt(Names { routes: &routes, services: &services, listeners: &listeners })
+    registry.adopt(Names { routes: &routes, services: &services, listeners: &listeners, limits: &[] })
 }
 
 /// Whether an open listener serves a plan as it is.

@@ -159,7 +159,8 @@ fn listener_plan(listener: &model::Listener, routes: &[RoutePlan]) -> Result<Lis
 }
 
 fn pace(rate: &model::ArrivalRate) -> Pace {
-    Pace::new(rate.count, u64::try_from(rate.period.as_nanos()).unwrap_or(u64::MAX), rate.burst)
+    let period_ns = u64::try_from(rate.rate.period.as_nanos()).unwrap_or(u64::MAX);
+    Pace::new(rate.rate.count, period_ns, rate.burst)
 }
 
 fn client_rate(client: &model::ClientRate) -> ClientRate {

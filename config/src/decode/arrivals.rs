@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use crate::model::{ArrivalRate, ClientRate, KeySource};
-use crate::units::{Problem, integer, quoted};
+use crate::units::{Problem, duration_text, quota, quoted};
 
 use super::fields::Fields;
 use super::{Sink, keys};
 
-/// The most a second that is told apart from any rate.
-const PER_SECOND_MAX: u64 = 1_000_000;
+/// An empty bucket is full again within this.
+const FILL_MAX: Duration = Duration::from_secs(12 * 3600);
 
 /// A field that is an [`ArrivalRate`].
 pub(super) fn rate(fields: &Fields<'_>, name: &str, sink: &mut Sink) -> Option<ArrivalRate> {
@@ -29,53 +29,14 @@ pub(super) fn client_rate(fields: &Fields<'_>, sink: &mut Sink) -> Option<Client
 }
 
 fn arrival_rate(fields: &Fields<'_>, sink: &mut Sink) -> Option<ArrivalRate> {
-    let (count, period) = fields.parsed("rate", sink, |_, text| count_and_period(text))?;
+    let rate = fields.parsed("rate", sink, |_, text| quota(text))?;
     let burst = fields.integer_or("burst", sink).and_then(|burst| u32::try_from(burst).ok());
-    Some(ArrivalRate { count, period, burst: burst.unwrap_or(count) })
-}
-
-/// `100/s`, `5/min`, `1000/h`
-fn count_and_period(text: &str) -> Result<(u32, Duration), Problem> {
-    let not = || {
-        Problem::new("bad-rate", format!("{} is not a rate", quoted(text)))
-            .help("write a whole number and a period: `100/s`, `5/min`, `1000/h`")
-    };
-    let (number, period) = text.split_once('/').ok_or_else(not)?;
-    let seconds = match period {
-        "s" => 1,
-        "min" => 60,
-        "h" => 3600,
-        _ => return Err(not()),
-    };
-    let count = integer(number, 1, PER_SECOND_MAX).map_err(|problem| match problem.code {
-        "out-of-range" => problem,
-        _ => not(),
-    })?;
-    Ok((u32::try_from(count).map_err(|_| not())?, Duration::from_secs(seconds)))
-}
-
-/// As it is written.
-pub(crate) fn rate_text(rate: &ArrivalRate) -> String {
-    let period = match rate.period.as_secs() {
-        1 => "s",
-        60 => "min",
-        _ => "h",
-    };
-    format!("{}/{period}", rate.count)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_written_reads_back() {
-        for text in ["1/s", "5/min", "1000/h", "1000000/s"] {
-            let (count, period) = count_and_period(text).unwrap();
-            assert_eq!(rate_text(&ArrivalRate { count, period, burst: 1 }), text);
-        }
-        for bad in ["", "5", "0/s", "5/sec", "/s", "1000001/s", "-1/s", "1.5/s"] {
-            assert!(count_and_period(bad).is_err(), "{bad}");
-        }
+    let burst = burst.unwrap_or(rate.count);
+    if (rate.period / rate.count).saturating_mul(burst) > FILL_MAX {
+        let message = format!("a burst of {burst} takes more than {} to come again", duration_text(FILL_MAX));
+        let node = fields.node("burst").or(fields.node("rate"));
+        let problem = Problem::new("out-of-range", message).help("write a smaller burst");
+        node.into_iter().for_each(|node| sink.problem(node, problem.clone()));
     }
+    Some(ArrivalRate { rate, burst })
 }

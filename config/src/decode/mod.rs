@@ -12,6 +12,7 @@ mod grpc;
 mod headers;
 mod hosts;
 pub(crate) mod keys;
+mod limits;
 mod listeners;
 pub(crate) mod near;
 mod overlap;
@@ -35,10 +36,9 @@ use crate::model::{
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
 
-pub(crate) use arrivals::rate_text as arrival_rate_text;
-pub(crate) use keys::key_text;
 pub(crate) use address::{endpoint_text, text as listen_text};
 use fields::Fields;
+pub(crate) use keys::key_text;
 pub(crate) use paths::{pattern_text as path_text, text as segments_text};
 pub(crate) use protocols::HTTP_ONLY;
 pub(crate) use tls::parsed as certificate;
@@ -124,7 +124,8 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
     let drain_timeout = fields.duration("drain_timeout", sink);
 
     let services = services::services(&fields, sink);
-    let routes = routes::routes(&fields, &services, sink);
+    let mut limits = limits::Limits::decode(&fields, sink);
+    let routes = routes::routes(&fields, &services, &mut limits, sink);
     let mut accounts = acme::Accounts::decode(&fields, sink);
     let listeners = listeners::listeners(&fields, &services, &routes, &mut accounts, sink);
     let acme = accounts.finish(&listeners, sink);
@@ -133,6 +134,7 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
     overlap::check(&listeners, &admin, admin_place, sink);
     reach::check(&listeners, &routes, sink);
     references::check(&fields, &services, &routes, &listeners, sink);
+    let rate_limits = limits.finish(sink);
 
     if sink.has_errors() {
         return None;
@@ -145,6 +147,7 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
         drain_timeout,
         acme,
         fleets,
+        rate_limits,
         listeners: listeners.into_iter().map(|listener| listener.value).collect(),
         services: services.into_iter().map(|service| service.value).collect(),
         routes: routes.into_iter().map(|route| route.value).collect(),

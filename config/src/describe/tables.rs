@@ -3,6 +3,7 @@
 mod acme;
 mod arrivals;
 mod fleets;
+mod limits;
 mod listeners;
 mod protocols;
 mod routes;
@@ -15,6 +16,7 @@ use super::{Field, Kind, Object};
 pub use acme::{ACME_ACCOUNT, EXTERNAL_ACCOUNT};
 pub use arrivals::{ARRIVAL_RATE, CLIENT_RATE};
 pub use fleets::FLEET;
+pub use limits::{CONCURRENCY_LIMIT, RATE_LIMIT};
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
 pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP, UDP};
 pub use routes::{GRPC_JSON, GRPC_WEB, HEADER_OPS, REDIRECT, RESPOND, REWRITE, ROUTE, SPLIT};
@@ -25,6 +27,7 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
+const KEY: Kind = Kind::Text("what tells requests apart (`client_ip`, `client_ip/24/56`, `header:NAME`, `cookie:NAME`, `query:NAME`, `path`, `path_template`, `method`, `host`, `route`)");
 const NAME: Kind = Kind::Text("a name (letters, digits and `-_.:/`)");
 
 /// The file.
@@ -34,7 +37,6 @@ pub static CONFIG: Object = Object {
     later: &[
         "auth",
         "tracing",
-        "rate_limits",
         "plans",
         "consumers",
         "identity",
@@ -96,6 +98,12 @@ pub static CONFIG: Object = Object {
             kind: Kind::Map(&Kind::Object(&SERVICE)),
             absent: Means("no services"),
             about: "Where requests can go, by name.",
+        },
+        Field {
+            name: "rate_limits",
+            kind: Kind::Map(&Kind::Object(&RATE_LIMIT)),
+            absent: Means("none"),
+            about: "Limits that several routes share, by name: what passes on one is counted on all.",
         },
         Field {
             name: "routes",
@@ -234,6 +242,8 @@ pub static ALL: &[&Object] = &[
     &HEALTH,
     &ROUTE,
     &SPLIT,
+    &RATE_LIMIT,
+    &CONCURRENCY_LIMIT,
     &GRPC_WEB,
     &GRPC_JSON,
     &RESPOND,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ServiceId;
+use super::{Rate, ServiceId};
 
 /// `listeners[].protocol`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -41,11 +41,9 @@ pub struct Udp {
 /// How often connections or datagrams may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArrivalRate {
-    /// So many, at least one,
-    pub count: u32,
-    /// in each of these: a second, a minute or an hour.
-    pub period: Duration,
-    /// So many at once (default `count`).
+    /// So many in a time.
+    pub rate: Rate,
+    /// So many at once (default the rate's count).
     pub burst: u32,
 }
 

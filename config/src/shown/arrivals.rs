@@ -2,19 +2,19 @@
 
 use serde_json::{Value, json};
 
-use crate::decode::arrival_rate_text;
 use crate::model::{ArrivalRate, ClientRate, KeySource};
+use crate::units::quota_text;
 
 /// `udp.rate`
 pub(super) fn rate(rate: &ArrivalRate) -> Value {
-    json!({ "rate": arrival_rate_text(rate), "burst": rate.burst })
+    json!({ "rate": quota_text(rate.rate), "burst": rate.burst })
 }
 
 /// `client_rate`
 pub(super) fn client_rate(rate: &ClientRate) -> Value {
     let per = KeySource::ClientIp { v4_bits: rate.v4_bits, v6_bits: rate.v6_bits };
     json!({
-        "rate": arrival_rate_text(&rate.rate),
+        "rate": quota_text(rate.rate.rate),
         "burst": rate.rate.burst,
         "per": crate::decode::key_text(&per),
     })

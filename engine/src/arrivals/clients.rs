@@ -1,6 +1,6 @@
 //! How often each client's address may come, counted for the node as a whole in constant memory.
 //!
-//! One table for all workers, without a lock: an address may be in either of the eight places of its set, one cache line,
+//! One table for all workers, without a lock: an address may be in any of the eight places of its set, one cache line,
 //! and all that is kept of it is one word, when its bucket will be full again (GCRA). An address whose bucket is full
 //! carries no information, so its place can be another's; where nobody in a set can go, newcomers share one bucket. So no
 //! number of strangers drives out an address that is in use, and none can be made to pay for another.

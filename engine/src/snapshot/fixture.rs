@@ -20,6 +20,7 @@ pub(crate) fn config(services: Vec<Service>, routes: Vec<Route>) -> Config {
         drain_timeout: Duration::from_secs(10),
         acme: Vec::new(),
         fleets: Vec::new(),
+        rate_limits: Vec::new(),
         listeners: vec![listener("web", 8080, all)],
         services,
         routes,
@@ -128,6 +129,8 @@ pub(crate) fn route(name: &str, host: Option<&str>, path: PathPattern, action: A
         response_headers: HeaderOps::default(),
         encoded_slashes: false,
         body_limit: None,
+        rate_limits: vec![],
+        concurrency_limits: vec![],
     }
 }
 

@@ -5,7 +5,7 @@ use crate::describe::{Field, Kind, Object};
 
 const RATE: Field = Field {
     name: "rate",
-    kind: Kind::Text("a rate (`100/s`, `5/min`, `1000/h`)"),
+    kind: Kind::Quota,
     absent: Required,
     about: "How often they may come, to the node as a whole.",
 };
