@@ -10,6 +10,8 @@ use ringway_runtime::{Address, Nanos};
 use super::{Shared, post};
 use crate::balance::{self, Unhealthy};
 use crate::challenges::{Challenge, Challenges};
+use crate::limits::fleet;
+use crate::limits::limiter::Ticket;
 use crate::observe::prometheus;
 use crate::snapshot::{HealthPlan, ServicePlan};
 use crate::tls::ClientPlan;
@@ -113,6 +115,19 @@ impl Handles {
             }
         }
         Ok(())
+    }
+
+    /// The one end of what workers ask of the fleet's buckets (`limits/fleet.rs`); `None`: somebody has it.
+    pub fn take_fleet(&self) -> Option<ringway_runtime::mailbox::Receiver<fleet::Letter>> {
+        self.shared.limits.take_fleet()
+    }
+
+    /// Answers an ask of the fleet's.
+    ///
+    /// # Errors
+    /// The worker has too many letters; the answer is given back to be told later.
+    pub fn tell_fleet(&self, from: usize, ticket: Ticket, told: fleet::Told) -> Result<(), fleet::Told> {
+        self.shared.limits.tell_fleet(from, ticket, told)
     }
 
     /// Appends the Prometheus text of everything the workers count.
