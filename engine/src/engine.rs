@@ -24,10 +24,11 @@ use rtrb::Consumer;
 
 use crate::accept::SharedListener;
 use crate::balance::Address;
+use crate::limits::node::Posts;
 use crate::observe::{Counted, LogWake, Names, Registry};
 use crate::snapshot::{ListenerPlan, Snapshot, SocketPlan};
 use crate::worker::{Apply, Order, Resolved, counted_pairs};
-pub use handles::{Check, Handles, WorkerInfo};
+pub use handles::{Check, FleetLimit, Handles, WorkerInfo};
 
 /// Snapshots kept alive after they were replaced: exchanges under way hold them, and must not be the last to.
 const KEPT_MAX: usize = 64;
@@ -121,6 +122,7 @@ struct Shared {
     registry: Registry,
     workers: Vec<WorkerPost>,
     log_wake: LogWake,
+    limits: Arc<Posts>,
     state: Mutex<State>,
 }
 
@@ -334,7 +336,8 @@ fn counted(registry: &Registry, snapshot: &Snapshot) -> Vec<Counted> {
     let (routes, _) = counted_pairs(snapshot);
     let services: Vec<&str> = snapshot.services.iter().map(|service| &*service.name).collect();
     let listeners: Vec<&str> = snapshot.listeners.iter().map(|listener| &*listener.name).collect();
-    registry.adopt(Names { routes: &routes, services: &services, listeners: &listeners, limits: &[] })
+    let limits: Vec<_> = snapshot.limits.iter().map(|limit| (limit.kind(), &*limit.name)).collect();
+    registry.adopt(Names { routes: &routes, services: &services, listeners: &listeners, limits: &limits })
 }
 
 /// Whether an open listener serves a plan as it is.

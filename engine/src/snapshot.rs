@@ -7,6 +7,7 @@
 
 mod action;
 mod header_plan;
+mod limits;
 mod plan;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ use crate::tls::{ClientPlan, ServerPlan};
 
 pub use action::{ActionPlan, ForwardPlan, Origin, RedirectPlan, RespondPlan, Split};
 pub use header_plan::HeaderPlan;
+pub use limits::{LimitId, LimitPlan, MissingKey, RouteLimit};
 pub use plan::{
     EndpointPlan, EndpointTarget, ErrorFormat, HealthPlan, Http2Plan, Limits, ListenerPlan, Mode, PoolPlan,
     Protocol, RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts, UdpPlan,
@@ -46,6 +48,8 @@ pub struct Snapshot {
     pub routes: Box<[RoutePlan]>,
     /// By [`ServiceId`], sorted by name.
     pub services: Box<[ServicePlan]>,
+    /// By [`LimitId`].
+    pub limits: Box<[LimitPlan]>,
 }
 
 const _: () = {
@@ -59,12 +63,18 @@ impl Snapshot {
     /// # Errors
     /// What TLS objects to that a validated configuration could not tell, such as a system that trusts nobody.
     pub fn compile(config: &model::Config, generation: u64) -> Result<Snapshot, String> {
-        let routes = config.routes.iter().enumerate().map(|(place, route)| route_plan(place as u32, route));
+        let mut at_once = 0;
+        let routes = config.routes.iter().enumerate().map(|(place, route)| {
+            let first = at_once;
+            at_once += route.concurrency_limits.len();
+            route_plan(place as u32, route, config, first)
+        });
         let routes = routes.collect::<Result<Box<[RoutePlan]>, String>>()?;
         let listeners: Result<_, _> =
             config.listeners.iter().map(|listener| listener_plan(listener, &routes)).collect();
         let services: Result<_, _> = config.services.iter().map(service_plan).collect();
-        Ok(Snapshot { generation, listeners: listeners?, routes, services: services? })
+        let limits = limits::plans(config);
+        Ok(Snapshot { generation, listeners: listeners?, routes, services: services?, limits })
     }
 
     /// The listener of this name.
@@ -201,7 +211,12 @@ fn http2_plan(bounds: &model::Http2) -> Http2Plan {
     Http2Plan { streams: bounds.streams, window: bounds.window, connection_window: bounds.connection_window }
 }
 
-fn route_plan(place: u32, route: &model::Route) -> Result<RoutePlan, String> {
+fn route_plan(
+    place: u32,
+    route: &model::Route,
+    config: &model::Config,
+    first_at_once: usize,
+) -> Result<RoutePlan, String> {
     let rule = RouteRule {
         route: RouteId(place),
         hosts: route.hosts.iter().map(host_rule).collect(),
@@ -245,7 +260,8 @@ fn route_plan(place: u32, route: &model::Route) -> Result<RoutePlan, String> {
         name: route.name.as_str().into(),
         action,
         request_headers: header_plan(&route.request_headers),
-        response_headers: header_plan(&route.response_headers),
+        response_headers: response_header_plan(config, route),
+        limits: limits::of_route(config, route, &rule, first_at_once),
         allow_encoded_slashes: route.encoded_slashes,
         body_bytes_max: route.body_limit,
         rule,
@@ -253,7 +269,6 @@ fn route_plan(place: u32, route: &model::Route) -> Result<RoutePlan, String> {
 }
 
 /// A key of requests on `route`.
-#[allow(dead_code)]
 pub(crate) fn key_plan(sources: &[model::KeySource], route: &RouteRule, name: &str) -> KeyPlan {
     KeyPlan::new(sources.iter().map(|source| match source {
         model::KeySource::ClientIp { v4_bits, v6_bits } => {
@@ -338,6 +353,13 @@ fn address(address: &model::Address) -> Address {
 
 fn header_plan(ops: &model::HeaderOps) -> HeaderPlan {
     HeaderPlan::new(&ops.remove, &ops.set, &ops.add)
+}
+
+/// What limits read of responses is not for clients.
+fn response_header_plan(config: &model::Config, route: &model::Route) -> HeaderPlan {
+    let ops = &route.response_headers;
+    let removed: Vec<String> = ops.remove.iter().chain(limits::hidden_headers(config, route)).cloned().collect();
+    HeaderPlan::new(&removed, &ops.set, &ops.add)
 }
 
 fn host_rule(host: &model::HostPattern) -> HostRule {

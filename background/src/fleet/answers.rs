@@ -21,7 +21,9 @@ const TERM_FOR_GOOD: Duration = Duration::from_secs(1);
 /// Keys whose values are remembered, for letters that come after an ask; twice as many at most.
 const REMEMBERED_MAX: usize = 16_384;
 /// An ask about a limit or a fleet that is not there (any more) is not repeated sooner.
-const NOBODY: Duration = Duration::from_secs(1);
+const NOBODY: Duration = Duration::from_millis(100);
+/// When a worker whose mailbox was full is told again.
+const AGAIN: Duration = Duration::from_millis(1);
 
 /// The limits that fleets count, by number.
 pub(super) type Limits = HashMap<u64, FleetLimit>;
@@ -60,7 +62,7 @@ impl Fleets {
             match letters.recv().await {
                 Letter::Ask(ask) => {
                     let Some((limit, line)) = self.limit_of(ask.limit, &handles) else {
-                        tell(&handles, &ask, Told::Unavailable { for_ns: ns(NOBODY) });
+                        tokio::spawn(tell(handles.clone(), ask, Told::Unavailable { for_ns: ns(NOBODY) }));
                         continue;
                     };
                     if let FleetStore::Redis(_) = line.fleet().store {
@@ -115,11 +117,14 @@ async fn put(line: Arc<Line>, limit: FleetLimit, ask: Ask, handles: Handles) {
         Ok(Answer::Refused { more_ns }) => Told::Refused(Left { tokens: 0, more_ns }),
         Err(pause) => Told::Unavailable { for_ns: ns(pause) },
     };
-    tell(&handles, &ask, told);
+    tell(handles, ask, told).await;
 }
 
-fn tell(handles: &Handles, ask: &Ask, told: Told) {
-    handles.tell_fleet(ask.from, ask.ticket, told);
+/// Tells who asked, again and again while its mailbox is full: an ask must not be left without its answer.
+async fn tell(handles: Handles, ask: Ask, told: Told) {
+    while handles.tell_fleet(ask.from, ask.ticket, told).is_err() {
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 fn question(limit: &FleetLimit, parts: Values) -> Question {

@@ -4,7 +4,7 @@
 //! to the worker's. Invariant: an answer always comes, at the latest after the fleet's `timeout`; while a store is slow or
 //! gone it is "unavailable", at once, and the node's own limit holds.
 
-// mod answers;
+mod answers;
 mod line;
 mod redis;
 mod rls;
@@ -20,7 +20,7 @@ use ringway_config::model::Config;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 
-type Limits = BTreeMap<u64, ()>;
+use answers::Limits;
 use line::{Counts, LATENCIES_US, Line};
 
 /// The fleets of the running configuration. Cheap to clone.
@@ -133,8 +133,4 @@ impl Shared {
     fn lines(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Line>>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Fleets {
-    pub async fn answer(self, _handles: ringway_engine::Handles) {}
 }

@@ -436,6 +436,9 @@ async fn answered_by(
 ) -> Result<Next, Stop> {
     let head_after = reached.lent.answered(now());
     x.seen.upstream_head_us = Some(head_after.as_micros() as u64);
+    if let Some(route) = x.seen.route.filter(|_| !scratch.held.is_empty()) {
+        super::limits::settle(x, scratch, route, &reached.answer.bytes);
+    }
     let opens = x.client.stream().is_some_and(http2::Stream::opens_tunnel);
     if opens && matches!(scratch.response.status, 200..300) {
         return Err(Reason::UpstreamBadUpgrade.into());

@@ -18,6 +18,7 @@
 //!
 //! Times are nanoseconds of [`Nanos::precise`](ringway_runtime::Nanos::precise), the same on every thread.
 
+use super::gcra::Rate;
 use super::shard::Key;
 use super::waits::Ticket;
 
@@ -26,6 +27,21 @@ pub use super::lease::Told;
 
 /// Letters that may wait for the background thread. Beyond it the node decides.
 pub const LETTERS_MAX: usize = 8192;
+
+/// Of a burst one part in so many may be in one worker's hand.
+const BATCH_PART: u32 = 8;
+/// Smaller batches than this are not worth it: each request is decided by the fleet.
+const BATCH_MIN: u32 = 2;
+/// More than this is never in one hand.
+const BATCH_MAX: u32 = 10_000;
+
+/// Tokens of a key that one worker may have in hand.
+pub fn batch(rate: Rate) -> u32 {
+    match (rate.burst() / BATCH_PART).min(BATCH_MAX) {
+        small if small < BATCH_MIN => 0,
+        batch => batch,
+    }
+}
 
 /// How a limit is leased from the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -134,6 +134,11 @@ impl Leases {
         }
     }
 
+    /// Tokens are leased; else each request is decided where the bucket is.
+    pub fn leases(&self) -> bool {
+        self.terms.batch > 0
+    }
+
     /// Keys with a lease or a refusal.
     pub fn len(&self) -> usize {
         self.keys.len()

@@ -35,8 +35,8 @@ pub struct Spec {
     pub what: What,
     /// Keys that are told apart on the node.
     pub keys: usize,
-    /// What becomes of a request for which home does not answer in time.
-    pub unsure_allowed: bool,
+    /// What becomes of a request for which home does not answer in time. `None`: it passes only where tokens are leased.
+    pub unsure_allowed: Option<bool>,
     /// How long a request waits for an answer.
     pub wait_ns: u64,
     /// The bucket is the fleet's.
@@ -489,7 +489,8 @@ impl Limiter {
     }
 
     fn unsure(&self, limit: &Limit) -> Decision {
-        let allowed = limit.state.borrow().spec.unsure_allowed;
+        let state = limit.state.borrow();
+        let allowed = state.spec.unsure_allowed.unwrap_or_else(|| state.away.leases());
         limit.counters.unsure.increment();
         Decision { allowed, unsure: true, ..Decision::default() }
     }

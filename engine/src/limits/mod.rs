@@ -18,11 +18,13 @@
 //! have refused is owed by the key. With leases off (small bursts) and `when_unsure: deny` it is `B + R * (x + wait)`.
 
 pub mod counts;
+pub mod fields;
 pub mod fleet;
 pub mod gcra;
 pub mod home;
 pub mod lease;
 pub mod limiter;
+pub(crate) mod node;
 pub mod shard;
 mod waits;
 #[cfg(test)]

@@ -49,7 +49,7 @@ struct World {
 }
 
 fn rate_spec(rate: Rate, unsure_allowed: bool) -> Spec {
-    Spec { what: What::Rate(rate), keys: 1000, unsure_allowed, wait_ns: MS, fleet: None }
+    Spec { what: What::Rate(rate), keys: 1000, unsure_allowed: Some(unsure_allowed), wait_ns: MS, fleet: None }
 }
 
 impl World {

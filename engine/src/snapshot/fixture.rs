@@ -125,12 +125,12 @@ pub(crate) fn route(name: &str, host: Option<&str>, path: PathPattern, action: A
         headers: vec![],
         query: vec![],
         action,
+        rate_limits: vec![],
+        concurrency_limits: vec![],
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
         encoded_slashes: false,
         body_limit: None,
-        rate_limits: vec![],
-        concurrency_limits: vec![],
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{ActionPlan, HeaderPlan, Split};
+use super::{ActionPlan, HeaderPlan, RouteLimit, Split};
 use crate::arrivals::{ClientRate, Pace};
 use crate::balance::{Address, Policy};
 use crate::http2::Budget;
@@ -217,6 +217,8 @@ pub struct RoutePlan {
     pub request_headers: HeaderPlan,
     /// On what is sent downstream.
     pub response_headers: HeaderPlan,
+    /// All must let a request pass, in this order.
+    pub limits: Box<[RouteLimit]>,
     /// `%2F` in the path passes, undecoded; else 400.
     pub allow_encoded_slashes: bool,
     /// In place of the listener's.
