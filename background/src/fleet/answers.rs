@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ringway_config::model::FleetStore;
-use ringway_engine::limits::fleet::{Ask, Left, Letter, Told, Values};
+use ringway_engine::limits::fleet::{Ask, Left, Letter, Told, Values, until_ns};
 use ringway_engine::{FleetLimit, Handles};
-use ringway_runtime::Nanos;
 
 use super::Fleets;
 use super::line::Line;
@@ -112,7 +111,7 @@ async fn put(line: Arc<Line>, limit: FleetLimit, ask: Ask, handles: Handles) {
         Ok(Answer::Granted { tokens, left }) => Told::Granted {
             tokens,
             left: Left { tokens: left, more_ns: limit.rate.interval_ns() },
-            until_ns: Nanos::precise().after(term).0,
+            until_ns: until_ns(term),
         },
         Ok(Answer::Refused { more_ns }) => Told::Refused(Left { tokens: 0, more_ns }),
         Err(pause) => Told::Unavailable { for_ns: ns(pause) },

@@ -76,7 +76,7 @@ mod tests {
     fn plan(name: &str, quota: (u32, u64), tells: bool, tells_x: bool) -> LimitPlan {
         let what = What::Rate(Rate::new(1, 1, 1));
         let spec = Spec { what, keys: 1, unsure_allowed: None, wait_ns: 0, fleet: None };
-        LimitPlan { name: name.into(), id: 1, spec, dry_run: false, missing: MissingKey::Pass, tells, tells_x, quota }
+        LimitPlan { name: name.into(), id: 1, spec, dry_run: false, missing: MissingKey::Pass, fleet: None, tells, tells_x, quota }
     }
 
     fn told(met: &[Met<'_>]) -> String {

@@ -52,6 +52,11 @@ pub struct Terms {
     pub wait_ns: u64,
 }
 
+/// The time so much later, as a lease says it.
+pub fn until_ns(term: std::time::Duration) -> u64 {
+    ringway_runtime::Nanos::precise().after(term).0
+}
+
 /// The parts of a key, as they are written, with their values. Empty: one key for all; or a request lacks a part.
 pub type Values = Vec<(String, String)>;
 
