@@ -26,10 +26,12 @@ use crate::acme::Acme;
 use crate::admin::{self, Sources};
 use crate::dns::{self, Dns, Sink};
 use crate::fleet::Fleets;
+use crate::ejection::Ejection;
 use crate::health::Health;
 use crate::log_writer::LogWriter;
 use crate::reload::{self, Candidate, Reloader, Unusable};
 use crate::say;
+use crate::standing::Opinions;
 use crate::status::{Phase, Status};
 use crate::systemd;
 
@@ -84,11 +86,13 @@ impl Background {
         let names = dns::names(&parts.config);
         dns.want(names.clone());
         let resolved = handles.clone();
-        let health = Health::default();
-        let checked = health.clone();
+        let opinions = Opinions::default();
+        let (health, ejection) = (Health::new(opinions.clone()), Ejection::new(opinions.clone()));
+        let (checked, judged) = (health.clone(), ejection.clone());
         let sink: Sink = Arc::new(move |name, addresses| {
             resolved.set_resolved(name, addresses);
             checked.look_again();
+            judged.look_again();
         });
 
         let told = handles.clone();
@@ -100,7 +104,7 @@ impl Background {
         let counting = fleets.clone();
 
         let (counted, logged, looked_at) = (dns.clone(), control.clone(), handles.clone());
-        let (checks, asked) = (health.clone(), handles.clone());
+        let (checks, ejections, asked) = (health.clone(), ejection.clone(), handles.clone());
         let (certificates, troubles) = (acme.clone(), acme.clone());
         let sources = Sources {
             status: Arc::clone(&status),
@@ -109,6 +113,7 @@ impl Background {
                 handles.metrics(out);
                 counted.metrics(out);
                 checks.metrics(out);
+                ejections.metrics(out);
                 certificates.metrics(out);
                 counting.metrics(out);
                 logged.iter().for_each(|log| log.metrics(out));
@@ -117,9 +122,9 @@ impl Background {
             version: parts.version,
         };
         let (end, ended) = oneshot::channel();
-        let (telling, told) = (health.clone(), asked.clone());
+        let (checking, judging, told) = (health.clone(), ejection.clone(), asked.clone());
         let checking = async move {
-            tokio::join!(telling.clone().run(asked), telling.tell(told));
+            tokio::join!(checking.run(asked.clone()), judging.run(asked), opinions.tell(told));
         };
         let (keeping, answering, letters) = (fleets.clone(), fleets.clone(), parts.engine.handles());
         let checking = async move {
@@ -138,6 +143,7 @@ impl Background {
                 engine.apply(config).inspect(|_| {
                     health.look_again();
                     fleets.want(config);
+                    ejection.look_again();
                 })
             }),
             status: Arc::clone(&status),

@@ -28,6 +28,7 @@ pub mod limits;
 mod link;
 pub mod local_reply;
 pub mod observe;
+pub mod outcomes;
 mod outgoing;
 pub mod path;
 pub mod proxy_protocol;
@@ -38,6 +39,7 @@ pub mod sink;
 #[cfg(test)]
 mod sizes;
 pub mod snapshot;
+pub mod standing;
 pub mod tls;
 mod tunnel;
 mod udp;
@@ -48,5 +50,6 @@ mod worker;
 
 pub use challenges::Challenge;
 pub use engine::{
-    Applied, ApplyError, Check, DrainOutcome, Engine, FleetLimit, Handles, Inherited, StartError, WorkerInfo,
+    Applied, ApplyError, Check, DrainOutcome, Engine, FleetLimit, Handles, Inherited, Judged, StartError,
+    WorkerInfo,
 };

@@ -1,17 +1,14 @@
-//! One check by the gRPC health protocol: a connection, TLS where the service speaks it, and one call of
-//! `grpc.health.v1.Health/Check`.
+//! One check by the gRPC health protocol: one call of `grpc.health.v1.Health/Check`.
 
-use std::time::Duration;
-
-use hyper::body::Incoming;
-use hyper::{Request, Response};
+use hyper::client::conn::http2;
+use hyper::rt::Executor;
+use hyper::{Request, Response, body::Incoming};
+use hyper_util::rt::TokioIo;
 use prost::Message;
 use ringway_engine::Check;
-use ringway_engine::balance::Address;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsConnector;
+use ringway_engine::tls::Offer;
 
+use super::probe::{Tasks, connect, text};
 use crate::grpc;
 
 const SERVING: i32 = 1;
@@ -28,47 +25,23 @@ struct HealthCheckResponse {
     status: i32,
 }
 
-/// Asks an endpoint whether it is well, within the check's time.
+/// Asks an endpoint whether a service of it is well.
 ///
 /// # Errors
 /// It is not, or did not say; for a person.
-pub async fn ask(check: &Check) -> Result<(), String> {
-    let within = Duration::from_millis(check.health.timeout_ms);
-    match tokio::time::timeout(within, connect_and_call(check)).await {
-        Ok(result) => result,
-        Err(_) => Err(format!("no answer within {} ms", check.health.timeout_ms)),
-    }
-}
-
-async fn connect_and_call(check: &Check) -> Result<(), String> {
-    match &check.address {
-        Address::Ip(address) => over_tls(check, TcpStream::connect(address).await.map_err(text)?).await,
-        Address::Unix(path) => over_tls(check, UnixStream::connect(path).await.map_err(text)?).await,
-    }
-}
-
-async fn over_tls(
-    check: &Check,
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-) -> Result<(), String> {
-    let Some(tls) = &check.tls else { return call(check, "http", stream).await };
-    let (config, name) = tls.for_http2(&check.address).ok_or("its certificate could name nobody")?;
-    let stream = TlsConnector::from(config).connect(name, stream).await;
-    call(check, "https", stream.map_err(|error| format!("TLS: {error}"))?).await
-}
-
-async fn call(
-    check: &Check,
-    scheme: &str,
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-) -> Result<(), String> {
-    let (mut sender, _tasks) = grpc::connect(stream).await?;
-    let request = Request::post(format!("{scheme}://{}/grpc.health.v1.Health/Check", check.authority))
+pub async fn ask(check: &Check, service: &str) -> Result<(), String> {
+    let connected = connect(check, Offer::Http2).await?;
+    let tasks = Tasks::default();
+    let handshake = http2::handshake(tasks.executor(), TokioIo::new(connected.wire)).await;
+    let (mut sender, connection) = handshake.map_err(text)?;
+    tasks.executor().execute(async { drop(connection.await) });
+    let uri = format!("{}://{}/grpc.health.v1.Health/Check", connected.scheme, check.authority);
+    let request = Request::post(uri)
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .header("user-agent", "ringway-health")
         .header("grpc-timeout", format!("{}m", check.health.timeout_ms))
-        .body(grpc::framed(&HealthCheckRequest { service: check.health.grpc.to_string() }))
+        .body(grpc::framed(&HealthCheckRequest { service: service.to_owned() }))
         .map_err(text)?;
     judge(sender.send_request(request).await.map_err(text)?).await
 }
@@ -82,8 +55,4 @@ async fn judge(response: Response<Incoming>) -> Result<(), String> {
         3 => Err("it says SERVICE_UNKNOWN".into()),
         other => Err(format!("it says {other}, which means nothing")),
     }
-}
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }
