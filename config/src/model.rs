@@ -14,10 +14,10 @@ pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAcco
 pub use fleets::{Fleet, FleetStore, Redis, RedisAt, Rls};
 pub use health::{CheckBy, Eject, EjectMode, Health, HttpCheck};
 pub use keys::KeySource;
+pub use limits::{ConcurrencyLimit, Cost, LimitBy, Missing, Rate, RateLimit, RateLimitId, Tell, Unsure};
 pub use protocols::{
     ArrivalRate, ClientRate, Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp,
 };
-pub use limits::{ConcurrencyLimit, Cost, LimitBy, Missing, Rate, RateLimit, RateLimitId, Tell, Unsure};
 pub use tls::{
     Authorities, Certificate, ClientCertificates, ListenerCertificate, ListenerTls, Secret, ServiceTls, Tls,
     TlsVersion,

@@ -5,8 +5,8 @@
 
 mod arrivals;
 mod fleets;
-mod limits;
 mod health;
+mod limits;
 mod protocols;
 
 use serde_json::{Map, Value, json};

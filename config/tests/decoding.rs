@@ -660,7 +660,10 @@ fn with_fleets(fleets: &str, named: &str) -> String {
 
 #[test]
 fn fleets_are_named_by_limits() {
-    let config = config(&with_fleets("m: { redis: 'rediss://app:s%23cret@[::1]/2', prefix: edge, timeout: 20ms }", "m"));
+    let config = config(&with_fleets(
+        "m: { redis: 'rediss://app:s%23cret@[::1]/2', prefix: edge, timeout: 20ms }",
+        "m",
+    ));
     let Fleet { name, store, timeout } = &config.fleets[0];
     assert_eq!((name.as_str(), *timeout), ("m", Duration::from_millis(20)));
     let FleetStore::Redis(redis) = store else { panic!() };
@@ -703,6 +706,7 @@ fn clients_on_a_unix_socket_have_no_rate() {
     assert!(report(text).to_string().contains("no `client_rate`"));
     let text = "listeners: [ { name: a, address: 127.0.0.1:0, limits: { client_rate: { rate: 1/day } } } ]";
     assert!(report(text).to_string().contains("write a smaller burst"));
-    let text = "listeners: [ { name: a, address: 127.0.0.1:0, limits: { client_rate: { rate: 1/s, per: path } } } ]";
+    let text =
+        "listeners: [ { name: a, address: 127.0.0.1:0, limits: { client_rate: { rate: 1/s, per: path } } } ]";
     assert!(report(text).to_string().contains("client_ip/24/56"));
 }

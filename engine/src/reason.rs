@@ -111,7 +111,12 @@ impl Reason {
     /// After how many seconds another try makes sense, where that is known without looking.
     pub const fn retry_after_s(self) -> Option<u32> {
         match self {
-            Self::RateLimited | Self::ConcurrencyLimited | Self::NoEndpoint | Self::Unresolved | Self::PoolFull | Self::FdLimit => Some(RETRY_AFTER_S),
+            Self::RateLimited
+            | Self::ConcurrencyLimited
+            | Self::NoEndpoint
+            | Self::Unresolved
+            | Self::PoolFull
+            | Self::FdLimit => Some(RETRY_AFTER_S),
             _ => None,
         }
     }

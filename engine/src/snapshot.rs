@@ -7,8 +7,8 @@
 
 mod action;
 mod header_plan;
-mod limits;
 mod health_plan;
+mod limits;
 mod plan;
 
 #[cfg(test)]
@@ -32,8 +32,8 @@ use crate::tls::{ClientPlan, ServerPlan};
 
 pub use action::{ActionPlan, ForwardPlan, Origin, RedirectPlan, RespondPlan, Split};
 pub use header_plan::HeaderPlan;
-pub use limits::{LimitId, LimitPlan, MissingKey, RouteLimit};
 pub use health_plan::{CheckPlan, EjectPlan, HealthPlan, HttpCheckPlan};
+pub use limits::{LimitId, LimitPlan, MissingKey, RouteLimit};
 pub use plan::{
     EndpointPlan, EndpointTarget, ErrorFormat, Http2Plan, Limits, ListenerPlan, Mode, PoolPlan, Protocol,
     RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts, UdpPlan,
@@ -355,7 +355,8 @@ fn header_plan(ops: &model::HeaderOps) -> HeaderPlan {
 /// What limits read of responses is not for clients.
 fn response_header_plan(config: &model::Config, route: &model::Route) -> HeaderPlan {
     let ops = &route.response_headers;
-    let removed: Vec<String> = ops.remove.iter().chain(limits::hidden_headers(config, route)).cloned().collect();
+    let removed: Vec<String> =
+        ops.remove.iter().chain(limits::hidden_headers(config, route)).cloned().collect();
     HeaderPlan::new(&removed, &ops.set, &ops.add)
 }
 

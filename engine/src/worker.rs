@@ -327,7 +327,8 @@ impl Worker {
     fn limits_of(&self, snapshot: &Snapshot, counted: &Counted) -> Box<[Rc<Limit>]> {
         let limiter = &self.limits.limiter;
         let plans = snapshot.limits.iter().zip(&counted.limits);
-        let limits = plans.map(|(plan, counters)| limiter.adopt(now().0, plan.id, plan.spec, counters)).collect();
+        let limits =
+            plans.map(|(plan, counters)| limiter.adopt(now().0, plan.id, plan.spec, counters)).collect();
         limiter.retain(|id| snapshot.limits.iter().any(|plan| plan.id == id));
         limits
     }

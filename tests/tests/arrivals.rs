@@ -88,7 +88,10 @@ fn where_the_proxy_protocol_is_spoken_it_says_whose_rate_it_is() {
 fn connections_that_carry_bytes_have_the_same_rate() {
     let origin = Origin::start(parts::says("ok"));
     let text = HTTP.replace("routes: all,", "tcp: { to: app },").replace("/**, to: app", "/**, respond: {}");
-    let text = text.replace("listeners:\n", "listeners:\n  - { name: other, address: \"127.0.0.1:{{other}}\", routes: all }\n");
+    let text = text.replace(
+        "listeners:\n",
+        "listeners:\n  - { name: other, address: \"127.0.0.1:{{other}}\", routes: all }\n",
+    );
     let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
     assert_eq!(served(&gateway, [127, 0, 0, 2], 10, GET), 6);
     assert_eq!(served(&gateway, [127, 0, 0, 3], 10, GET), 6);

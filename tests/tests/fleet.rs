@@ -79,10 +79,12 @@ fn flood(gateways: [&Gateway; 2], user: &str, lasting: Duration) -> (usize, Dura
             .map(|at: usize| gateways[at].address("web"))
             .map(|address| scope.spawn(move || one(address)))
             .into();
-        clients.into_iter().map(|client| client.join().unwrap()).fold(
-            (0, Duration::ZERO),
-            |(sum, longest), (through, waited)| (sum + through, longest.max(waited)),
-        )
+        clients
+            .into_iter()
+            .map(|client| client.join().unwrap())
+            .fold((0, Duration::ZERO), |(sum, longest), (through, waited)| {
+                (sum + through, longest.max(waited))
+            })
     })
 }
 
@@ -99,7 +101,8 @@ fn two_gateways_hold_one_limit_together() {
     wait_until_up(&[&one, &two]);
     // Five a minute are five, wherever they are asked.
     let few = [(&one, 3), (&two, 3), (&one, 3), (&two, 3)];
-    let through: usize = few.iter().map(|(gateway, count)| passed(&ask(gateway, "/few", "anna", *count))).sum();
+    let through: usize =
+        few.iter().map(|(gateway, count)| passed(&ask(gateway, "/few", "anna", *count))).sum();
     assert_eq!(through, 5);
     assert_eq!(passed(&ask(&two, "/few", "bert", 3)), 3, "another key has its own");
     // 200 a second and as many at once.
@@ -193,7 +196,10 @@ fn a_password_is_used_and_never_told() {
         wait_until_up(&[&gateway]);
         assert!(passed(&ask(&gateway, "/few", "anna", 9)) <= 5);
         let shown = gateway.admin("/config").expect(200).text();
-        assert!(shown.contains("[redacted]") && shown.contains(&format!("redis://{}/3", redis.address())), "{shown}");
+        assert!(
+            shown.contains("[redacted]") && shown.contains(&format!("redis://{}/3", redis.address())),
+            "{shown}"
+        );
         for told in [shown, gateway.stderr(), gateway.admin("/metrics").text()] {
             assert!(!told.contains("hunter"), "{told}");
         }
@@ -327,7 +333,8 @@ fn a_rate_limit_service_is_asked_as_envoy_asks_it() {
     assert_eq!(passed(&ask(&one, "/few", "anna", 30)) + passed(&ask(&two, "/few", "anna", 30)), 0);
     let after = hits.load(Ordering::SeqCst);
     assert!(after <= before + 4, "asked {} times for what was refused", after - before);
-    let refused = one.connect().send("GET /few HTTP/1.1\r\nHost: a\r\nX-User: anna\r\n\r\n").response().expect(429);
+    let refused =
+        one.connect().send("GET /few HTTP/1.1\r\nHost: a\r\nX-User: anna\r\n\r\n").response().expect(429);
     let wait: u32 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((30..=40).contains(&wait), "{wait}");
     // Silent: as with any store.

@@ -94,15 +94,33 @@ impl Fleets {
         family(out, name, "counter", "Asks for tokens of a fleet's limits, by result.");
         for (fleet, counts) in &lines {
             for (result, count) in ["granted", "refused", "unavailable"].into_iter().zip(&counts.asks) {
-                let _ = writeln!(out, "{name}{{fleet=\"{fleet}\",result=\"{result}\"}} {}", count.load(Relaxed));
+                let _ =
+                    writeln!(out, "{name}{{fleet=\"{fleet}\",result=\"{result}\"}} {}", count.load(Relaxed));
             }
         }
         let singles: [(&str, &str, &str, fn(&Counts) -> u64); 5] = [
-            ("ringway_fleet_failures_total", "counter", "Asks that the store answered late, wrongly or not at all.", |c| c.failed.load(Relaxed)),
-            ("ringway_fleet_tokens_total", "counter", "Tokens that the store granted.", |c| c.tokens.load(Relaxed)),
-            ("ringway_fleet_given_back_total", "counter", "Tokens that were given back to the store unspent.", |c| c.given_back.load(Relaxed)),
+            (
+                "ringway_fleet_failures_total",
+                "counter",
+                "Asks that the store answered late, wrongly or not at all.",
+                |c| c.failed.load(Relaxed),
+            ),
+            ("ringway_fleet_tokens_total", "counter", "Tokens that the store granted.", |c| {
+                c.tokens.load(Relaxed)
+            }),
+            (
+                "ringway_fleet_given_back_total",
+                "counter",
+                "Tokens that were given back to the store unspent.",
+                |c| c.given_back.load(Relaxed),
+            ),
             ("ringway_fleet_asks_active", "gauge", "Asks under way.", |c| c.under_way.load(Relaxed)),
-            ("ringway_fleet_up", "gauge", "1: the store is asked. 0: each gateway holds the fleet's limits by itself.", |c| c.up.load(Relaxed)),
+            (
+                "ringway_fleet_up",
+                "gauge",
+                "1: the store is asked. 0: each gateway holds the fleet's limits by itself.",
+                |c| c.up.load(Relaxed),
+            ),
         ];
         for (name, kind, help, value) in singles {
             family(out, name, kind, help);
@@ -126,7 +144,8 @@ fn latencies(out: &mut String, name: &str, fleet: &str, counts: &Counts) {
         let _ = writeln!(out, "{name}_bucket{{fleet=\"{fleet}\",le=\"{end}\"}} {sum}");
     }
     let seconds = counts.latency_sum.load(Relaxed) as f64 / 1e6;
-    let _ = writeln!(out, "{name}_sum{{fleet=\"{fleet}\"}} {seconds}\n{name}_count{{fleet=\"{fleet}\"}} {sum}");
+    let _ =
+        writeln!(out, "{name}_sum{{fleet=\"{fleet}\"}} {seconds}\n{name}_count{{fleet=\"{fleet}\"}} {sum}");
 }
 
 impl Shared {

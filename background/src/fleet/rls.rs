@@ -93,7 +93,8 @@ impl Connection {
     /// # Errors
     /// Nobody answers there; for a person.
     pub async fn open(rls: &model::Rls) -> Result<Connection, String> {
-        let stream = TcpStream::connect((rls.host.as_str(), rls.port)).await.map_err(|error| error.to_string())?;
+        let stream =
+            TcpStream::connect((rls.host.as_str(), rls.port)).await.map_err(|error| error.to_string())?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         let (sender, tasks) = grpc::connect(stream).await?;
         let (authority, domain) = (rls.authority().into(), rls.domain.as_str().into());
@@ -183,8 +184,11 @@ mod tests {
             want: 4,
         };
         let request = asked("edge", &question);
-        let entries: Vec<(&str, usize)> =
-            request.descriptors[0].entries.iter().map(|entry| (entry.key.as_str(), entry.value.len())).collect();
+        let entries: Vec<(&str, usize)> = request.descriptors[0]
+            .entries
+            .iter()
+            .map(|entry| (entry.key.as_str(), entry.value.len()))
+            .collect();
         assert_eq!(entries, [("limit", 3), ("client_ip", 9), ("header:x", VALUE_BYTES_MAX)]);
         assert_eq!((request.domain.as_str(), request.hits_addend), ("edge", 4));
     }

@@ -62,7 +62,9 @@ impl Connection {
         let late = |bound: Duration| move |_| format!("no answer within {} ms", bound.as_millis());
         let open = async {
             let mut connection = match store {
-                FleetStore::Redis(redis) => Connection::Redis(redis::Connection::open(redis, CONNECT_MAX).await?),
+                FleetStore::Redis(redis) => {
+                    Connection::Redis(redis::Connection::open(redis, CONNECT_MAX).await?)
+                }
                 FleetStore::Rls(rls) => Connection::Rls(rls::Connection::open(rls).await?),
             };
             // The first ask may have to tell the store what is asked of it; what follows is measured.

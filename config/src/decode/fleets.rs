@@ -21,7 +21,8 @@ const PREFIX_BYTES_MAX: usize = 64;
 const DOMAIN_BYTES_MAX: usize = 128;
 const SECRET_BYTES_MAX: usize = 1024;
 const REDIS_PORT: u16 = 6379;
-const URL_FORM: &str = "write `redis://host:6379/0`, `redis://user:password@host:6379/0` or `unix:/run/redis.sock`";
+const URL_FORM: &str =
+    "write `redis://host:6379/0`, `redis://user:password@host:6379/0` or `unix:/run/redis.sock`";
 
 /// Every fleet without an error in it, sorted by name. After all that may name one: those names are looked up here.
 pub(super) fn fleets(config: &Fields<'_>, sink: &mut Sink) -> Vec<Fleet> {
@@ -49,7 +50,8 @@ pub(super) fn fleets(config: &Fields<'_>, sink: &mut Sink) -> Vec<Fleet> {
     }
     for (name, place) in names {
         if !used.iter().any(|(used, _)| used == name) && !sink.has_errors() {
-            let diagnostic = Diagnostic::warning("unused-fleet", place, format!("no limit is counted in `{name}`"));
+            let diagnostic =
+                Diagnostic::warning("unused-fleet", place, format!("no limit is counted in `{name}`"));
             sink.push(diagnostic.help("a limit names it: `rate_limit: { rate: 100/s, fleet: NAME }`"));
         }
     }
@@ -70,7 +72,11 @@ fn fleet(name: &str, fields: &Fields<'_>, place: Place, sink: &mut Sink) -> Opti
         (true, false) => redis(fields, sink).map(FleetStore::Redis),
         (false, true) => rls(fields, sink).map(FleetStore::Rls),
         (both, _) => {
-            let message = if both { "it is either `redis` or `rls`" } else { "neither `redis` nor `rls` says who counts" };
+            let message = if both {
+                "it is either `redis` or `rls`"
+            } else {
+                "neither `redis` nor `rls` says who counts"
+            };
             let code = if both { "conflict" } else { "missing-field" };
             let diagnostic = Diagnostic::error(code, place, message);
             sink.push(diagnostic.help("write `redis: redis://host:6379`, or `rls: host:8081`"));
@@ -171,16 +177,20 @@ fn url(text: &str) -> Result<Redis, Problem> {
     }
     let (user_info, rest) = rest.rsplit_once('@').map_or((None, rest), |(info, rest)| (Some(info), rest));
     let (place, database) = rest.split_once('/').unwrap_or((rest, ""));
-    let (host, port) = host_and_port(place).map_err(|_| bad("the URL of the Redis has no good host and port"))?;
+    let (host, port) =
+        host_and_port(place).map_err(|_| bad("the URL of the Redis has no good host and port"))?;
     let database = match database {
         "" => 0,
-        number => crate::units::integer(number, 0, 1 << 20).map_err(|_| bad("a database is a number, from 0"))?,
+        number => {
+            crate::units::integer(number, 0, 1 << 20).map_err(|_| bad("a database is a number, from 0"))?
+        }
     };
     let mut redis = redis(RedisAt::Tcp { host, port: port.unwrap_or(REDIS_PORT), tls });
     redis.database = database as u32;
     if let Some(info) = user_info {
         let (user, password) = info.split_once(':').map_or((info, None), |(user, word)| (user, Some(word)));
-        let decoded = |text: &str| decoded(text).ok_or_else(|| bad("user or password is not well percent-encoded"));
+        let decoded =
+            |text: &str| decoded(text).ok_or_else(|| bad("user or password is not well percent-encoded"));
         redis.user = Some(decoded(user)?).filter(|user| !user.is_empty());
         redis.password = match password {
             Some(word) if !word.is_empty() => Some(Secret::new(decoded(word)?.into_bytes())),
@@ -210,7 +220,9 @@ fn decoded(text: &str) -> Option<String> {
             bytes.push(*byte);
             continue;
         }
-        let digits = std::str::from_utf8(rest.get(..2)?).ok().filter(|two| two.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        let digits = std::str::from_utf8(rest.get(..2)?)
+            .ok()
+            .filter(|two| two.bytes().all(|b| b.is_ascii_hexdigit()))?;
         bytes.push(u8::from_str_radix(digits, 16).ok()?);
         rest = &rest[2..];
     }
@@ -230,14 +242,30 @@ mod tests {
         assert_eq!(url("rediss://[::1]").unwrap().url(), "rediss://[::1]:6379/0");
         assert_eq!(url("valkey://:word@h").unwrap().url(), "redis://h:6379/0");
         assert_eq!(url("unix:/run/redis.sock").unwrap().url(), "unix:/run/redis.sock");
-        for bad in ["", "h", "http://h", "redis://", "redis://h:x", "redis://h/x", "redis://a b", "redis://u:%zz@h", "unix:x"] {
+        for bad in [
+            "",
+            "h",
+            "http://h",
+            "redis://",
+            "redis://h:x",
+            "redis://h/x",
+            "redis://a b",
+            "redis://u:%zz@h",
+            "unix:x",
+        ] {
             assert!(url(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn no_message_about_a_url_has_its_password_in_it() {
-        for bad in ["redis://u:hunter2@", "redis://u:hunter2%@h", "redis://u:hunter2@h/x", "rdis://u:hunter2@h", "redis://u:hunter2@h:x?y"] {
+        for bad in [
+            "redis://u:hunter2@",
+            "redis://u:hunter2%@h",
+            "redis://u:hunter2@h/x",
+            "rdis://u:hunter2@h",
+            "redis://u:hunter2@h:x?y",
+        ] {
             let problem = url(bad).unwrap_err();
             assert!(!format!("{problem:?}").contains("hunter2"), "{problem:?}");
         }

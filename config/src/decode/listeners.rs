@@ -90,7 +90,8 @@ fn listener(
     }
     let trusted_hops = networks(fields, "trusted_hops", sink);
     let limits = limits(fields, sink);
-    if limits.client_rate.is_some() && matches!(address, Some(Address::Unix(_))) && proxy_protocol.is_empty() {
+    if limits.client_rate.is_some() && matches!(address, Some(Address::Unix(_))) && proxy_protocol.is_empty()
+    {
         let message = "clients on a Unix socket have no address, and so no `client_rate`";
         sink.push(Diagnostic::error("conflict", fields.key_place("limits"), message));
     }

@@ -39,8 +39,8 @@ use crate::units::{Problem, quoted};
 
 pub(crate) use address::{endpoint_text, text as listen_text};
 use fields::Fields;
-pub(crate) use keys::key_text;
 pub(crate) use health::multiple_text;
+pub(crate) use keys::key_text;
 pub(crate) use paths::{pattern_text as path_text, text as segments_text};
 pub(crate) use protocols::HTTP_ONLY;
 pub(crate) use tls::parsed as certificate;

@@ -13,8 +13,8 @@ use crate::units::{Problem, quoted};
 
 use super::fields::{Fields, text_of};
 use super::headers::{self, Way};
-use super::near::nearest;
 use super::limits::Limits;
+use super::near::nearest;
 use super::{Placed, Sink, grpc, hosts, name, paths, service_id};
 
 /// Routes of one file.

@@ -3,8 +3,8 @@
 mod acme;
 mod arrivals;
 mod fleets;
-mod limits;
 mod health;
+mod limits;
 mod listeners;
 mod protocols;
 mod routes;
@@ -17,8 +17,8 @@ use super::{Field, Kind, Object};
 pub use acme::{ACME_ACCOUNT, EXTERNAL_ACCOUNT};
 pub use arrivals::{ARRIVAL_RATE, CLIENT_RATE};
 pub use fleets::FLEET;
-pub use limits::{CONCURRENCY_LIMIT, RATE_LIMIT};
 pub use health::{EJECT, HEALTH, HEALTH_HTTP, HEALTH_TCP};
+pub use limits::{CONCURRENCY_LIMIT, RATE_LIMIT};
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
 pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP, UDP};
 pub use routes::{GRPC_JSON, GRPC_WEB, HEADER_OPS, REDIRECT, RESPOND, REWRITE, ROUTE, SPLIT};
@@ -29,23 +29,16 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
-const KEY: Kind = Kind::Text("what tells requests apart (`client_ip`, `client_ip/24/56`, `header:NAME`, `cookie:NAME`, `query:NAME`, `path`, `path_template`, `method`, `host`, `route`)");
+const KEY: Kind = Kind::Text(
+    "what tells requests apart (`client_ip`, `client_ip/24/56`, `header:NAME`, `cookie:NAME`, `query:NAME`, `path`, `path_template`, `method`, `host`, `route`)",
+);
 const NAME: Kind = Kind::Text("a name (letters, digits and `-_.:/`)");
 
 /// The file.
 pub static CONFIG: Object = Object {
     name: "config",
     about: "A whole configuration.",
-    later: &[
-        "auth",
-        "tracing",
-        "plans",
-        "consumers",
-        "identity",
-        "control",
-        "metrics",
-        "telemetry",
-    ],
+    later: &["auth", "tracing", "plans", "consumers", "identity", "control", "metrics", "telemetry"],
     fields: &[
         Field {
             name: "role",

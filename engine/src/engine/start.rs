@@ -187,7 +187,8 @@ fn live(birth: Birth) {
         }
     };
     let driver = runtime.picked().driver.to_owned();
-    let Birth { number, gauges, orders, first, log, resolved, limits, inbox, reporter, born, ended, .. } = birth;
+    let Birth { number, gauges, orders, first, log, resolved, limits, inbox, reporter, born, ended, .. } =
+        birth;
     let _ = runtime.block_on(async move {
         let limits = Node::new(number, limits, inbox);
         let worker = Worker::new(first, resolved, log, gauges, ids, limits, reporter);

@@ -194,7 +194,9 @@ fn datagrams(explanation: &mut Explanation, snapshot: &Snapshot, to: &UdpPlan) -
         explanation.policies.push(format!("datagrams from {}; beyond that they are dropped", rate.told()));
     }
     if let Some(pace) = &to.rate {
-        explanation.policies.push(format!("datagrams of all clients: {}; beyond that they are dropped", pace.told()));
+        explanation
+            .policies
+            .push(format!("datagrams of all clients: {}; beyond that they are dropped", pace.told()));
     }
     explanation.policies.push(format!(
         "datagrams: by session, which ends after {} of silence; at most {} at once on a worker",

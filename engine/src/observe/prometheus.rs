@@ -97,9 +97,12 @@ fn listeners(text: &mut Text<'_>, kept: &Kept) {
         ("ringway_connections_accepted_total", "counter", "Connections accepted.", |c| c.accepted.get()),
         ("ringway_connections_active", "gauge", "Connections open.", |c| c.active.get()),
         ("ringway_listener_requests_total", "counter", "Requests read.", |c| c.requests.get()),
-        ("ringway_connections_refused_total", "counter", "Connections reset beyond `limits.client_rate`.", |c| {
-            c.refused.get()
-        }),
+        (
+            "ringway_connections_refused_total",
+            "counter",
+            "Connections reset beyond `limits.client_rate`.",
+            |c| c.refused.get(),
+        ),
     ];
     for (name, kind, help, value) in families {
         text.family(name, kind, help);

@@ -12,7 +12,9 @@ pub static FLEET: Object = Object {
     fields: &[
         Field {
             name: "redis",
-            kind: Kind::Text("`redis://`, `rediss://` (TLS) and `[user[:password]@]host[:port][/database]`, or `unix:/path`"),
+            kind: Kind::Text(
+                "`redis://`, `rediss://` (TLS) and `[user[:password]@]host[:port][/database]`, or `unix:/path`",
+            ),
             absent: Means("it is no Redis"),
             about: "Where Redis (5 or later) or Valkey is. Its clock is the limit's clock. The password is never shown.",
         },

@@ -116,14 +116,23 @@ pub static ROUTE: Object = Object {
         },
         Field {
             name: "rate_limit",
-            kind: Kind::Either(&NAME, &Kind::Either(&Kind::Object(&RATE_LIMIT), &Kind::List(&Kind::Either(&NAME, &Kind::Object(&RATE_LIMIT))))),
+            kind: Kind::Either(
+                &NAME,
+                &Kind::Either(
+                    &Kind::Object(&RATE_LIMIT),
+                    &Kind::List(&Kind::Either(&NAME, &Kind::Object(&RATE_LIMIT))),
+                ),
+            ),
             absent: Means("none"),
             about: "How many of its requests may come in a time: a limit, a name in `rate_limits`, or a list of such, each of \
                     which must let a request pass. One that is refused by any costs nothing at the others.",
         },
         Field {
             name: "concurrency_limit",
-            kind: Kind::Either(&Kind::Object(&CONCURRENCY_LIMIT), &Kind::List(&Kind::Object(&CONCURRENCY_LIMIT))),
+            kind: Kind::Either(
+                &Kind::Object(&CONCURRENCY_LIMIT),
+                &Kind::List(&Kind::Object(&CONCURRENCY_LIMIT)),
+            ),
             absent: Means("none"),
             about: "How many of its requests may be under way at once; a limit, or a list of such.",
         },
