@@ -197,7 +197,12 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
 
 fn settings(old: &Config, new: &Config) -> Vec<FieldChange> {
     let shown = |config| Value::Object(shown::settings_as_json(config));
-    fields(&shown(old), &shown(new))
+    let mut fields = fields(&shown(old), &shown(new));
+    // Passwords are not shown, and can differ all the same.
+    if old.fleets != new.fleets && !fields.iter().any(|change| change.field.starts_with("fleets")) {
+        fields.push(hidden("fleets"));
+    }
+    fields
 }
 
 fn listeners(old: &Config, new: &Config, diff: &mut Diff) {

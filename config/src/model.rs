@@ -12,9 +12,13 @@ use ipnet::IpNet;
 
 pub use balancing::{Balancing, Labels, Part, Position, Sticky, labels_text};
 pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
+pub use fleets::{Fleet, FleetStore, Redis, RedisAt, Rls};
 pub use health::{CheckBy, Eject, EjectMode, Health, HttpCheck};
 pub use keys::KeySource;
-pub use protocols::{Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp};
+pub use limits::{ConcurrencyLimit, Cost, LimitBy, Missing, Rate, RateLimit, RateLimitId, Tell, Unsure};
+pub use protocols::{
+    ArrivalRate, ClientRate, Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp,
+};
 pub use tls::{
     Authorities, Certificate, ClientCertificates, ListenerCertificate, ListenerTls, Secret, ServiceTls, Tls,
     TlsVersion,
@@ -22,8 +26,10 @@ pub use tls::{
 
 mod acme;
 mod balancing;
+mod fleets;
 mod health;
 mod keys;
+mod limits;
 mod protocols;
 mod tls;
 
@@ -52,6 +58,10 @@ pub struct Config {
     pub zone: Option<String>,
     /// Sorted by name.
     pub acme: Vec<AcmeAccount>,
+    /// Sorted by name.
+    pub fleets: Vec<Fleet>,
+    /// Those of `rate_limits` first, then what routes say themselves.
+    pub rate_limits: Vec<RateLimit>,
     /// In the order written. Never empty.
     pub listeners: Vec<Listener>,
     /// Sorted by name.
@@ -213,6 +223,8 @@ pub struct ListenerLimits {
     pub connections: u32,
     /// New connections a second over all workers; `None` is no limit. Beyond it new ones wait in the backlog.
     pub connection_rate: Option<u32>,
+    /// How often a client's address may connect (default: as often as it does). Beyond it connections are closed.
+    pub client_rate: Option<ClientRate>,
     /// Bytes of a request head (default 32 KiB): 431.
     pub head: u32,
     /// Header fields in a head (default 100): 431.
@@ -399,6 +411,10 @@ pub struct Route {
     pub query: Vec<ValueMatch>,
     /// What it does.
     pub action: Action,
+    /// How many of its requests may come in a time; all must let one pass.
+    pub rate_limits: Vec<RateLimitId>,
+    /// How many may be under way at once.
+    pub concurrency_limits: Vec<ConcurrencyLimit>,
     /// Applied to what is sent upstream, after hop-by-hop headers are gone.
     pub request_headers: HeaderOps,
     /// Applied to what is sent downstream.

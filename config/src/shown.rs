@@ -4,7 +4,10 @@
 //! configuration again.
 
 mod balancing;
+mod arrivals;
+mod fleets;
 mod health;
+mod limits;
 mod protocols;
 
 use serde_json::{Map, Value, json};
@@ -24,6 +27,7 @@ pub fn config_as_json(config: &Config) -> Value {
     let services: Map<String, Value> =
         config.services.iter().map(|service| (service.name.clone(), service_as_json(service))).collect();
     let mut shown = settings_as_json(config);
+    limits::shared(config, &mut shown);
     shown.insert(
         "listeners".into(),
         config.listeners.iter().map(|one| listener_as_json(one, config)).collect(),
@@ -62,6 +66,10 @@ pub(crate) fn settings_as_json(config: &Config) -> Map<String, Value> {
     if !config.acme.is_empty() {
         let accounts = config.acme.iter().map(|one| (one.name.clone(), protocols::acme(one)));
         settings.insert("acme".into(), Value::Object(accounts.collect()));
+    }
+    if !config.fleets.is_empty() {
+        let fleets = config.fleets.iter().map(|one| (one.name.clone(), fleets::fleet(one)));
+        settings.insert("fleets".into(), Value::Object(fleets.collect()));
     }
     settings
 }
@@ -128,6 +136,9 @@ pub(crate) fn listener_as_json(listener: &Listener, config: &Config) -> Value {
         "errors": match listener.errors { ErrorFormat::Problem => "problem", ErrorFormat::Text => "text" },
         "http2": protocols::listener_http2(&listener.http2),
     });
+    if let (Some(rate), Value::Object(shown)) = (&limits.client_rate, &mut shown["limits"]) {
+        shown.insert("client_rate".into(), arrivals::client_rate(rate));
+    }
     if let Value::Object(shown) = &mut shown {
         protocols::listener(listener, config, shown);
     }
@@ -195,6 +206,7 @@ pub(crate) fn route_as_json(route: &Route, config: &Config) -> Value {
         shown.insert("query".into(), conditions(&route.query));
     }
     action(&route.action, config, &mut shown);
+    limits::of_route(route, config, &mut shown);
     for (name, ops) in
         [("request_headers", &route.request_headers), ("response_headers", &route.response_headers)]
     {

@@ -107,6 +107,7 @@ fn defaults_are_those_of_the_model() {
         ListenerLimits {
             connections: 100_000,
             connection_rate: None,
+            client_rate: None,
             head: 32 << 10,
             headers: 100,
             target: 8 << 10,
@@ -369,6 +370,29 @@ fn with_field(object: &'static Object, field: &'static Field, value: &str) -> St
         "listener" => {
             listener =
                 format!("{one}{}{}", unless("name", "name: a"), unless("address", "address: 127.0.0.1:0"));
+        }
+        "fleet" if matches!(field.name, "rls" | "domain") => {
+            root = format!("fleets: {{ x: {{ {one}{} }} }}\n", unless("rls", "rls: h:1"));
+        }
+        "fleet" => {
+            root = format!("fleets: {{ x: {{ {one}{} }} }}\n", unless("redis", "redis: rediss://h"));
+        }
+        "rate_limit" => {
+            let rest = unless("rate", "rate: 1/s");
+            root = if field.name == "fleet" { "fleets: { m: { redis: redis://h } }\n".into() } else { root };
+            route.push_str(&format!(", rate_limit: {{ {one}{rest} }}"));
+        }
+        "concurrency_limit" => {
+            let rest = unless("requests", "requests: 1");
+            route.push_str(&format!(", concurrency_limit: {{ {one}{rest} }}"));
+        }
+        "client_rate" => {
+            let rest = unless("rate", "rate: 1/s");
+            listener.push_str(&format!(", limits: {{ client_rate: {{ {one}{rest} }} }}"));
+        }
+        "arrival_rate" => {
+            let rest = unless("rate", "rate: 1/s");
+            listener.push_str(&format!(", udp: {{ to: s, rate: {{ {one}{rest} }} }}"));
         }
         "limits" => listener.push_str(&format!(", limits: {{ {one} }}")),
         "listener_timeouts" => listener.push_str(&format!(", timeouts: {{ {one} }}")),
@@ -646,3 +670,64 @@ const PIECES: &[&str] = &[
     "---\n",
     "%",
 ];
+
+/// A file with this in `fleets`, and a route whose limit names one of them.
+fn with_fleets(fleets: &str, named: &str) -> String {
+    format!(
+        "listeners: [ {{ name: a, address: 127.0.0.1:0 }} ]\nfleets: {{ {fleets} }}\nroutes:\n  \
+         - {{ path: /a, respond: {{}}, rate_limit: {{ rate: 5/min, fleet: {named} }} }}\n"
+    )
+}
+
+#[test]
+fn fleets_are_named_by_limits() {
+    let config = config(&with_fleets(
+        "m: { redis: 'rediss://app:s%23cret@[::1]/2', prefix: edge, timeout: 20ms }",
+        "m",
+    ));
+    let Fleet { name, store, timeout } = &config.fleets[0];
+    assert_eq!((name.as_str(), *timeout), ("m", Duration::from_millis(20)));
+    let FleetStore::Redis(redis) = store else { panic!() };
+    assert_eq!((redis.url().as_str(), redis.prefix.as_str()), ("rediss://app@[::1]:6379/2", "edge"));
+    assert_eq!(redis.password.as_ref().unwrap().bytes(), b"s#cret");
+    assert_eq!(config.rate_limits[0].fleet.as_deref(), Some("m"));
+}
+
+#[test]
+fn what_is_wrong_with_a_fleet_is_told_with_a_remedy_and_without_secrets() {
+    for (fleets, named, code, part) in [
+        ("main: { redis: 'redis://h' }", "mian", "unknown-fleet", "did you mean `main`?"),
+        ("m: {}", "m", "missing-field", "redis://host:6379"),
+        ("m: { redis: 'redis://h', rls: 'h:1' }", "m", "conflict", "either"),
+        ("m: { rls: h }", "m", "bad-address", "add the port"),
+        ("m: { rls: 'http://h:1' }", "m", "bad-address", "without a scheme"),
+        ("m: { rls: 'h:1', password: hush }", "m", "conflict", "`redis` only"),
+        ("m: { redis: 'redis://h', domain: d }", "m", "conflict", "`rls` only"),
+        ("m: { redis: 'redis://:hush@h', password: hush }", "m", "conflict", "has a password too"),
+        ("m: { redis: 'redis://u@h' }", "m", "missing-field", "REDIS_PASSWORD"),
+        ("m: { redis: 'redis://h', ca: tests/tls/ca.crt }", "m", "conflict", "rediss"),
+        ("m: { redis: 'redis://:hush@h/x' }", "m", "bad-url", "from 0"),
+        ("m: { redis: 'http://:hush@h' }", "m", "bad-url", "redis://"),
+        ("m: { redis: 'redis://h', timeout: 2s }", "m", "out-of-range", "1ms to 1s"),
+    ] {
+        let found = report(&with_fleets(fleets, named));
+        let text = found.to_string();
+        assert!(found.diagnostics.iter().any(|one| one.code == code), "{fleets}: {text}");
+        assert!(text.contains(part) && !text.contains("hush"), "{fleets}: {text}");
+    }
+    let text = with_fleets("m: { redis: 'redis://h' }, n: { rls: 'h:1' }", "m");
+    let loaded = load_str("test.yaml", &text, &no_env).unwrap();
+    let codes: Vec<&str> = loaded.warnings.iter().map(|one| one.code).collect();
+    assert!(codes.contains(&"unused-fleet"), "{codes:?}");
+}
+
+#[test]
+fn clients_on_a_unix_socket_have_no_rate() {
+    let text = "listeners: [ { name: a, address: 'unix:/tmp/a', limits: { client_rate: { rate: 1/s } } } ]";
+    assert!(report(text).to_string().contains("no `client_rate`"));
+    let text = "listeners: [ { name: a, address: 127.0.0.1:0, limits: { client_rate: { rate: 1/day } } } ]";
+    assert!(report(text).to_string().contains("write a smaller burst"));
+    let text =
+        "listeners: [ { name: a, address: 127.0.0.1:0, limits: { client_rate: { rate: 1/s, per: path } } } ]";
+    assert!(report(text).to_string().contains("client_ip/24/56"));
+}

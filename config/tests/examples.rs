@@ -28,6 +28,7 @@ fn every_example_is_checked_here() {
             "acme.yaml",
             "canary.yaml",
             "demo.yaml",
+            "fleet.yaml",
             "gateway.yaml",
             "minimal.yaml",
             "protocols.yaml",
@@ -86,4 +87,13 @@ fn the_canary_is_a_subset_that_users_stay_on() {
 fn the_small_ones_are_small() {
     assert_eq!(example("minimal.yaml").routes[0].name, "route-1");
     assert!(matches!(example("unix.yaml").listeners[0].address, Address::Unix(_)));
+}
+
+#[test]
+fn the_one_of_a_fleet_counts_in_redis_and_shows_no_password() {
+    let config = example("fleet.yaml");
+    assert_eq!(config.rate_limits[0].fleet.as_deref(), Some("main"));
+    assert_eq!(config.rate_limits[1].fleet, None);
+    let shown = ringway_config::config_as_json(&config).to_string();
+    assert!(shown.contains("redis://127.0.0.1:6379/0") && !shown.contains("change-me"), "{shown}");
 }

@@ -24,12 +24,13 @@ use rtrb::Consumer;
 
 use crate::accept::SharedListener;
 use crate::balance::Address;
+use crate::limits::node::Posts;
 use crate::observe::{Counted, LogWake, Names, Registry};
 use crate::outcomes::Reports;
 use crate::snapshot::{ListenerPlan, Snapshot, SocketPlan};
 use crate::standing::Standings;
 use crate::worker::{Apply, Order, Resolved, counted_pairs};
-pub use handles::{Check, Handles, Judged, WorkerInfo};
+pub use handles::{Check, FleetLimit, Handles, Judged, WorkerInfo};
 
 /// Snapshots kept alive after they were replaced: exchanges under way hold them, and must not be the last to.
 const KEPT_MAX: usize = 64;
@@ -123,6 +124,7 @@ struct Shared {
     registry: Registry,
     workers: Vec<WorkerPost>,
     log_wake: LogWake,
+    limits: Arc<Posts>,
     /// As the workers were told last. Of its own, so that endpoints that fail don't wait for a reload.
     standings: Mutex<Arc<Standings>>,
     /// Until somebody takes it who judges endpoints.
@@ -340,7 +342,8 @@ fn counted(registry: &Registry, snapshot: &Snapshot) -> Vec<Counted> {
     let (routes, _) = counted_pairs(snapshot);
     let services: Vec<&str> = snapshot.services.iter().map(|service| &*service.name).collect();
     let listeners: Vec<&str> = snapshot.listeners.iter().map(|listener| &*listener.name).collect();
-    registry.adopt(Names { routes: &routes, services: &services, listeners: &listeners })
+    let limits: Vec<_> = snapshot.limits.iter().map(|limit| (limit.kind(), &*limit.name)).collect();
+    registry.adopt(Names { routes: &routes, services: &services, listeners: &listeners, limits: &limits })
 }
 
 /// Whether an open listener serves a plan as it is.

@@ -13,6 +13,7 @@ mod balancing;
 mod decide;
 mod forward;
 mod guise;
+mod limits;
 pub(crate) mod pace;
 mod relay;
 mod seen;
@@ -40,6 +41,7 @@ use crate::snapshot::{ActionPlan, ErrorFormat, ListenerPlan, Origin};
 use crate::tunnel::Tunnel;
 use crate::worker::{Current, Scratch, Worker};
 use decide::Decision;
+pub(crate) use limits::{Held, Permit};
 use seen::{Seen, Web};
 
 /// What the connection does after an exchange.
@@ -178,6 +180,9 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
         && !(matches!(route.action, ActionPlan::Forward(_)) && forward::upgrade(&x.request(), plan).is_some())
     {
         return Err(Reason::UpgradeNotAllowed.into());
+    }
+    if !route.limits.is_empty() {
+        limits::admit(x, scratch, matched.route).await?;
     }
     match &route.action {
         ActionPlan::Forward(to) => forward::forward(x, scratch, route, to, matched, rest).await,

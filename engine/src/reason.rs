@@ -53,6 +53,10 @@ reasons! {
     RewriteInvalid, 500, "rewrite_invalid", "The route rewrites this path to one that has no canonical form.";
     LoopDetected, 508, "loop_detected", "The request has been through this proxy too often.";
 
+    // Too many requests.
+    RateLimited, 429, "rate_limited", "More requests than the route allows in this time.";
+    ConcurrencyLimited, 429, "concurrency_limited", "More requests at once than the route allows.";
+
     // The client's side: too slow, too much, or gone.
     HeadTimeout, 408, "head_timeout", "The request's head did not arrive in time.";
     BodyRateTooLow, 408, "body_rate_too_low", "The request's body arrives too slowly.";
@@ -108,7 +112,13 @@ impl Reason {
     /// After how many seconds another try makes sense, where that is known without looking.
     pub const fn retry_after_s(self) -> Option<u32> {
         match self {
-            Self::NoEndpoint | Self::EmptySubset | Self::Unresolved | Self::PoolFull | Self::FdLimit => Some(RETRY_AFTER_S),
+            Self::RateLimited
+            | Self::ConcurrencyLimited
+            | Self::NoEndpoint
+            | Self::EmptySubset
+            | Self::Unresolved
+            | Self::PoolFull
+            | Self::FdLimit => Some(RETRY_AFTER_S),
             _ => None,
         }
     }
@@ -210,7 +220,7 @@ mod tests {
     #[test]
     fn who_may_come_back_is_told_when() {
         for reason in Reason::ALL.iter().filter(|reason| !reason.is_silent()) {
-            assert_eq!(reason.retry_after_s().is_some(), reason.status() == 503, "{reason:?}");
+            assert_eq!(reason.retry_after_s().is_some(), matches!(reason.status(), 429 | 503), "{reason:?}");
         }
     }
 

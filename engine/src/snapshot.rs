@@ -9,6 +9,7 @@ mod action;
 mod balancing;
 mod header_plan;
 mod health_plan;
+mod limits;
 mod plan;
 mod split;
 
@@ -23,6 +24,7 @@ use std::time::Duration;
 use ringway_config::model;
 
 use crate::balance::Address;
+use crate::arrivals::{ClientRate, Pace};
 use crate::grpc_json::{self, Transcoder};
 use crate::http2::Budget;
 use crate::key::{KeyPart, KeyPlan};
@@ -35,6 +37,7 @@ pub use action::{ActionPlan, ForwardPlan, Origin, RedirectPlan, RespondPlan};
 pub use balancing::{BalancingPlan, StickyPlan};
 pub use header_plan::HeaderPlan;
 pub use health_plan::{CheckPlan, EjectPlan, HealthPlan, HttpCheckPlan};
+pub use limits::{LimitId, LimitPlan, MissingKey, RouteLimit};
 pub use plan::{
     EndpointPlan, EndpointTarget, ErrorFormat, Http2Plan, Limits, ListenerPlan, Mode, PoolPlan, Protocol,
     RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts, UdpPlan,
@@ -53,6 +56,8 @@ pub struct Snapshot {
     pub routes: Box<[RoutePlan]>,
     /// By [`ServiceId`], sorted by name.
     pub services: Box<[ServicePlan]>,
+    /// By [`LimitId`].
+    pub limits: Box<[LimitPlan]>,
 }
 
 const _: () = {
@@ -67,8 +72,12 @@ impl Snapshot {
     /// What TLS objects to that a validated configuration could not tell, such as a system that trusts nobody.
     pub fn compile(config: &model::Config, generation: u64) -> Result<Snapshot, String> {
         let subsets = Subsets::of(config);
-        let routes =
-            config.routes.iter().enumerate().map(|(place, route)| route_plan(place as u32, route, &subsets));
+        let mut at_once = 0;
+        let routes = config.routes.iter().enumerate().map(|(place, route)| {
+            let first = at_once;
+            at_once += route.concurrency_limits.len();
+            route_plan(place as u32, route, config, &subsets, first)
+        });
         let routes = routes.collect::<Result<Box<[RoutePlan]>, String>>()?;
         let listeners: Result<_, _> =
             config.listeners.iter().map(|listener| listener_plan(listener, &routes, &subsets)).collect();
@@ -76,7 +85,8 @@ impl Snapshot {
             .zip(&config.services)
             .map(|(id, service)| service_plan(config, model::ServiceId(id), service, &subsets))
             .collect();
-        Ok(Snapshot { generation, listeners: listeners?, routes, services: services? })
+        let limits = limits::plans(config);
+        Ok(Snapshot { generation, listeners: listeners?, routes, services: services?, limits })
     }
 
     /// The listener of this name.
@@ -130,6 +140,7 @@ fn listener_plan(
         limits: Limits {
             connections_max: listener.limits.connections,
             connections_per_second_max: listener.limits.connection_rate,
+            client_rate: listener.limits.client_rate.as_ref().map(client_rate),
             head_bytes_max: listener.limits.head,
             headers_max: listener.limits.headers,
             target_bytes_max: listener.limits.target,
@@ -173,6 +184,15 @@ fn listener_plan(
     })
 }
 
+fn pace(rate: &model::ArrivalRate) -> Pace {
+    let period_ns = u64::try_from(rate.rate.period.as_nanos()).unwrap_or(u64::MAX);
+    Pace::new(rate.rate.count, period_ns, rate.burst)
+}
+
+fn client_rate(client: &model::ClientRate) -> ClientRate {
+    ClientRate { pace: pace(&client.rate), v4_bits: client.v4_bits, v6_bits: client.v6_bits }
+}
+
 fn mode(listener: &model::Listener, subsets: &Subsets<'_>) -> Mode {
     let tcp = listener.tcp.as_ref().map(|tcp| TcpPlan {
         split: subsets.split(&tcp.split),
@@ -187,6 +207,8 @@ fn mode(listener: &model::Listener, subsets: &Subsets<'_>) -> Mode {
             split: subsets.split(&udp.split),
             idle_ms: ms(udp.idle),
             sessions_max: udp.sessions,
+            rate: udp.rate.as_ref().map(pace),
+            client_rate: udp.client_rate.as_ref().map(client_rate),
         });
     }
     match (tcp, listener.protocol) {
@@ -205,7 +227,13 @@ fn http2_plan(bounds: &model::Http2) -> Http2Plan {
     Http2Plan { streams: bounds.streams, window: bounds.window, connection_window: bounds.connection_window }
 }
 
-fn route_plan(place: u32, route: &model::Route, subsets: &Subsets<'_>) -> Result<RoutePlan, String> {
+fn route_plan(
+    place: u32,
+    route: &model::Route,
+    config: &model::Config,
+    subsets: &Subsets<'_>,
+    first_at_once: usize,
+) -> Result<RoutePlan, String> {
     let rule = RouteRule {
         route: RouteId(place),
         hosts: route.hosts.iter().map(host_rule).collect(),
@@ -250,7 +278,8 @@ fn route_plan(place: u32, route: &model::Route, subsets: &Subsets<'_>) -> Result
         name: route.name.as_str().into(),
         action,
         request_headers: header_plan(&route.request_headers),
-        response_headers: header_plan(&route.response_headers),
+        response_headers: response_header_plan(config, route),
+        limits: limits::of_route(config, route, &rule, first_at_once),
         allow_encoded_slashes: route.encoded_slashes,
         body_bytes_max: route.body_limit,
         rule,
@@ -348,6 +377,14 @@ fn address(address: &model::Address) -> Address {
 
 fn header_plan(ops: &model::HeaderOps) -> HeaderPlan {
     HeaderPlan::new(&ops.remove, &ops.set, &ops.add)
+}
+
+/// What limits read of responses is not for clients.
+fn response_header_plan(config: &model::Config, route: &model::Route) -> HeaderPlan {
+    let ops = &route.response_headers;
+    let removed: Vec<String> =
+        ops.remove.iter().chain(limits::hidden_headers(config, route)).cloned().collect();
+    HeaderPlan::new(&removed, &ops.set, &ops.add)
 }
 
 fn host_rule(host: &model::HostPattern) -> HostRule {

@@ -22,6 +22,8 @@ use crate::challenges::Challenges;
 use crate::date::DateCache;
 use crate::downstream::Downstream;
 use crate::http1::{RequestHead, ResponseHead};
+use crate::limits::limiter::Limit;
+use crate::limits::node::Node;
 use crate::observe::{Counted, WorkerStats};
 use crate::outcomes::Reporter;
 use crate::request_id::RequestIds;
@@ -81,11 +83,15 @@ pub(crate) struct Scratch {
     pub lines: Vec<u8>,
     /// Of the service's balancer.
     pub asked: Asked,
+    /// What was taken of limits, and whom they count.
+    pub held: Vec<crate::exchange::Held>,
+    pub permits: Vec<crate::exchange::Permit>,
 }
 
 pub(crate) struct Worker {
     pub stats: Arc<WorkerStats>,
     pub slots: Slots,
+    pub limits: Rc<Node>,
     pub date: RefCell<DateCache>,
     pub ids: RefCell<RequestIds>,
     /// The time to drain is over: what has no end of its own is ended politely.
@@ -127,6 +133,8 @@ pub(crate) struct Current {
     pub counted: Counted,
     /// By [`ServiceId`].
     pub services: Box<[Rc<Service>]>,
+    /// By [`crate::snapshot::LimitId`].
+    pub limits: Box<[Rc<Limit>]>,
     /// For each route the place of its first counters in `counted.routes`.
     pub route_counters: Box<[u32]>,
 }
@@ -162,12 +170,14 @@ impl Worker {
         log: Option<crate::observe::AccessLog>,
         gauges: Arc<Gauges>,
         ids: RequestIds,
+        limits: Rc<Node>,
         reporter: Reporter,
     ) -> Rc<Worker> {
         let seed = fastrand::u64(..);
         let worker = Rc::new(Worker {
             stats: first.counted.worker.clone(),
             slots: Slots::default(),
+            limits,
             date: RefCell::default(),
             ids: RefCell::new(ids),
             parting: Cell::new(false),
@@ -181,6 +191,7 @@ impl Worker {
                 snapshot: first.snapshot.clone(),
                 counted: first.counted.clone(),
                 services: Box::default(),
+                limits: Box::default(),
                 route_counters: Box::default(),
             })),
             services: RefCell::default(),
@@ -200,6 +211,7 @@ impl Worker {
     /// Takes orders until told to stop.
     pub async fn run(self: Rc<Worker>, orders: Receiver<Order>) {
         spawn(self.clone().sweep());
+        spawn(self.limits.clone().serve());
         loop {
             match orders.recv().await {
                 Order::Apply(apply) => self.apply(*apply),
@@ -267,6 +279,8 @@ impl Worker {
         scratch.request.clear();
         scratch.response.clear();
         scratch.lines.clear();
+        scratch.held.clear();
+        scratch.permits.clear();
         let mut kept = self.scratch.borrow_mut();
         if kept.len() < SCRATCH_MAX {
             kept.push(scratch);
@@ -281,6 +295,7 @@ impl Worker {
             snapshot: snapshot.clone(),
             counted: counted.clone(),
             services,
+            limits: self.limits_of(&snapshot, &counted),
             route_counters,
         }));
         self.reconcile_services();
@@ -309,6 +324,16 @@ impl Worker {
             .collect();
         kept.retain(|name, _| snapshot.service_named(name).is_some());
         services
+    }
+
+    /// The limits of a snapshot, which go on with what they know; those that are gone are forgotten.
+    fn limits_of(&self, snapshot: &Snapshot, counted: &Counted) -> Box<[Rc<Limit>]> {
+        let limiter = &self.limits.limiter;
+        let plans = snapshot.limits.iter().zip(&counted.limits);
+        let limits =
+            plans.map(|(plan, counters)| limiter.adopt(now().0, plan.id, plan.spec, counters)).collect();
+        limiter.retain(|id| snapshot.limits.iter().any(|plan| plan.id == id));
+        limits
     }
 
     fn reconcile_services(&self) {
@@ -443,6 +468,7 @@ impl Worker {
             for service in self.services.borrow().values() {
                 service.sweep(now());
             }
+            self.limits.sweep();
             self.tell_gauges(now());
             sleep(SWEEP_EVERY).await;
         }

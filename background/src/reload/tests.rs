@@ -21,6 +21,8 @@ fn config(workers: u16, drain_s: u64) -> Config {
         drain_timeout: Duration::from_secs(drain_s),
         zone: None,
         acme: Vec::new(),
+        fleets: Vec::new(),
+        rate_limits: Vec::new(),
         listeners: Vec::new(),
         services: Vec::new(),
         routes: Vec::new(),

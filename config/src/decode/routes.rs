@@ -13,6 +13,7 @@ use crate::units::{Problem, quoted};
 
 use super::fields::{Fields, text_of};
 use super::headers::{self, Way};
+use super::limits::Limits;
 use super::near::nearest;
 use super::{Placed, Sink, balancing, grpc, hosts, name, paths, service_id};
 
@@ -29,6 +30,7 @@ const ACTIONS: [&str; 3] = ["to", "respond", "redirect"];
 pub(super) fn routes(
     config: &Fields<'_>,
     services: &[Placed<Service>],
+    limits: &mut Limits,
     sink: &mut Sink,
 ) -> Vec<Placed<Route>> {
     let mut routes: Vec<Placed<Route>> = Vec::new();
@@ -50,16 +52,24 @@ pub(super) fn routes(
                 names.insert(name.clone(), routes.len());
             }
         }
-        let value = route(name, &fields, services, sink);
+        let value = route(name, &fields, services, limits, sink);
         routes.push(Placed { value, place, sound: sink.errors() == errors });
     }
     routes
 }
 
-fn route(name: String, fields: &Fields<'_>, services: &[Placed<Service>], sink: &mut Sink) -> Route {
+fn route(
+    name: String,
+    fields: &Fields<'_>,
+    services: &[Placed<Service>],
+    limits: &mut Limits,
+    sink: &mut Sink,
+) -> Route {
     let path = path(fields, sink);
     let action = action(fields, &path, services, sink);
     Route {
+        rate_limits: limits.of_route(&name, fields, sink),
+        concurrency_limits: limits.at_once(&name, fields, sink),
         name,
         hosts: hosts(fields, sink),
         methods: methods(fields, sink),

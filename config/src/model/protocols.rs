@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Part;
+use super::{Part, Rate};
 
 /// `listeners[].protocol`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -32,6 +32,30 @@ pub struct Udp {
     pub idle: Duration,
     /// Sessions at once on one worker (default 4096).
     pub sessions: u32,
+    /// How often datagrams may come (default: as they do).
+    pub rate: Option<ArrivalRate>,
+    /// How often from one address (default: as they do).
+    pub client_rate: Option<ClientRate>,
+}
+
+/// How often connections or datagrams may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArrivalRate {
+    /// So many in a time.
+    pub rate: Rate,
+    /// So many at once (default the rate's count).
+    pub burst: u32,
+}
+
+/// How often they may come from one client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientRate {
+    /// How often.
+    pub rate: ArrivalRate,
+    /// Leading bits of an IPv4 address that count (default 32).
+    pub v4_bits: u8,
+    /// The same of an IPv6 address (default 64).
+    pub v6_bits: u8,
 }
 
 /// `listeners[].tcp.proxy_protocol`

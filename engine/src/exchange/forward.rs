@@ -440,6 +440,9 @@ async fn answered_by(
     let head_after = reached.lent.answered(now(), scratch.response.status, is_call);
     x.seen.upstream_head_us = Some(head_after.as_micros() as u64);
     balancing::stick(x, &scratch.asked, course.service, course.listener, &reached.lent);
+    if let Some(route) = x.seen.route.filter(|_| !scratch.held.is_empty()) {
+        super::limits::settle(x, scratch, route, &reached.answer.bytes);
+    }
     let opens = x.client.stream().is_some_and(http2::Stream::opens_tunnel);
     if opens && matches!(scratch.response.status, 200..300) {
         return Err(Reason::UpstreamBadUpgrade.into());

@@ -9,6 +9,7 @@ pub mod dropped;
 pub mod escape;
 pub mod histogram;
 pub mod picks;
+mod limits;
 pub mod prometheus;
 pub mod record;
 pub mod redact;
@@ -17,6 +18,7 @@ pub mod stats;
 
 pub use access_log::{AccessLog, LogWake};
 pub use dropped::Dropped;
+pub use limits::LimitCounters;
 pub use record::{CarriedRecord, LineFormat, Record};
 pub use registry::{Counted, NO_ROUTE, Names, Registry};
 pub use stats::{ListenerCounters, RouteCounters, ServiceCounters, WorkerStats};

@@ -23,6 +23,7 @@ pub fn render(registry: &Registry, version: &str, out: &mut String) {
     listeners(&mut text, &kept);
     routes(&mut text, &kept);
     services(&mut text, &kept);
+    super::limits::render(&mut text, &kept);
 }
 
 /// Appends one family without labels, for numbers that others keep.
@@ -92,10 +93,16 @@ fn reasons(
 }
 
 fn listeners(text: &mut Text<'_>, kept: &Kept) {
-    let families: [Number<super::stats::ListenerCounters>; 3] = [
+    let families: [Number<super::stats::ListenerCounters>; 4] = [
         ("ringway_connections_accepted_total", "counter", "Connections accepted.", |c| c.accepted.get()),
         ("ringway_connections_active", "gauge", "Connections open.", |c| c.active.get()),
         ("ringway_listener_requests_total", "counter", "Requests read.", |c| c.requests.get()),
+        (
+            "ringway_connections_refused_total",
+            "counter",
+            "Connections reset beyond `limits.client_rate`.",
+            |c| c.refused.get(),
+        ),
     ];
     for (name, kind, help, value) in families {
         text.family(name, kind, help);
@@ -107,7 +114,7 @@ fn listeners(text: &mut Text<'_>, kept: &Kept) {
 }
 
 /// Name, kind, help, and how to read it.
-type Number<C> = (&'static str, &'static str, &'static str, fn(&C) -> u64);
+pub(super) type Number<C> = (&'static str, &'static str, &'static str, fn(&C) -> u64);
 
 /// Labels, counts of each worker, and their durations together.
 type UsedRoute<'a> = ([(&'a str, &'a str); 2], &'a [Arc<RouteCounters>], Merged);
@@ -224,17 +231,17 @@ fn merged<C>(bounds: &'static Bounds, counts: &[Arc<C>], histogram: impl Fn(&C) 
 }
 
 /// The text so far. Writing to a `String` can't fail.
-struct Text<'a> {
+pub(super) struct Text<'a> {
     out: &'a mut String,
 }
 
 impl Text<'_> {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    pub fn family(&mut self, name: &str, kind: &str, help: &str) {
         let help = help.replace('\\', "\\\\").replace('\n', "\\n");
         let _ = write!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+    pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
         self.out.push_str(name);
         self.labels(labels);
         let _ = writeln!(self.out, " {value}");

@@ -299,6 +299,8 @@ pub struct ListenerCounters {
     pub active: Gauge,
     /// Requests read.
     pub requests: Counter,
+    /// Connections reset since their client's address had made too many.
+    pub refused: Counter,
 }
 
 /// Counts that can be added to others when their name is gone.
@@ -337,6 +339,7 @@ impl Fold for ListenerCounters {
     fn fold(&self, gone: &Self) {
         self.accepted.add(gone.accepted.get());
         self.requests.add(gone.requests.get());
+        self.refused.add(gone.refused.get());
     }
 }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{ActionPlan, BalancingPlan, EjectPlan, HeaderPlan, HealthPlan, Split};
+use super::{ActionPlan, BalancingPlan, EjectPlan, HeaderPlan, HealthPlan, Split, RouteLimit};
 use crate::balance::{Address, Endpoint, Rules};
+use crate::arrivals::{ClientRate, Pace};
 use crate::http2::Budget;
 use crate::proxy_protocol;
 use crate::routing::{RouteId, RouteRule, Router};
@@ -97,6 +98,10 @@ pub struct UdpPlan {
     pub idle_ms: u64,
     /// Sessions at once on one worker.
     pub sessions_max: u32,
+    /// Datagrams over all workers; `None`: as they come.
+    pub rate: Option<Pace>,
+    /// Datagrams from one client's address, over all workers; `None`: as they come.
+    pub client_rate: Option<ClientRate>,
 }
 
 /// Where bytes go that are not HTTP.
@@ -150,6 +155,8 @@ pub struct Limits {
     pub connections_max: u32,
     /// Over all workers; `None`: any number.
     pub connections_per_second_max: Option<u32>,
+    /// From one client's address, over all workers; `None`: as often as it connects.
+    pub client_rate: Option<ClientRate>,
     /// 431 beyond it.
     pub head_bytes_max: u32,
     /// 431 beyond it.
@@ -210,6 +217,8 @@ pub struct RoutePlan {
     pub request_headers: HeaderPlan,
     /// On what is sent downstream.
     pub response_headers: HeaderPlan,
+    /// All must let a request pass, in this order.
+    pub limits: Box<[RouteLimit]>,
     /// `%2F` in the path passes, undecoded; else 400.
     pub allow_encoded_slashes: bool,
     /// In place of the listener's.

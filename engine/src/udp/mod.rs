@@ -10,8 +10,10 @@
 //! more, one that drains still hears its sessions' clients. Invariant: a datagram that comes back goes to the session's
 //! client and nobody else, and no more sessions live than the listener allows.
 
+mod allowance;
 mod table;
 
+use allowance::Allowance;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -138,10 +140,12 @@ impl Sessions {
         let current = self.worker.current_of(&self.open);
         let Mode::Udp(plan) = &current.snapshot.listeners[self.open.place.get()].mode else { return };
         let mut session: Option<Rc<Session>> = None;
+        let mut allowance = Allowance::of(batch, plan, self.open.arrivals(), stats);
         for datagram in batch.iter() {
             stats.udp_received.add(datagram.count() as u64);
             stats.downstream_received.add(datagram.bytes.len() as u64);
             let Some(client) = datagram.from else { continue };
+            let Some(datagram) = allowance.next(datagram) else { continue };
             if session.as_ref().is_none_or(|session| session.client != client || session.refused.get()) {
                 if let Some(before) = session.take() {
                     self.send_requests(&before, requests);

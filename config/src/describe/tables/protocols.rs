@@ -132,6 +132,18 @@ pub static UDP: Object = Object {
             about: "Sessions at once on one worker; each takes a file descriptor. Beyond it datagrams of new clients are \
                     dropped and counted.",
         },
+        Field {
+            name: "rate",
+            kind: Kind::Object(&super::ARRIVAL_RATE),
+            absent: Means("as they come"),
+            about: "Datagrams from all clients together, over all workers. Beyond it they are dropped and counted.",
+        },
+        Field {
+            name: "client_rate",
+            kind: Kind::Object(&super::CLIENT_RATE),
+            absent: Means("as they come"),
+            about: "Datagrams from one client's address, over all workers. Beyond it they are dropped and counted.",
+        },
     ],
 };
 
