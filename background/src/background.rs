@@ -1,7 +1,7 @@
 //! The background as the binary holds it: its threads, from start to end.
 //!
 //! ```text
-//! ringway-background   tokio, current thread: admin API, DNS, health checks, pressure, ACME, watchdog
+//! ringway-background   tokio, current thread: admin API, DNS, health checks, pressure, ACME, limits of fleets, watchdog
 //! ringway-reload       watches the file, parses, applies
 //! ringway-log          access log rings to stdout or a file
 //! ```
@@ -26,6 +26,7 @@ use crate::acme::Acme;
 use crate::admin::{self, Sources};
 use crate::dns::{self, Dns, Sink};
 use crate::ejection::Ejection;
+use crate::fleet::Fleets;
 use crate::health::Health;
 use crate::log_writer::LogWriter;
 use crate::reload::{self, Candidate, Reloader, Unusable};
@@ -98,6 +99,10 @@ impl Background {
         let acme = Acme::new(Box::new(move |challenges| told.set_challenges(challenges)));
         acme.want(&parts.config);
 
+        let fleets = Fleets::default();
+        fleets.want(&parts.config);
+        let counting = fleets.clone();
+
         let (counted, logged, looked_at) = (dns.clone(), control.clone(), handles.clone());
         let (strained, pressed) = (handles.clone(), handles.clone());
         let (checks, ejections, asked) = (health.clone(), ejection.clone(), handles.clone());
@@ -111,6 +116,7 @@ impl Background {
                 checks.metrics(out);
                 ejections.metrics(out);
                 certificates.metrics(out);
+                counting.metrics(out);
                 logged.iter().for_each(|log| log.metrics(out));
             }),
             notes: Arc::new(move |out| troubles.describe(out)),
@@ -122,8 +128,12 @@ impl Background {
         let checking = async move {
             tokio::join!(checking.run(asked.clone()), judging.run(asked), opinions.tell(told));
         };
+        let (keeping, answering, letters) = (fleets.clone(), fleets.clone(), parts.engine.handles());
         let pressing = crate::pressure::run(pressed);
-        let tasks = Tasks { dns: dns.clone(), sink: Arc::clone(&sink), checking, pressing, acme: acme.clone() };
+        let checking = async move {
+            tokio::join!(checking, pressing, keeping.run(), answering.answer(letters));
+        };
+        let tasks = Tasks { dns: dns.clone(), sink: Arc::clone(&sink), checking, acme: acme.clone() };
         let runtime = start_runtime(parts.admin, sources, tasks, ended)?;
 
         let engine = parts.engine;
@@ -135,6 +145,7 @@ impl Background {
             apply: Box::new(move |config| {
                 engine.apply(config).inspect(|_| {
                     health.look_again();
+                    fleets.want(config);
                     ejection.look_again();
                 })
             }),
@@ -208,18 +219,17 @@ fn start_log(config: &Config, rings: Vec<Consumer<u8>>) -> io::Result<Option<Log
 }
 
 /// What runs on the background thread beside the admin API.
-struct Tasks<C, P> {
+struct Tasks<C> {
     dns: Dns,
     sink: Sink,
     checking: C,
-    pressing: P,
     acme: Acme,
 }
 
 fn start_runtime(
     admin: TcpListener,
     sources: Sources,
-    tasks: Tasks<impl Future<Output = ()> + Send + 'static, impl Future<Output = ()> + Send + 'static>,
+    tasks: Tasks<impl Future<Output = ()> + Send + 'static>,
     ended: oneshot::Receiver<()>,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -228,7 +238,6 @@ fn start_runtime(
             tokio::spawn(systemd::watchdog(Arc::clone(&sources.workers)));
             tokio::spawn(tasks.dns.run(dns::system_resolver, tasks.sink));
             tokio::spawn(tasks.checking);
-            tokio::spawn(tasks.pressing);
             tokio::spawn(tasks.acme.run());
             tokio::spawn(async {
                 if let Err(error) = admin::serve(admin, sources).await {

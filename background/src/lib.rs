@@ -8,6 +8,8 @@ pub mod admin;
 pub mod background;
 pub mod dns;
 pub mod ejection;
+mod fleet;
+mod grpc;
 mod health;
 pub mod log_writer;
 mod pressure;

@@ -11,10 +11,15 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use breaking::{Breaker, Concurrency, ConcurrencyMode, EndpointBreaker, Overload, Priority};
+pub use balancing::{Balancing, Labels, Part, Position, Sticky, labels_text};
 pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
+pub use fleets::{Fleet, FleetStore, Redis, RedisAt, Rls};
 pub use health::{CheckBy, Eject, EjectMode, Health, HttpCheck};
 pub use keys::KeySource;
-pub use protocols::{Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp};
+pub use limits::{ConcurrencyLimit, Cost, LimitBy, Missing, Rate, RateLimit, RateLimitId, Tell, Unsure};
+pub use protocols::{
+    ArrivalRate, ClientRate, Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp,
+};
 pub use tls::{
     Authorities, Certificate, ClientCertificates, ListenerCertificate, ListenerTls, Secret, ServiceTls, Tls,
     TlsVersion,
@@ -22,8 +27,11 @@ pub use tls::{
 
 mod acme;
 mod breaking;
+mod balancing;
+mod fleets;
 mod health;
 mod keys;
+mod limits;
 mod protocols;
 mod tls;
 
@@ -50,8 +58,14 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// When something is shed.
     pub overload: Overload,
+    /// Where this node is.
+    pub zone: Option<String>,
     /// Sorted by name.
     pub acme: Vec<AcmeAccount>,
+    /// Sorted by name.
+    pub fleets: Vec<Fleet>,
+    /// Those of `rate_limits` first, then what routes say themselves.
+    pub rate_limits: Vec<RateLimit>,
     /// In the order written. Never empty.
     pub listeners: Vec<Listener>,
     /// Sorted by name.
@@ -215,6 +229,8 @@ pub struct ListenerLimits {
     pub connections: u32,
     /// New connections a second over all workers; `None` is no limit. Beyond it new ones wait in the backlog.
     pub connection_rate: Option<u32>,
+    /// How often a client's address may connect (default: as often as it does). Beyond it connections are closed.
+    pub client_rate: Option<ClientRate>,
     /// Bytes of a request head (default 32 KiB): 431.
     pub head: u32,
     /// Header fields in a head (default 100): 431.
@@ -274,6 +290,8 @@ pub struct Service {
     pub endpoints: Vec<Endpoint>,
     /// How endpoints are picked.
     pub balance: Balance,
+    /// What goes with that.
+    pub balancing: Balancing,
     /// `host[:port]` sent when an HTTP/1.0 request had no Host, default the first endpoint's address as written
     /// (without `dns:`; `localhost` for a Unix socket); and in place of the request's own when `host: service`.
     pub authority: String,
@@ -318,6 +336,8 @@ pub struct Endpoint {
     pub address: EndpointAddress,
     /// Share among its siblings, 1 to 1000 (default 1).
     pub weight: u16,
+    /// Level, zone and labels.
+    pub position: Position,
 }
 
 /// Where an endpoint answers.
@@ -346,6 +366,10 @@ pub enum Balance {
     PeakEwma,
     /// By weight.
     Random,
+    /// By key, along a ring.
+    RingHash,
+    /// By key, by a table.
+    Maglev,
 }
 
 /// `services.X.host`
@@ -395,6 +419,10 @@ pub struct Route {
     pub query: Vec<ValueMatch>,
     /// What it does.
     pub action: Action,
+    /// How many of its requests may come in a time; all must let one pass.
+    pub rate_limits: Vec<RateLimitId>,
+    /// How many may be under way at once.
+    pub concurrency_limits: Vec<ConcurrencyLimit>,
     /// Applied to what is sent upstream, after hop-by-hop headers are gone.
     pub request_headers: HeaderOps,
     /// Applied to what is sent downstream.
@@ -464,7 +492,9 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
     /// Never empty; weights add up to more than zero.
-    pub split: Vec<(ServiceId, u32)>,
+    pub split: Vec<Part>,
+    /// What tells who goes where; empty: chance.
+    pub split_by: Vec<KeySource>,
     /// New path, in the form of the route's own: `/**` at its end stands for what the route's `**` matched,
     /// `{name}` for what the template matched.
     pub rewrite_path: Option<PathTemplate>,

@@ -25,13 +25,14 @@ use rtrb::Consumer;
 use crate::accept::SharedListener;
 use crate::balance::Address;
 use crate::breaker::{Board, Shares};
+use crate::limits::node::Posts;
 use crate::observe::{Counted, LogWake, Names, Registry};
 use crate::overload::Memory;
 use crate::outcomes::Reports;
 use crate::snapshot::{ListenerPlan, Snapshot, SocketPlan};
 use crate::standing::Standings;
 use crate::worker::{Apply, Order, Resolved, counted_pairs};
-pub use handles::{Check, Handles, Judged, Strain, WorkerInfo};
+pub use handles::{Check, FleetLimit, Handles, Judged, Strain, WorkerInfo};
 
 /// Snapshots kept alive after they were replaced: exchanges under way hold them, and must not be the last to.
 const KEPT_MAX: usize = 64;
@@ -126,6 +127,7 @@ struct Shared {
     workers: Vec<WorkerPost>,
     log_wake: LogWake,
     memory: Arc<Memory>,
+    limits: Arc<Posts>,
     /// As the workers were told last. Of its own, so that endpoints that fail don't wait for a reload.
     standings: Mutex<Arc<Standings>>,
     /// Until somebody takes it who judges endpoints.
@@ -192,8 +194,8 @@ impl Engine {
         let opened = plan.opened.clone();
         let (done, told) = mpsc::channel();
         let resolved = state.resolved.clone();
-        let limits = state.board.update(&snapshot, &resolved, Nanos::precise());
-        let applies = applies(&self.shared.registry, &snapshot, &limits, plan.sockets, &plan.open, &done);
+        let shares = state.board.update(&snapshot, &resolved, Nanos::precise());
+        let applies = applies(&self.shared.registry, &snapshot, &shares, plan.sockets, &plan.open, &done);
         for (worker, apply) in self.shared.workers.iter().zip(applies) {
             post(worker, Order::Apply(Box::new(apply)));
         }
@@ -324,7 +326,7 @@ fn post(worker: &WorkerPost, order: Order) {
 fn applies(
     registry: &Registry,
     snapshot: &Arc<Snapshot>,
-    limits: &Arc<Shares>,
+    shares: &Arc<Shares>,
     sockets: Vec<Vec<(usize, ringway_runtime::BoundSocket)>>,
     open: &[OpenAddress],
     done: &mpsc::Sender<()>,
@@ -337,7 +339,7 @@ fn applies(
         .map(|(counted, sockets)| Apply {
             snapshot: snapshot.clone(),
             counted,
-            limits: limits.clone(),
+            shares: shares.clone(),
             sockets,
             shared: shared.clone(),
             done: done.clone(),
@@ -349,7 +351,8 @@ fn counted(registry: &Registry, snapshot: &Snapshot) -> Vec<Counted> {
     let (routes, _) = counted_pairs(snapshot);
     let services: Vec<&str> = snapshot.services.iter().map(|service| &*service.name).collect();
     let listeners: Vec<&str> = snapshot.listeners.iter().map(|listener| &*listener.name).collect();
-    registry.adopt(Names { routes: &routes, services: &services, listeners: &listeners })
+    let limits: Vec<_> = snapshot.limits.iter().map(|limit| (limit.kind(), &*limit.name)).collect();
+    registry.adopt(Names { routes: &routes, services: &services, listeners: &listeners, limits: &limits })
 }
 
 /// Whether an open listener serves a plan as it is.

@@ -9,9 +9,11 @@
 //! afterwards. Invariant: each exchange is observed exactly once, when its [`Exchange`] is dropped, however it ended;
 //! and no byte of a request whose end is uncertain is ever read as another request.
 
+mod balancing;
 mod decide;
 mod forward;
 mod guise;
+mod limits;
 pub(crate) mod pace;
 mod relay;
 mod shed;
@@ -40,6 +42,7 @@ use crate::snapshot::{ActionPlan, ErrorFormat, ListenerPlan, Origin};
 use crate::tunnel::Tunnel;
 use crate::worker::{Current, Scratch, Worker};
 use decide::Decision;
+pub(crate) use limits::{Held, Permit};
 use seen::{Seen, Web};
 
 /// What the connection does after an exchange.
@@ -190,6 +193,9 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
         return Err(Reason::UpgradeNotAllowed.into());
     }
     x.shed_by(route)?;
+    if !route.limits.is_empty() {
+        limits::admit(x, scratch, matched.route).await?;
+    }
     match &route.action {
         ActionPlan::Forward(to) => forward::forward(x, scratch, route, to, matched, rest).await,
         ActionPlan::Respond(respond) => {

@@ -6,6 +6,7 @@
 mod calls;
 mod connection;
 mod limits;
+mod picking;
 mod health;
 mod reasons;
 mod render;
@@ -18,6 +19,7 @@ mod tests;
 use crate::routing::{Candidate, Matched, NoMatch, RouteId, RouteQuery};
 use crate::snapshot::{ActionPlan, ForwardPlan, ListenerPlan, Origin, RoutePlan, Snapshot};
 
+use picking::Asking;
 use reasons::{failures, why_after, why_not_even};
 use render::{bytes, duration};
 
@@ -109,8 +111,10 @@ pub struct ServiceShare {
     pub percent: f64,
     /// As written in a configuration.
     pub balance: &'static str,
-    /// Each with its weight.
-    pub endpoints: Vec<(String, u16)>,
+    /// Those that may be picked.
+    pub endpoints: Vec<EndpointShare>,
+    /// How, beyond the balance.
+    pub picks: Vec<String>,
     /// What is spoken with them, in words.
     pub speaks: String,
     /// In words; empty where there are none.
@@ -119,6 +123,21 @@ pub struct ServiceShare {
     pub limits: String,
     /// How its endpoints are checked and judged, a line for each.
     pub judged: Vec<String>,
+}
+
+/// An endpoint of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointShare {
+    /// As written.
+    pub address: String,
+    /// Its share among its siblings.
+    pub weight: u16,
+    /// Lower ones are asked first.
+    pub level: u8,
+    /// Where it is.
+    pub zone: Option<String>,
+    /// That is where this node is.
+    pub is_near: bool,
 }
 
 /// Decides about `request` as a worker would.
@@ -358,7 +377,7 @@ fn outcome(
                     .policies
                     .push(format!("rewrite: path becomes {}", String::from_utf8_lossy(&rewritten)));
             }
-            tell_services(explanation, snapshot, forward);
+            tell_services(explanation, snapshot, forward, Asking { request, path });
             Outcome::Forward
         }
         ActionPlan::Respond(respond) => Outcome::Respond { status: respond.status },
@@ -374,16 +393,22 @@ fn outcome(
     outcome
 }
 
-fn tell_services(explanation: &mut Explanation, snapshot: &Snapshot, forward: &ForwardPlan) {
+fn tell_services(
+    explanation: &mut Explanation,
+    snapshot: &Snapshot,
+    forward: &ForwardPlan,
+    asking: Asking<'_>,
+) {
     if let Some(ms) = forward.timeout_ms {
         explanation.policies.push(format!("timeout: the exchange within {}, else 504", duration(ms)));
     }
-    for (id, _) in forward.split.weights() {
-        let service = snapshot.service(id);
+    for (part, _) in forward.split.weights() {
+        let service = snapshot.service(part.service);
         if service.authority_as_host && forward.rewrite_host.is_none() {
             let authority = String::from_utf8_lossy(&service.authority);
             explanation.policies.push(format!("host sent to {}: {authority}", service.name));
         }
     }
-    explanation.services = services::shares(snapshot, &forward.split, services::Carries::Requests);
+    explanation.services = services::shares(snapshot, &forward.split, services::Carries::Requests, Some(asking));
+    explanation.policies.extend(picking::split_by(snapshot, forward, asking));
 }

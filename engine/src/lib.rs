@@ -4,6 +4,7 @@
 //! or values in, decisions out, `now` passed in. Only `snapshot` and `engine` know config types.
 
 mod accept;
+mod arrivals;
 pub mod balance;
 mod body;
 pub mod breaker;
@@ -24,6 +25,7 @@ pub mod grpc_web;
 pub mod http1;
 pub mod http2;
 pub mod key;
+pub mod limits;
 mod link;
 pub mod local_reply;
 pub mod observe;
@@ -50,5 +52,6 @@ mod worker;
 
 pub use challenges::Challenge;
 pub use engine::{
-    Applied, ApplyError, Check, DrainOutcome, Engine, Handles, Inherited, Judged, StartError, Strain, WorkerInfo,
+    Applied, ApplyError, Check, DrainOutcome, Engine, FleetLimit, Handles, Inherited, Judged, StartError, Strain,
+    WorkerInfo,
 };

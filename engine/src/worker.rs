@@ -17,11 +17,14 @@ use ringway_runtime::{
 use rustc_hash::FxHashMap;
 
 use crate::accept::{self, OpenListener, SharedListener};
+use crate::balance::Asked;
 use crate::breaker::Shares;
 use crate::challenges::Challenges;
 use crate::date::DateCache;
 use crate::downstream::Downstream;
 use crate::http1::{RequestHead, ResponseHead};
+use crate::limits::limiter::Limit;
+use crate::limits::node::Node;
 use crate::observe::{Counted, WorkerStats};
 use crate::outcomes::Reporter;
 use crate::overload::{self, Memory, Pressure};
@@ -64,7 +67,7 @@ pub(crate) struct Apply {
     pub snapshot: Arc<Snapshot>,
     pub counted: Counted,
     /// What workers share about its services.
-    pub limits: Arc<Shares>,
+    pub shares: Arc<Shares>,
     /// New sockets, each with its listener's place in the snapshot.
     pub sockets: Vec<(usize, BoundSocket)>,
     /// What workers share about each listener, in the snapshot's order.
@@ -84,11 +87,17 @@ pub(crate) struct Scratch {
     pub path: Vec<u8>,
     pub rewritten: Vec<u8>,
     pub lines: Vec<u8>,
+    /// Of the service's balancer.
+    pub asked: Asked,
+    /// What was taken of limits, and whom they count.
+    pub held: Vec<crate::exchange::Held>,
+    pub permits: Vec<crate::exchange::Permit>,
 }
 
 pub(crate) struct Worker {
     pub stats: Arc<WorkerStats>,
     pub slots: Slots,
+    pub limits: Rc<Node>,
     pub date: RefCell<DateCache>,
     pub ids: RefCell<RequestIds>,
     /// The time to drain is over: what has no end of its own is ended politely.
@@ -118,7 +127,7 @@ pub(crate) struct Worker {
     gauges: Arc<Gauges>,
     /// Which of the workers it is.
     number: usize,
-    limits: RefCell<Arc<Shares>>,
+    shares: RefCell<Arc<Shares>>,
     /// Of all workers.
     pub memory: Arc<Memory>,
     pressure: Cell<Pressure>,
@@ -136,6 +145,8 @@ pub(crate) struct Current {
     pub counted: Counted,
     /// By [`ServiceId`].
     pub services: Box<[Rc<Service>]>,
+    /// By [`crate::snapshot::LimitId`].
+    pub limits: Box<[Rc<Limit>]>,
     /// For each route the place of its first counters in `counted.routes`.
     pub route_counters: Box<[u32]>,
 }
@@ -148,8 +159,8 @@ pub(crate) fn counted_pairs(snapshot: &Snapshot) -> (Vec<(&str, &str)>, Box<[u32
         first.push(pairs.len() as u32);
         pairs.push((&route.name, ""));
         if let ActionPlan::Forward(forward) = &route.action {
-            for (service, _) in forward.split.weights() {
-                pairs.push((&route.name, &snapshot.service(service).name));
+            for (part, _) in forward.split.weights() {
+                pairs.push((&route.name, &snapshot.service(part.service).name));
             }
         }
     }
@@ -171,6 +182,7 @@ impl Worker {
         log: Option<crate::observe::AccessLog>,
         gauges: Arc<Gauges>,
         ids: RequestIds,
+        limits: Rc<Node>,
         reporter: Reporter,
         (number, memory): (usize, Arc<Memory>),
     ) -> Rc<Worker> {
@@ -178,6 +190,7 @@ impl Worker {
         let worker = Rc::new(Worker {
             stats: first.counted.worker.clone(),
             slots: Slots::default(),
+            limits,
             date: RefCell::default(),
             ids: RefCell::new(ids),
             parting: Cell::new(false),
@@ -191,6 +204,7 @@ impl Worker {
                 snapshot: first.snapshot.clone(),
                 counted: first.counted.clone(),
                 services: Box::default(),
+                limits: Box::default(),
                 route_counters: Box::default(),
             })),
             services: RefCell::default(),
@@ -203,7 +217,7 @@ impl Worker {
             epoch_us: Cell::new(0),
             gauges,
             number,
-            limits: RefCell::new(first.limits.clone()),
+            shares: RefCell::new(first.shares.clone()),
             memory,
             pressure: Cell::default(),
         });
@@ -215,6 +229,7 @@ impl Worker {
     pub async fn run(self: Rc<Worker>, orders: Receiver<Order>) {
         spawn(self.clone().sweep());
         spawn(overload::watch(self.clone()));
+        spawn(self.limits.clone().serve());
         loop {
             match orders.recv().await {
                 Order::Apply(apply) => self.apply(*apply),
@@ -222,7 +237,7 @@ impl Worker {
                     *self.resolved.borrow_mut() = resolved;
                     self.reconcile_services();
                 }
-                Order::Shares(limits) => drop(self.limits.replace(limits)),
+                Order::Shares(shares) => drop(self.shares.replace(shares)),
                 Order::Standings(standings) => {
                     let before = self.standings.replace(standings.clone());
                     for (name, service) in self.services.borrow().iter() {
@@ -295,6 +310,8 @@ impl Worker {
         scratch.request.clear();
         scratch.response.clear();
         scratch.lines.clear();
+        scratch.held.clear();
+        scratch.permits.clear();
         let mut kept = self.scratch.borrow_mut();
         if kept.len() < SCRATCH_MAX {
             kept.push(scratch);
@@ -302,14 +319,15 @@ impl Worker {
     }
 
     fn apply(self: &Rc<Worker>, apply: Apply) {
-        let Apply { snapshot, counted, limits, sockets, shared, done } = apply;
-        self.limits.replace(limits);
+        let Apply { snapshot, counted, shares, sockets, shared, done } = apply;
+        self.shares.replace(shares);
         let (_, route_counters) = counted_pairs(&snapshot);
         let services = self.services_of(&snapshot, &counted);
         let old = self.current.replace(Rc::new(Current {
             snapshot: snapshot.clone(),
             counted: counted.clone(),
             services,
+            limits: self.limits_of(&snapshot, &counted),
             route_counters,
         }));
         self.reconcile_services();
@@ -340,12 +358,22 @@ impl Worker {
         services
     }
 
+    /// The limits of a snapshot, which go on with what they know; those that are gone are forgotten.
+    fn limits_of(&self, snapshot: &Snapshot, counted: &Counted) -> Box<[Rc<Limit>]> {
+        let limiter = &self.limits.limiter;
+        let plans = snapshot.limits.iter().zip(&counted.limits);
+        let limits =
+            plans.map(|(plan, counters)| limiter.adopt(now().0, plan.id, plan.spec, counters)).collect();
+        limiter.retain(|id| snapshot.limits.iter().any(|plan| plan.id == id));
+        limits
+    }
+
     fn reconcile_services(&self) {
         let current = self.current();
         let (resolved, standings) = (self.resolved.borrow().clone(), self.standings.borrow().clone());
-        let limits = self.limits.borrow().clone();
+        let shares = self.shares.borrow().clone();
         for (plan, service) in current.snapshot.services.iter().zip(&current.services) {
-            service.reconcile(plan, &resolved, &standings, (self.number, &limits));
+            service.reconcile(plan, &resolved, &standings, (self.number, &shares));
             service.report(plan, &self.reporter);
         }
     }
@@ -473,6 +501,7 @@ impl Worker {
             for service in self.services.borrow().values() {
                 service.sweep(now());
             }
+            self.limits.sweep();
             self.tell_gauges(now());
             sleep(SWEEP_EVERY).await;
         }
@@ -500,7 +529,7 @@ impl Current {
         let first = self.route_counters[route.0 as usize] as usize;
         let within = match (&self.snapshot.route(route).action, service) {
             (ActionPlan::Forward(forward), Some(service)) => {
-                1 + forward.split.weights().position(|(s, _)| s == service).unwrap_or(0)
+                1 + forward.split.weights().position(|(part, _)| part.service == service).unwrap_or(0)
             }
             _ => 0,
         };

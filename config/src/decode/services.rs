@@ -3,14 +3,14 @@
 use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    Balance, Breaker, Endpoint, EndpointAddress, EndpointBreaker, HostPolicy, Http2, Pool, Service, ServiceProtocol,
+    Balance, Balancing, Breaker, Endpoint, EndpointAddress, EndpointBreaker, HostPolicy, Http2, Pool, Position, Service, ServiceProtocol,
     ServiceTimeouts,
 };
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
 
 use super::fields::Fields;
-use super::{Placed, Sink, address, breaking, health, hosts, name, protocols, tls};
+use super::{Placed, Sink, address, balancing, breaking, health, hosts, name, protocols, tls};
 
 /// Services of one file.
 const SERVICES_MAX: usize = 100_000;
@@ -38,6 +38,7 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
             name: name.to_owned(),
             endpoints: Vec::new(),
             balance: Balance::default(),
+            balancing: Balancing::default(),
             authority: String::new(),
             host: HostPolicy::default(),
             timeouts: ServiceTimeouts {
@@ -67,13 +68,22 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
     let authority = authority.unwrap_or_else(|| endpoints.first().map(default_authority).unwrap_or_default());
     let protocols = [ServiceProtocol::Http1, ServiceProtocol::Http2, ServiceProtocol::Auto];
     let tls = tls::service(&fields, &authority, sink);
-    let balances = [Balance::RoundRobin, Balance::LeastRequest, Balance::PeakEwma, Balance::Random];
+    let balances = [
+        Balance::RoundRobin,
+        Balance::LeastRequest,
+        Balance::PeakEwma,
+        Balance::Random,
+        Balance::RingHash,
+        Balance::Maglev,
+    ];
+    let balance = fields.chosen("balance", &balances, sink);
     let protocol = fields.chosen("protocol", &protocols, sink);
     let breaker = breaking::breaker(&fields, sink);
     Service {
         name: name.to_owned(),
         endpoints,
-        balance: fields.chosen("balance", &balances, sink),
+        balance,
+        balancing: balancing::balancing(&fields, balance, sink),
         authority,
         host: fields.chosen("host", &[HostPolicy::Preserve, HostPolicy::Service], sink),
         timeouts: timeouts(&fields, sink),
@@ -123,7 +133,7 @@ fn endpoints(service: &str, fields: &Fields<'_>, sink: &mut Sink) -> Vec<Endpoin
 fn endpoint(item: &Node, sink: &mut Sink) -> Option<(Endpoint, crate::diagnostic::Place)> {
     if let Value::Text(text) = &item.value {
         return match address::endpoint(text) {
-            Ok(address) => Some((Endpoint { address, weight: 1 }, item.place)),
+            Ok(address) => Some((Endpoint { address, weight: 1, position: Position::default() }, item.place)),
             Err(problem) => {
                 sink.problem(item, problem);
                 None
@@ -133,7 +143,8 @@ fn endpoint(item: &Node, sink: &mut Sink) -> Option<(Endpoint, crate::diagnostic
     let fields = Fields::open(item, &tables::ENDPOINT_OBJECT, sink)?;
     let address = fields.parsed("address", sink, |_, text| address::endpoint(text));
     let weight = fields.integer("weight", sink);
-    Some((Endpoint { address: address?, weight }, fields.value_place("address")))
+    let position = balancing::position(&fields, sink);
+    Some((Endpoint { address: address?, weight, position }, fields.value_place("address")))
 }
 
 /// What an HTTP/1.0 request without Host is given: the first endpoint as written, without `dns:`.

@@ -2,7 +2,11 @@
 
 mod acme;
 mod breaking;
+mod balancing;
+mod arrivals;
+mod fleets;
 mod health;
+mod limits;
 mod listeners;
 mod protocols;
 mod routes;
@@ -13,8 +17,12 @@ use super::Absent::{Default, Means, Required};
 use super::{Field, Kind, Object};
 
 pub use breaking::{BREAKER, CONCURRENCY, ENDPOINT_BREAKER, OVERLOAD};
+pub use balancing::{STICKY, SUBSET_LABELS_MAX};
 pub use acme::{ACME_ACCOUNT, EXTERNAL_ACCOUNT};
+pub use arrivals::{ARRIVAL_RATE, CLIENT_RATE};
+pub use fleets::FLEET;
 pub use health::{EJECT, HEALTH, HEALTH_HTTP, HEALTH_TCP};
+pub use limits::{CONCURRENCY_LIMIT, RATE_LIMIT};
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
 pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP, UDP};
 pub use routes::{GRPC_JSON, GRPC_WEB, HEADER_OPS, REDIRECT, RESPOND, REWRITE, ROUTE, SPLIT};
@@ -25,23 +33,16 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
+const KEY: Kind = Kind::Text(
+    "what tells requests apart (`client_ip`, `client_ip/24/56`, `header:NAME`, `cookie:NAME`, `query:NAME`, `path`, `path_template`, `method`, `host`, `route`)",
+);
 const NAME: Kind = Kind::Text("a name (letters, digits and `-_.:/`)");
 
 /// The file.
 pub static CONFIG: Object = Object {
     name: "config",
     about: "A whole configuration.",
-    later: &[
-        "auth",
-        "tracing",
-        "rate_limits",
-        "plans",
-        "consumers",
-        "identity",
-        "control",
-        "metrics",
-        "telemetry",
-    ],
+    later: &["auth", "tracing", "plans", "consumers", "identity", "control", "metrics", "telemetry"],
     fields: &[
         Field {
             name: "role",
@@ -73,6 +74,7 @@ pub static CONFIG: Object = Object {
             absent: Default("30s"),
             about: "How long a stop waits for what is under way.",
         },
+        balancing::ZONE,
         Field {
             name: "overload",
             kind: Kind::Object(&OVERLOAD),
@@ -86,6 +88,12 @@ pub static CONFIG: Object = Object {
             about: "Authorities of whom listeners' certificates are asked by ACME (RFC 8555), by name.",
         },
         Field {
+            name: "fleets",
+            kind: Kind::Map(&Kind::Object(&FLEET)),
+            absent: Means("none"),
+            about: "What several gateways count limits in together, by name.",
+        },
+        Field {
             name: "listeners",
             kind: Kind::List(&Kind::Object(&LISTENER)),
             absent: Required,
@@ -96,6 +104,12 @@ pub static CONFIG: Object = Object {
             kind: Kind::Map(&Kind::Object(&SERVICE)),
             absent: Means("no services"),
             about: "Where requests can go, by name.",
+        },
+        Field {
+            name: "rate_limits",
+            kind: Kind::Map(&Kind::Object(&RATE_LIMIT)),
+            absent: Means("none"),
+            about: "Limits that several routes share, by name: what passes on one is counted on all.",
         },
         Field {
             name: "routes",
@@ -217,8 +231,10 @@ pub static ALL: &[&Object] = &[
     &OVERLOAD,
     &ACME_ACCOUNT,
     &EXTERNAL_ACCOUNT,
+    &FLEET,
     &LISTENER,
     &LIMITS,
+    &CLIENT_RATE,
     &LISTENER_TIMEOUTS,
     &SOCKET,
     &LISTENER_TLS,
@@ -227,6 +243,7 @@ pub static ALL: &[&Object] = &[
     &LISTENER_HTTP2,
     &TCP,
     &UDP,
+    &ARRIVAL_RATE,
     &DETECT,
     &SERVICE,
     &ENDPOINT_OBJECT,
@@ -239,11 +256,14 @@ pub static ALL: &[&Object] = &[
     &CERTIFICATE,
     &SERVICE_HTTP2,
     &HEALTH,
+    &STICKY,
     &HEALTH_HTTP,
     &HEALTH_TCP,
     &EJECT,
     &ROUTE,
     &SPLIT,
+    &RATE_LIMIT,
+    &CONCURRENCY_LIMIT,
     &GRPC_WEB,
     &GRPC_JSON,
     &RESPOND,

@@ -13,6 +13,8 @@ use rtrb::Consumer;
 
 use super::{Engine, Inherited, Shared, StartError, State, WorkerPost, WorkerThread, applies, sockets};
 use crate::breaker::Board;
+use crate::limits::limiter::Letter;
+use crate::limits::node::{Node, Posts};
 use crate::observe::{AccessLog, LineFormat, LogWake, Registry};
 use crate::overload::Memory;
 use crate::outcomes::{Reporter, reports};
@@ -37,6 +39,8 @@ struct Birth {
     log: Option<AccessLog>,
     resolved: Arc<Resolved>,
     memory: Arc<Memory>,
+    limits: Arc<Posts>,
+    inbox: Receiver<Letter>,
     reporter: Reporter,
     born: mpsc::Sender<Born>,
     /// Dropped at the end of its life.
@@ -61,10 +65,12 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
     let count = worker_count(config);
     let registry = Registry::new(count);
     let plan = sockets::plan(&snapshot, &[], &[], count, &mut inherited)?;
+    let (limits, inboxes) =
+        Posts::new(count).map_err(|error| StartError::Other(format!("no random numbers: {error}")))?;
     let (done, _told) = mpsc::channel();
     let mut board = Board::new(count);
-    let limits = board.update(&snapshot, &Resolved::default(), Nanos::precise());
-    let firsts = applies(&registry, &snapshot, &limits, plan.sockets, &plan.open, &done);
+    let shares = board.update(&snapshot, &Resolved::default(), Nanos::precise());
+    let firsts = applies(&registry, &snapshot, &shares, plan.sockets, &plan.open, &done);
     let log_wake = LogWake::default();
     let resolved: Arc<Resolved> = Arc::default();
     let memory: Arc<Memory> = Arc::default();
@@ -72,7 +78,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
     let (born, births) = mpsc::channel();
     let (ending, ended) = mpsc::channel();
     let (mut threads, mut posts, mut log_rings) = (Vec::new(), Vec::new(), Vec::new());
-    for (number, first) in firsts.into_iter().enumerate() {
+    for ((number, first), inbox) in firsts.into_iter().enumerate().zip(inboxes) {
         let (orders, receiver) = mailbox(ORDERS_MAX);
         let gauges = Arc::new(Gauges::default());
         let log = access_log(config, &log_wake, &mut log_rings);
@@ -87,6 +93,8 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
             log,
             resolved: resolved.clone(),
             memory: memory.clone(),
+            limits: limits.clone(),
+            inbox,
             reporter: reporter.clone(),
             born: born.clone(),
             ended: Ending { told: over.clone(), _ended: ending.clone() },
@@ -111,7 +119,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
     let failure = await_births(&births, &mut posts);
     let (standings, reports) = (Mutex::default(), Mutex::new(Some(reports)));
     let state = Mutex::new(state);
-    let shared = Shared { registry, workers: posts, log_wake, memory, standings, reports, state };
+    let shared = Shared { registry, workers: posts, log_wake, memory, limits, standings, reports, state };
     let engine = Engine {
         workers: threads,
         shared: Arc::new(shared),
@@ -187,9 +195,11 @@ fn live(birth: Birth) {
         }
     };
     let driver = runtime.picked().driver.to_owned();
-    let Birth { number, gauges, orders, first, log, resolved, memory, reporter, born, ended, .. } = birth;
+    let Birth { number, gauges, orders, first, log, resolved, limits, inbox, memory, reporter, born, ended, .. } =
+        birth;
     let _ = runtime.block_on(async move {
-        let worker = Worker::new(first, resolved, log, gauges, ids, reporter, (number, memory));
+        let limits = Node::new(number, limits, inbox);
+        let worker = Worker::new(first, resolved, log, gauges, ids, limits, reporter, (number, memory));
         let _ = born.send(Ok((number, core, driver)));
         drop(born);
         worker.run(orders).await;

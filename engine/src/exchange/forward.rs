@@ -13,7 +13,7 @@ use ringway_runtime::{Lease, Nanos, now};
 
 use super::guise::{self, Dressed, Guise};
 use super::upload::{Bounds, Upload};
-use super::{Exchange, Next, Stop, decide, drafted, relay};
+use super::{Exchange, Next, Stop, balancing, decide, drafted, relay};
 use crate::body::{Incoming, Outgoing};
 use crate::carried::Carried;
 use crate::grpc;
@@ -24,7 +24,7 @@ use crate::outgoing::{Announced, Connection, RequestOut, ResponseOut};
 use crate::path::{self, PathOptions};
 use crate::reason::Reason;
 use crate::routing::Matched;
-use crate::snapshot::{ForwardPlan, HeaderPlan, ListenerPlan, RoutePlan, ServicePlan};
+use crate::snapshot::{ForwardPlan, HeaderPlan, ListenerPlan, Part, RoutePlan, ServicePlan};
 use crate::tunnel::Tunnel;
 use crate::upstream::{Lent, Wish};
 use crate::websocket;
@@ -83,8 +83,7 @@ pub(super) async fn forward(
 ) -> Result<Next, Stop> {
     let current = x.current.clone();
     let plan = &current.snapshot.listeners[x.place];
-    let random = if to.split.is_split() { x.worker.random.borrow_mut().u32(..) } else { 0 };
-    let id = to.split.pick(random);
+    let Part { service: id, view } = balancing::part(x, scratch, to, &to.split);
     x.seen.service = Some(id);
     let service = &current.services[id.0 as usize];
     let limits = ChunkLimits {
@@ -106,13 +105,14 @@ pub(super) async fn forward(
         if x.seen.grpc { x.request().get(b"grpc-timeout").and_then(grpc::timeout) } else { None };
     let deadline = grpc_timeout.map_or(deadline, |within| x.seen.started.after(within).min(deadline));
     let course = Course { listener: plan, route, to, service: current.snapshot.service(id), deadline };
+    scratch.asked = balancing::ask(x, scratch, service, course.service, view);
     rewrite(x, scratch, plan, to, matched)?;
     let has_body =
         guise.is_some() || !matches!(x.request.framing, BodyFraming::None | BodyFraming::Length(0));
     // What has arrived of the body already, in case it must be sent twice.
     let first = rest.as_ref().map(|rest| rest.slice(0..rest.len()));
     if x.request.method == Method::Connect {
-        let lent = service.tunnel(course.service, deadline, None).await.map_err(Stop::Reply)?;
+        let lent = service.tunnel(course.service, &scratch.asked, deadline, None).await.map_err(Stop::Reply)?;
         x.seen.endpoint = Some(lent.endpoint.clone());
         return connect(x, plan, lent, rest.take());
     }
@@ -122,7 +122,9 @@ pub(super) async fn forward(
         tunnel: upgrade(&x.request(), plan).is_some(),
     };
     loop {
-        let lent = service.checkout(course.service, wish, deadline, x.client, &mut x.seen.endpoint).await;
+        let lent = service
+            .checkout(course.service, &scratch.asked, wish, deadline, x.client, &mut x.seen.endpoint)
+            .await;
         let mut lent = lent.map_err(Stop::of_checkout)?;
         let head = request_head(x, scratch, &course, &lent, guise.as_deref());
         lent.sending(now());
@@ -437,7 +439,10 @@ async fn answered_by(
     let is_call = x.seen.grpc || reached.guise.is_some();
     let head_after = reached.lent.answered(now(), scratch.response.status, is_call);
     x.seen.upstream_head_us = Some(head_after.as_micros() as u64);
-    reached.lent.said(scratch.response.status);
+    balancing::stick(x, &scratch.asked, course.service, course.listener, &reached.lent);
+    if let Some(route) = x.seen.route.filter(|_| !scratch.held.is_empty()) {
+        super::limits::settle(x, scratch, route, &reached.answer.bytes);
+    }
     let opens = x.client.stream().is_some_and(http2::Stream::opens_tunnel);
     if opens && matches!(scratch.response.status, 200..300) {
         return Err(Reason::UpstreamBadUpgrade.into());

@@ -24,6 +24,7 @@ pub fn render(registry: &Registry, version: &str, out: &mut String) {
     listeners(&mut text, &kept);
     routes(&mut text, &kept);
     services(&mut text, &kept);
+    super::limits::render(&mut text, &kept);
     breaking::services(&mut text, &kept);
     breaking::shed(&mut text, registry, &kept);
 }
@@ -100,10 +101,16 @@ fn reasons(
 }
 
 fn listeners(text: &mut Text<'_>, kept: &Kept) {
-    let families: [Number<super::stats::ListenerCounters>; 3] = [
+    let families: [Number<super::stats::ListenerCounters>; 4] = [
         ("ringway_connections_accepted_total", "counter", "Connections accepted.", |c| c.accepted.get()),
         ("ringway_connections_active", "gauge", "Connections open.", |c| c.active.get()),
         ("ringway_listener_requests_total", "counter", "Requests read.", |c| c.requests.get()),
+        (
+            "ringway_connections_refused_total",
+            "counter",
+            "Connections reset beyond `limits.client_rate`.",
+            |c| c.refused.get(),
+        ),
     ];
     for (name, kind, help, value) in families {
         text.family(name, kind, help);
@@ -115,7 +122,7 @@ fn listeners(text: &mut Text<'_>, kept: &Kept) {
 }
 
 /// Name, kind, help, and how to read it.
-type Number<C> = (&'static str, &'static str, &'static str, fn(&C) -> u64);
+pub(super) type Number<C> = (&'static str, &'static str, &'static str, fn(&C) -> u64);
 
 /// Labels, counts of each worker, and their durations together.
 type UsedRoute<'a> = ([(&'a str, &'a str); 2], &'a [Arc<RouteCounters>], Merged);
@@ -210,6 +217,13 @@ fn services(text: &mut Text<'_>, kept: &Kept) {
             text.sample(name, &[("service", service.map_or(REMOVED, String::as_str))], sum);
         }
     }
+    for (name, help, value) in super::picks::PickCounters::FAMILIES {
+        text.family(name, "counter", help);
+        for (service, counts) in kept.services.iter() {
+            let sum = counts.iter().map(|counts| value(&counts.picks)).sum();
+            text.sample(name, &[("service", service.map_or(REMOVED, String::as_str))], sum);
+        }
+    }
     let name = "ringway_upstream_response_head_seconds";
     text.family(name, "histogram", "Request sent to response head read.");
     for (service, counts) in kept.services.iter() {
@@ -230,12 +244,12 @@ pub(crate) struct Text<'a> {
 }
 
 impl Text<'_> {
-    pub(crate) fn family(&mut self, name: &str, kind: &str, help: &str) {
+    pub fn family(&mut self, name: &str, kind: &str, help: &str) {
         let help = help.replace('\\', "\\\\").replace('\n', "\\n");
         let _ = write!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
 
-    pub(crate) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+    pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
         self.out.push_str(name);
         self.labels(labels);
         let _ = writeln!(self.out, " {value}");

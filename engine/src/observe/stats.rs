@@ -13,6 +13,7 @@ use super::breaking::Breaking;
 use super::counter::{Counter, Gauge};
 use super::dropped::DroppedCounts;
 use super::histogram::{DURATIONS, Histogram, LAGS};
+use super::picks::PickCounters;
 
 /// How a number of a worker is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -285,6 +286,8 @@ pub struct ServiceCounters {
     pub response_head: Histogram,
     /// About its limits.
     breaking: OnceLock<Box<Breaking>>,
+    /// How endpoints were picked.
+    pub picks: PickCounters,
 }
 
 impl Default for ServiceCounters {
@@ -301,6 +304,7 @@ impl Default for ServiceCounters {
             connections_idle: Gauge::default(),
             response_head: Histogram::new(&DURATIONS),
             breaking: OnceLock::new(),
+            picks: PickCounters::default(),
         }
     }
 }
@@ -327,6 +331,8 @@ pub struct ListenerCounters {
     pub active: Gauge,
     /// Requests read.
     pub requests: Counter,
+    /// Connections reset since their client's address had made too many.
+    pub refused: Counter,
 }
 
 /// Counts that can be added to others when their name is gone.
@@ -361,6 +367,7 @@ impl Fold for ServiceCounters {
         if let Some(theirs) = gone.breaking_seen() {
             self.breaking().fold(theirs);
         }
+        self.picks.fold(&gone.picks);
     }
 }
 
@@ -368,6 +375,7 @@ impl Fold for ListenerCounters {
     fn fold(&self, gone: &Self) {
         self.accepted.add(gone.accepted.get());
         self.requests.add(gone.requests.get());
+        self.refused.add(gone.refused.get());
     }
 }
 

@@ -20,7 +20,10 @@ pub(crate) fn config(services: Vec<Service>, routes: Vec<Route>) -> Config {
         access_log: None,
         drain_timeout: Duration::from_secs(10),
         overload: Overload { loop_lag: None, memory: None },
+        zone: None,
         acme: Vec::new(),
+        fleets: Vec::new(),
+        rate_limits: Vec::new(),
         listeners: vec![listener("web", 8080, all)],
         services,
         routes,
@@ -55,6 +58,7 @@ pub(crate) fn listener(name: &str, port: u16, routes: Vec<RouteId>) -> Listener 
         limits: ListenerLimits {
             connections: 100_000,
             connection_rate: None,
+            client_rate: None,
             head: 32 << 10,
             headers: 100,
             target: 8 << 10,
@@ -89,11 +93,13 @@ pub(crate) fn service(name: &str, endpoints: &[(&str, u16)]) -> Service {
             None => EndpointAddress::Static(Address::Ip(text.parse().unwrap())),
         },
         weight: *weight,
+        position: Position::default(),
     };
     Service {
         name: name.into(),
         endpoints: endpoints.iter().map(endpoint).collect(),
         balance: Balance::LeastRequest,
+        balancing: Balancing { panic: 500_000, ..Balancing::default() },
         authority: endpoints[0].0.into(),
         host: HostPolicy::Preserve,
         timeouts: ServiceTimeouts {
@@ -134,6 +140,8 @@ pub(crate) fn route(name: &str, host: Option<&str>, path: PathPattern, action: A
         headers: vec![],
         query: vec![],
         action,
+        rate_limits: vec![],
+        concurrency_limits: vec![],
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
         encoded_slashes: false,
@@ -144,7 +152,11 @@ pub(crate) fn route(name: &str, host: Option<&str>, path: PathPattern, action: A
 
 pub(crate) fn forward(split: &[(u32, u32)]) -> Action {
     Action::Forward(Forward {
-        split: split.iter().map(|(service, weight)| (ServiceId(*service), *weight)).collect(),
+        split: split
+            .iter()
+            .map(|(service, weight)| Part { weight: *weight, ..Part::whole(ServiceId(*service)) })
+            .collect(),
+        split_by: vec![],
         rewrite_path: None,
         rewrite_host: None,
         grpc_web: None,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{ActionPlan, EjectPlan, HeaderPlan, HealthPlan, Split};
-use crate::balance::{Address, Policy};
+use super::{ActionPlan, BalancingPlan, EjectPlan, HeaderPlan, HealthPlan, RouteLimit, Split};
+use crate::arrivals::{ClientRate, Pace};
+use crate::balance::{Address, Endpoint, Rules};
 use crate::breaker::{self, Concurrency};
 use crate::http2::Budget;
 use crate::overload::Priority;
@@ -101,6 +102,10 @@ pub struct UdpPlan {
     pub idle_ms: u64,
     /// Sessions at once on one worker.
     pub sessions_max: u32,
+    /// Datagrams over all workers; `None`: as they come.
+    pub rate: Option<Pace>,
+    /// Datagrams from one client's address, over all workers; `None`: as they come.
+    pub client_rate: Option<ClientRate>,
 }
 
 /// Where bytes go that are not HTTP.
@@ -154,6 +159,8 @@ pub struct Limits {
     pub connections_max: u32,
     /// Over all workers; `None`: any number.
     pub connections_per_second_max: Option<u32>,
+    /// From one client's address, over all workers; `None`: as often as it connects.
+    pub client_rate: Option<ClientRate>,
     /// 431 beyond it.
     pub head_bytes_max: u32,
     /// 431 beyond it.
@@ -214,6 +221,8 @@ pub struct RoutePlan {
     pub request_headers: HeaderPlan,
     /// On what is sent downstream.
     pub response_headers: HeaderPlan,
+    /// All must let a request pass, in this order.
+    pub limits: Box<[RouteLimit]>,
     /// `%2F` in the path passes, undecoded; else 400.
     pub allow_encoded_slashes: bool,
     /// In place of the listener's.
@@ -240,7 +249,9 @@ pub struct ServicePlan {
     /// As configured.
     pub endpoints: Box<[EndpointPlan]>,
     /// How they are picked.
-    pub policy: Policy,
+    pub rules: Rules,
+    /// What else there is to that.
+    pub balancing: BalancingPlan,
     /// Host where the request had none, or where `authority_as_host` says so.
     pub authority: Box<[u8]>,
     /// The upstream sees `authority` in place of the request's host.
@@ -282,17 +293,22 @@ impl ServicePlan {
         &self,
         mut resolved: impl FnMut(&str) -> A,
     ) -> Vec<(Address, u16)> {
-        let mut addresses = Vec::new();
+        self.resolved(&mut resolved).into_iter().map(|endpoint| (endpoint.address, endpoint.weight)).collect()
+    }
+
+    /// The endpoints for [`crate::balance::Balancer::reconcile`]; `resolved` as above.
+    pub fn resolved<A: IntoIterator<Item = IpAddr>>(&self, mut resolved: impl FnMut(&str) -> A) -> Vec<Endpoint> {
+        let mut endpoints = Vec::new();
         for endpoint in &self.endpoints {
             match &endpoint.target {
-                EndpointTarget::Known(address) => addresses.push((address.clone(), endpoint.weight)),
+                EndpointTarget::Known(address) => endpoints.push(endpoint.at(address.clone())),
                 EndpointTarget::Dns { name, port } => {
                     let of_name = resolved(name).into_iter().map(|ip| Address::Ip((ip, *port).into()));
-                    addresses.extend(of_name.map(|address| (address, endpoint.weight)));
+                    endpoints.extend(of_name.map(|address| endpoint.at(address)));
                 }
             }
         }
-        addresses
+        endpoints
     }
 
     /// The names among its endpoints.
@@ -333,6 +349,21 @@ pub struct EndpointPlan {
     pub target: EndpointTarget,
     /// Share among its siblings; each address of a name has it whole.
     pub weight: u16,
+    /// Its level; lower ones are asked first.
+    pub priority: u8,
+    /// Where it is.
+    pub zone: Option<Box<str>>,
+    /// That is where this node is.
+    pub is_near: bool,
+    /// The views of its service that it is in.
+    pub views: u64,
+}
+
+impl EndpointPlan {
+    fn at(&self, address: Address) -> Endpoint {
+        let EndpointPlan { weight, priority, is_near, views, .. } = *self;
+        Endpoint { address, weight, priority, is_near, views }
+    }
 }
 
 /// An address, or a name that stands for some.

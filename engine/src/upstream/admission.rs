@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use super::connecting::Error;
 use super::{Lent, Service};
-use crate::balance::Slot;
+use crate::balance::{Asked, Slot};
 use crate::breaker::{Door, Ended, EndpointShare, Samples, ServiceShare, Tally};
 use crate::link::Link;
 use crate::local_reply::LocalReply;
@@ -20,8 +20,8 @@ use crate::observe::Refusal;
 use crate::reason::Reason;
 use crate::snapshot::ServicePlan;
 
-/// Draws before every endpoint is looked at in turn.
-const DRAWS_MAX: usize = 8;
+/// Endpoints that are looked at for one try before it waits.
+const FULL_MAX: usize = 64;
 
 /// What limits a service, as one worker knows it.
 #[derive(Default)]
@@ -31,16 +31,16 @@ pub(super) struct Limited {
     pub share: Option<Arc<ServiceShare>>,
 }
 
-/// What a try holds. Dropping it gives it back, and wakes whoever waits for it.
-pub(crate) struct Permit {
-    door: Rc<Door>,
-    endpoint: Option<Rc<EndpointPart>>,
-}
+/// What a try holds: a permit of the service, and one of the endpoint. Dropping it gives them back, and wakes whoever
+/// waits for one.
+pub(crate) struct Permit(Rc<EndpointPart>);
 
-/// An endpoint's limits, as one worker holds them.
+/// An endpoint's limits and those of its service, as one worker holds them.
 pub(super) struct EndpointPart {
-    pub worker: usize,
-    pub share: Arc<EndpointShare>,
+    worker: usize,
+    share: Arc<EndpointShare>,
+    door: Option<Rc<Door>>,
+    service: Option<Arc<ServiceShare>>,
 }
 
 /// A place among the retries under way. Dropping it gives it back.
@@ -93,25 +93,73 @@ impl Limited {
     }
 }
 
+impl EndpointPart {
+    /// Of an endpoint of this service. `None`: as it was.
+    pub fn fitting(before: Option<&EndpointPart>, limited: &Limited, share: &Arc<EndpointShare>) -> Option<Self> {
+        let of = |share: &Option<Arc<ServiceShare>>| share.as_ref().map(Arc::as_ptr);
+        let is_same = before.is_some_and(|before| {
+            Arc::ptr_eq(&before.share, share) && of(&before.service) == of(&limited.share)
+        });
+        (!is_same).then(|| EndpointPart {
+            worker: limited.worker,
+            share: share.clone(),
+            door: limited.door.clone(),
+            service: limited.share.clone(),
+        })
+    }
+
+    /// Connections that count together with one to this endpoint: its own, and all of the service.
+    pub fn tallies(&self) -> impl Iterator<Item = &Tally> {
+        let all = self.service.as_ref().map(|service| &*service.connections);
+        [Some(&*self.share.connections), all].into_iter().flatten()
+    }
+
+    #[inline]
+    fn take(&self) -> bool {
+        self.share.requests.as_ref().is_none_or(|requests| requests.take(self.worker))
+    }
+
+    #[inline]
+    fn give(&self) {
+        if let Some(requests) = &self.share.requests {
+            requests.give(self.worker);
+        }
+    }
+}
+
 impl Service {
     /// An endpoint for a try, where the limits leave room. With a `turn` it goes before those who wait.
     #[inline]
     pub(super) fn admit(
         self: &Rc<Service>,
         plan: &ServicePlan,
+        asked: &Asked,
         failed: Option<(Slot, LocalReply)>,
         turn: bool,
     ) -> Result<Lent, Refused> {
-        let Some(door) = self.limited.borrow().door.clone() else {
-            return self.next(plan, failed).map(|slot| self.lend(slot, None)).map_err(Refused::Reply);
-        };
+        let is_limited = self.limited.borrow().door.is_some();
+        if !is_limited {
+            return self.next(plan, asked, failed).map(|slot| self.lend(slot, None)).map_err(Refused::Reply);
+        }
+        self.admit_by(plan, asked, failed, turn)
+    }
+
+    fn admit_by(
+        self: &Rc<Service>,
+        plan: &ServicePlan,
+        asked: &Asked,
+        failed: Option<(Slot, LocalReply)>,
+        turn: bool,
+    ) -> Result<Lent, Refused> {
+        let limited = self.limited.borrow();
+        let Some(door) = &limited.door else { return Err(Refused::Requests) };
         if !turn && !door.may_pass() {
             return Err(Refused::Requests);
         }
-        let slot = self.next(plan, failed).map_err(Refused::Reply)?;
-        let (slot, endpoint) = match self.take_endpoint(slot) {
-            Some(endpoint) => (slot, endpoint),
-            None => match self.take_another(slot, failed.map(|(slot, _)| slot)) {
+        let slot = self.next(plan, asked, failed).map_err(Refused::Reply)?;
+        let (slot, part) = match self.take_endpoint(slot) {
+            Some(part) => (slot, part),
+            None => match self.take_another(asked, slot, failed.map(|(slot, _)| slot)) {
                 Some(another) => another,
                 // Where the service has none left either, a turn is what it takes.
                 None if door.gate().requests.available() == 0 => return Err(Refused::Requests),
@@ -119,51 +167,44 @@ impl Service {
             },
         };
         if !door.take() {
-            give_endpoint(&endpoint);
+            part.give();
             return Err(Refused::Requests);
         }
-        Ok(self.lend(slot, Some(Permit { door, endpoint })))
+        Ok(self.lend(slot, Some(Permit(part))))
     }
 
-    /// Takes an endpoint's permit, if there is one; inside `None`: it needs none.
+    /// Takes an endpoint's permit, if it has one to give.
     #[inline]
-    fn take_endpoint(&self, slot: Slot) -> Option<Option<Rc<EndpointPart>>> {
+    fn take_endpoint(&self, slot: Slot) -> Option<Rc<EndpointPart>> {
         let pools = self.pools.borrow();
-        let Some(part) = &pools[slot.0 as usize].part else { return Some(None) };
-        match &part.share.requests {
-            None => Some(None),
-            Some(requests) => requests.take(part.worker).then(|| Some(part.clone())),
-        }
+        pools[slot.0 as usize].part.as_ref().filter(|part| part.take()).cloned()
     }
 
     /// Another endpoint than those that have as many requests as they may, and than the one that failed.
     #[cold]
     fn take_another(
         &self,
+        asked: &Asked,
         first: Slot,
         failed: Option<Slot>,
-    ) -> Option<(Slot, Option<Rc<EndpointPart>>)> {
-        let mut full: SmallVec<[Slot; DRAWS_MAX]> = SmallVec::from_slice(&[first]);
+    ) -> Option<(Slot, Rc<EndpointPart>)> {
+        let mut full: SmallVec<[Slot; 8]> = SmallVec::from_slice(&[first]);
         full.extend(failed);
-        for _ in 0..DRAWS_MAX {
-            let Some(slot) = self.draw(full.last().copied()) else { break };
-            if full.contains(&slot) {
-                continue;
-            }
+        while full.len() < FULL_MAX {
+            let slot = self.pick(asked, &full)?;
             match self.take_endpoint(slot) {
-                Some(endpoint) => return Some((slot, endpoint)),
+                Some(part) => return Some((slot, part)),
                 None => full.push(slot),
             }
         }
-        let all: SmallVec<[Slot; DRAWS_MAX]> = self.balancer.borrow().usable(now().0).collect();
-        let mut others = all.into_iter().filter(|slot| !full.contains(slot));
-        others.find_map(|slot| Some((slot, self.take_endpoint(slot)?)))
+        None
     }
 
     /// Waits until there is room. The request's place is given up when the time is over, or its client is gone.
     pub(super) async fn wait_for_room(
         self: &Rc<Service>,
         plan: &ServicePlan,
+        asked: &Asked,
         failed: Option<(Slot, LocalReply)>,
         mut refused: Refused,
         patience: Patience<'_>,
@@ -188,7 +229,7 @@ impl Service {
                 Refused::Reply(reply) => return Err(reply),
             };
             match ended {
-                Ended::Turn => match self.admit(plan, failed, true) {
+                Ended::Turn => match self.admit(plan, asked, failed, true) {
                     Ok(lent) => {
                         self.counters.breaking().waited.record(now().since(since).as_micros() as u64);
                         return Ok(lent);
@@ -261,19 +302,13 @@ impl Service {
     }
 }
 
-fn give_endpoint(endpoint: &Option<Rc<EndpointPart>>) {
-    if let Some(part) = endpoint
-        && let Some(requests) = &part.share.requests
-    {
-        requests.give(part.worker);
-    }
-}
-
 impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
-        give_endpoint(&self.endpoint);
-        self.door.give();
+        self.0.give();
+        if let Some(door) = &self.0.door {
+            door.give();
+        }
     }
 }
 

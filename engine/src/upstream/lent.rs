@@ -18,7 +18,8 @@ use crate::local_reply::LocalReply;
 /// A connection to an endpoint, or a stream on one, for one exchange. Dropping it closes it.
 pub(crate) struct Lent {
     pub(super) service: Rc<Service>,
-    pub(super) slot: Slot,
+    /// Which endpoint.
+    pub slot: Slot,
     link: Option<Link>,
     /// Of a connection, not of a stream.
     counted: Option<Counted>,
@@ -30,7 +31,7 @@ pub(crate) struct Lent {
     /// What the balancer is told at the end.
     pub outcome: Outcome,
     sent_at: Nanos,
-    pub(super) head_after: Duration,
+    pub(super) head_after_ns: u64,
     /// For whoever judges the endpoint.
     pub(super) counts: Counts,
 }
@@ -54,7 +55,7 @@ impl Lent {
             endpoint,
             outcome: Outcome::Abandoned,
             sent_at: Nanos::NEVER,
-            head_after: Duration::ZERO,
+            head_after_ns: 0,
             counts: Counts::AtEnd,
         }
     }
@@ -117,21 +118,28 @@ impl Lent {
     /// its end how it went.
     pub fn answered(&mut self, now: Nanos, status: u16, is_call: bool) -> Duration {
         self.outcome = Outcome::Answered;
-        self.head_after = now.since(self.sent_at);
-        self.service.counters.response_head.record(self.head_after.as_micros() as u64);
+        let head_after = now.since(self.sent_at);
+        self.head_after_ns = head_after.as_nanos() as u64;
+        self.service.counters.response_head.record(head_after.as_micros() as u64);
         self.count_head(status, is_call);
-        self.head_after
+        self.sample(status);
+        head_after
     }
 
-    /// The response has this status. Some say that there was too much already.
-    pub fn said(&self, status: u16) {
+    /// What the head says to a limit that is found. Some statuses say that there was too much already.
+    fn sample(&self, status: u16) {
         let limited = self.service.limited.borrow();
         if let Some(samples) = limited.samples() {
             match status {
                 502..=504 => samples.failed(limited.worker),
-                _ => samples.answered(limited.worker, self.head_after.as_nanos() as u64),
+                _ => samples.answered(limited.worker, self.head_after_ns),
             }
         }
+    }
+
+    /// Writes the field that leads the client back to this endpoint.
+    pub fn put_cookie(&self, secure: bool, out: &mut Vec<u8>) {
+        self.service.put_cookie(self.slot, secure, out);
     }
 
     /// The exchange is complete and the connection may carry another.
@@ -141,7 +149,7 @@ impl Lent {
         let mut pools = self.service.pools.borrow_mut();
         let pool = &mut pools[self.slot.0 as usize];
         let live = self.service.balancer.borrow().address(self.slot).is_some();
-        let wanted = pool.is_wanted(self.service.limited.borrow().connections());
+        let wanted = pool.is_wanted();
         if live
             && !wanted
             && pool.idle.len() < self.service.idle_max.get() as usize
@@ -161,7 +169,7 @@ impl Drop for Lent {
         self.count_end();
         let service = &self.service;
         service.counters.active.down();
-        let latency = self.head_after.as_nanos() as u64;
+        let latency = self.head_after_ns;
         let (now, random) = (now(), service.random());
         if matches!(self.outcome, Outcome::Failed | Outcome::Refused) {
             let limited = service.limited.borrow();

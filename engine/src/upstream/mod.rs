@@ -10,6 +10,7 @@ mod lent;
 mod pool;
 mod reporting;
 mod sharing;
+mod sticky;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use ringway_runtime::{Lease, Nanos, now};
 
-use crate::balance::{self, Balancer, Change, Slot};
+use crate::balance::{self, Asked, Balancer, Change, How, Picked, Slot};
 use crate::breaker::Shares;
 use crate::link::Link;
 use crate::local_reply::LocalReply;
@@ -36,6 +37,7 @@ pub(crate) use lent::Lent;
 use pool::{Counted, Pool};
 use reporting::Reported;
 use sharing::Sharing;
+use sticky::Sticky;
 
 /// A service as one worker knows it.
 pub(crate) struct Service {
@@ -43,6 +45,8 @@ pub(crate) struct Service {
     balancer: RefCell<Balancer>,
     /// By slot of the balancer.
     pools: RefCell<Vec<Pool>>,
+    /// Where clients are led back by a cookie.
+    sticky: RefCell<Option<Sticky>>,
     /// Where endpoints are judged, by slot; else empty.
     reported: RefCell<Vec<Option<Reported>>>,
     idle_timeout_ms: Cell<u64>,
@@ -66,8 +70,9 @@ impl Service {
     pub fn new(plan: &ServicePlan, counters: Arc<ServiceCounters>, seed: u64) -> Service {
         Service {
             counters,
-            balancer: RefCell::new(Balancer::new(plan.policy, seed)),
+            balancer: RefCell::new(Balancer::new(plan.rules, seed)),
             pools: RefCell::default(),
+            sticky: RefCell::default(),
             reported: RefCell::default(),
             idle_timeout_ms: Cell::new(plan.pool.idle_timeout_ms),
             idle_max: Cell::new(plan.pool.idle_max),
@@ -78,7 +83,7 @@ impl Service {
 
     /// Takes over what a new snapshot says; endpoints come by [`Service::reconcile`].
     pub fn set_plan(&self, plan: &ServicePlan) {
-        self.balancer.borrow_mut().set_policy(plan.policy);
+        self.balancer.borrow_mut().set_rules(plan.rules);
         self.idle_timeout_ms.set(plan.pool.idle_timeout_ms);
         self.idle_max.set(plan.pool.idle_max);
     }
@@ -92,9 +97,9 @@ impl Service {
         (worker, shares): (usize, &Shares),
     ) {
         self.limited.borrow_mut().set(worker, shares.service(&plan.name));
-        let addresses = plan.addresses(|name| resolved.get(name).map_or(&[][..], |ips| ips).iter().copied());
+        let endpoints = plan.resolved(|name| resolved.get(name).map_or(&[][..], |ips| ips).iter().copied());
         let mut pools = self.pools.borrow_mut();
-        for change in self.balancer.borrow_mut().reconcile(&addresses) {
+        for change in self.balancer.borrow_mut().reconcile(&endpoints, now().0) {
             match change {
                 Change::Added(slot, address) => {
                     let place = slot.0 as usize;
@@ -112,13 +117,15 @@ impl Service {
                 Change::Removed(slot) => pools[slot.0 as usize].retire(),
             }
         }
+        let limited = self.limited.borrow();
         for pool in pools.iter_mut() {
             let share = pool.balanced.as_ref().and_then(|address| shares.endpoint(&plan.name, address));
             if let Some(share) = share {
-                pool.share_with(worker, share);
+                pool.share_with(&limited, share);
             }
         }
-        drop(pools);
+        drop((pools, limited));
+        self.make_sticky(plan);
         self.heed(standings.get(&plan.name));
     }
 
@@ -126,22 +133,48 @@ impl Service {
     pub fn heed(&self, standings: Option<&BTreeMap<balance::Address, Standing>>) {
         let standing = |address: &_| standings.and_then(|standings| standings.get(address));
         let stand_of = |address: &_| standing(address).map_or(Stand::Admitting, |standing| standing.stand);
-        self.balancer.borrow_mut().set_standings(stand_of);
+        self.balancer.borrow_mut().set_standings(now().0, stand_of);
+    }
+
+    fn make_sticky(&self, plan: &ServicePlan) {
+        let balancer = self.balancer.borrow();
+        let endpoints = balancer.slots().filter_map(|slot| Some((slot, balancer.address(slot)?)));
+        let sticky = plan.balancing.sticky.as_ref().map(|plan| Sticky::new(plan, endpoints));
+        self.sticky.replace(sticky);
+    }
+
+    /// The endpoint that a cookie's value leads to.
+    pub fn stick(&self, value: &[u8]) -> Option<Slot> {
+        let slot = self.sticky.borrow().as_ref()?.slot(value);
+        if slot.is_none() {
+            self.counters.picks.sticky_misses.increment();
+        }
+        slot
+    }
+
+    /// Writes the field that leads a client back to `slot`.
+    pub fn put_cookie(&self, slot: Slot, secure: bool, out: &mut Vec<u8>) {
+        if let Some(sticky) = &*self.sticky.borrow() {
+            sticky.put(slot, secure, out);
+        }
     }
 
     /// The endpoint with the lowest score by address and weight, for datagrams: nothing is connected.
     pub fn lend_by_score(
         self: &Rc<Service>,
+        asked: &Asked,
         score: impl Fn(SocketAddr, u32) -> f64,
     ) -> Option<(SocketAddr, Lent)> {
         let ip = |address: &balance::Address| match address {
             balance::Address::Ip(ip) => Some(*ip),
             balance::Address::Unix(_) => None,
         };
-        let balancer = self.balancer.borrow();
-        let slot = balancer.pick_lowest(now().0, |address, weight| Some(score(ip(address)?, weight)))?;
+        let mut balancer = self.balancer.borrow_mut();
+        let score = |address: &_, weight| Some(score(ip(address)?, weight));
+        let Picked { slot, how } = balancer.pick_lowest(asked, now().0, score)?;
         let address = balancer.address(slot).and_then(ip)?;
         drop(balancer);
+        self.tell(how);
         Some((address, self.lend(slot, None)))
     }
 
@@ -150,12 +183,13 @@ impl Service {
     pub async fn checkout(
         self: &Rc<Service>,
         plan: &ServicePlan,
+        asked: &Asked,
         wish: Wish,
         deadline: Nanos,
         client: &Link,
         tried: &mut Option<Rc<str>>,
     ) -> Result<Lent, LocalReply> {
-        let admitted = match self.admit(plan, None, false) {
+        let admitted = match self.admit(plan, asked, None, false) {
             Ok(mut lent) => {
                 *tried = Some(lent.endpoint.clone());
                 if self.lend_ready(offer(plan, wish), wish, &mut lent) {
@@ -167,13 +201,14 @@ impl Service {
         };
         let patience = Patience { deadline, since: None, client: Some(client) };
         // Rare, and large: it lives outside of the exchange.
-        Box::pin(self.reach(plan, wish, patience, tried, admitted)).await
+        Box::pin(self.reach(plan, asked, wish, patience, tried, admitted)).await
     }
 
     /// The rest of a checkout that finds nothing at hand: waiting for room, and connecting.
     async fn reach(
         self: &Rc<Service>,
         plan: &ServicePlan,
+        asked: &Asked,
         wish: Wish,
         mut patience: Patience<'_>,
         tried: &mut Option<Rc<str>>,
@@ -183,7 +218,7 @@ impl Service {
         loop {
             let mut lent = match admitted {
                 Ok(lent) => lent,
-                Err(refused) => self.wait_for_room(plan, failed, refused, patience).await?,
+                Err(refused) => self.wait_for_room(plan, asked, failed, refused, patience).await?,
             };
             let offer = offer(plan, wish);
             *tried = Some(lent.endpoint.clone());
@@ -198,7 +233,7 @@ impl Service {
                 }
                 Err(error) => failed = Some(lent.failed(error, deadline, failed.is_some())?),
             }
-            admitted = self.admit(plan, failed, false);
+            admitted = self.admit(plan, asked, failed, false);
         }
     }
 
@@ -207,12 +242,13 @@ impl Service {
     pub async fn tunnel(
         self: &Rc<Service>,
         plan: &ServicePlan,
+        asked: &Asked,
         deadline: Nanos,
         preface: Option<Lease>,
     ) -> Result<Lent, LocalReply> {
         let mut failed = None;
         loop {
-            let mut lent = self.lend(self.next(plan, failed)?, None);
+            let mut lent = self.lend(self.next(plan, asked, failed)?, None);
             let preface = preface.as_ref().map(|preface| preface.slice(0..preface.len()));
             match Box::pin(self.connect(plan, Offer::None, deadline, preface, &mut lent)).await {
                 Ok(()) => {
@@ -228,11 +264,12 @@ impl Service {
     fn next(
         self: &Rc<Service>,
         plan: &ServicePlan,
+        asked: &Asked,
         failed: Option<(Slot, LocalReply)>,
     ) -> Result<Slot, LocalReply> {
-        let but = failed.map(|(slot, _)| slot);
-        let Some(slot) = self.draw(but) else {
-            return Err(failed.map_or_else(|| self.nobody(plan), |(_, reply)| reply));
+        let tried = failed.map(|(slot, _)| slot);
+        let Some(slot) = self.pick(asked, tried.as_slice()) else {
+            return Err(failed.map_or_else(|| self.nobody(plan, asked), |(_, reply)| reply));
         };
         if failed.is_some() {
             self.counters.retries.increment();
@@ -240,9 +277,21 @@ impl Service {
         Ok(slot)
     }
 
-    #[inline]
-    fn draw(&self, but: Option<Slot>) -> Option<Slot> {
-        self.balancer.borrow_mut().pick(now().0, self.random(), but)
+    /// One that may be asked and is not among `tried`.
+    fn pick(&self, asked: &Asked, tried: &[Slot]) -> Option<Slot> {
+        let picked = self.balancer.borrow_mut().pick_for(asked, now().0, self.random(), tried)?;
+        if !picked.how.is_plain() {
+            self.tell(picked.how);
+        }
+        if asked.stick.is_some() && !picked.how.stuck {
+            self.counters.picks.sticky_misses.increment();
+        }
+        Some(picked.slot)
+    }
+
+    #[cold]
+    fn tell(&self, how: How) {
+        self.counters.picks.count(how);
     }
 
     fn lend(self: &Rc<Service>, slot: Slot, permit: Option<Permit>) -> Lent {
@@ -318,38 +367,39 @@ impl Service {
         (pool.sharing.clone(), Course::new(plan, pool.address.clone(), offer, &self.counters))
     }
 
-    /// Counts a connection, where the limits allow one. For one endpoint's sake an idle connection to another one goes.
+    /// Counts a connection, where the limits allow one. Where it is the service's that doesn't, an idle connection of
+    /// this worker to another endpoint goes in its place.
     fn count(&self, slot: Slot) -> Option<Counted> {
-        let share = self.limited.borrow().share.clone();
-        let whole = share.as_ref().map(|share| &share.connections);
+        let limited = self.limited.borrow();
         let mut pools = self.pools.borrow_mut();
-        let counted = pools[slot.0 as usize].count(&self.counters, whole);
-        if counted.is_some() || whole.is_none_or(|whole| whole.taken() < whole.max()) {
+        let counted = pools[slot.0 as usize].count(&self.counters);
+        if counted.is_some() || limited.connections().is_none_or(|all| all.taken() < all.max()) {
             return counted;
         }
-        let oldest = pools.iter_mut().filter(|pool| !pool.idle.is_empty());
-        let oldest = oldest.min_by_key(|pool| pool.idle.first().map(|idle| idle.since));
-        drop(oldest?.idle.remove(0));
-        pools[slot.0 as usize].count(&self.counters, whole)
+        let idle = pools.iter_mut().filter(|pool| !pool.idle.is_empty());
+        let oldest = idle.min_by_key(|pool| pool.idle.first().map(|idle| idle.since))?;
+        drop(oldest.idle.remove(0));
+        pools[slot.0 as usize].count(&self.counters)
     }
 
-    fn nobody(&self, plan: &ServicePlan) -> LocalReply {
-        let balancer = self.balancer.borrow();
+    fn nobody(&self, plan: &ServicePlan, asked: &Asked) -> LocalReply {
+        let mut balancer = self.balancer.borrow_mut();
         if balancer.slots().next().is_none() && plan.names().next().is_some() {
             return Reason::Unresolved.into();
         }
-        let wait_ns = balancer.usable_at_ns(now().0).map_or(0, |at| at.saturating_sub(now().0));
+        if balancer.is_empty(asked.view) && asked.view > 0 {
+            return Reason::EmptySubset.into();
+        }
+        let wait_ns = balancer.usable_at_ns(asked.view, now().0).map_or(0, |at| at.saturating_sub(now().0));
         LocalReply::from(Reason::NoEndpoint).retry_after((wait_ns.div_ceil(1_000_000_000)).max(1) as u32)
     }
 
     /// Closes idle connections that have ended or are too old.
     pub fn sweep(&self, now: Nanos) {
         let timeout = Duration::from_millis(self.idle_timeout_ms.get());
-        let limited = self.limited.borrow();
-        let whole = limited.connections();
         for pool in self.pools.borrow_mut().iter_mut() {
             // Where a limit is reached elsewhere, nothing is kept for later.
-            let timeout = if pool.is_wanted(whole) { Duration::ZERO } else { timeout };
+            let timeout = if pool.is_wanted() { Duration::ZERO } else { timeout };
             pool.idle.retain(|idle| idle.link.is_quiet() && now.since(idle.since) < timeout);
             pool.sharing.sweep(now, timeout);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ringway_runtime::{Address, Nanos};
 
-use super::admission::EndpointPart;
+use super::admission::{EndpointPart, Limited};
 use super::sharing::Sharing;
 use crate::balance;
 use crate::breaker::{EndpointShare, Tally};
@@ -33,8 +33,7 @@ pub(super) struct Idle {
 
 /// A connection's part in what is counted, until it is dropped.
 pub(super) struct Counted {
-    /// The endpoint's, and the service's.
-    tallies: [Option<Arc<Tally>>; 2],
+    part: Option<Rc<EndpointPart>>,
     counters: Arc<ServiceCounters>,
     state: State,
 }
@@ -71,35 +70,30 @@ impl Pool {
         std::mem::take(&mut self.sharing).retire();
     }
 
-    /// Takes over what all workers share about the endpoint.
-    pub fn share_with(&mut self, worker: usize, share: &Arc<EndpointShare>) {
-        if !self.part.as_ref().is_some_and(|part| Arc::ptr_eq(&part.share, share)) {
-            self.part = Some(Rc::new(EndpointPart { worker, share: share.clone() }));
+    /// Takes over what all workers share about the endpoint and its service.
+    pub fn share_with(&mut self, limited: &Limited, share: &Arc<EndpointShare>) {
+        if let Some(part) = EndpointPart::fitting(self.part.as_deref(), limited, share) {
+            self.part = Some(Rc::new(part));
         }
     }
 
     /// Counts one more connection, where the endpoint's limit and that of the service as a whole allow it. Where not,
     /// those who keep idle ones are asked to let go of one.
-    pub fn count(&self, counters: &Arc<ServiceCounters>, whole: Option<&Arc<Tally>>) -> Option<Counted> {
-        let own = self.part.as_ref().map(|part| &part.share.connections);
-        let tallies = [own, whole];
-        for (place, tally) in tallies.into_iter().enumerate() {
-            if let Some(tally) = tally
-                && !tally.take()
-            {
+    pub fn count(&self, counters: &Arc<ServiceCounters>) -> Option<Counted> {
+        let tallies = || self.part.iter().flat_map(|part| part.tallies());
+        for (place, tally) in tallies().enumerate() {
+            if !tally.take() {
                 tally.want();
-                tallies[..place].iter().flatten().for_each(|taken| taken.give());
+                tallies().take(place).for_each(Tally::give);
                 return None;
             }
         }
-        let tallies = tallies.map(|tally| tally.cloned());
-        Some(Counted { tallies, counters: counters.clone(), state: State::Opening })
+        Some(Counted { part: self.part.clone(), counters: counters.clone(), state: State::Opening })
     }
 
     /// Another worker lacks a connection that is kept idle here.
-    pub fn is_wanted(&self, whole: Option<&Tally>) -> bool {
-        let own = self.part.as_ref().is_some_and(|part| part.share.connections.take_wish());
-        own || whole.is_some_and(Tally::take_wish)
+    pub fn is_wanted(&self) -> bool {
+        self.part.as_ref().is_some_and(|part| part.tallies().any(Tally::take_wish))
     }
 
     /// The most recently used connection that is still good.
@@ -133,6 +127,6 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.becomes(State::Opening);
-        self.tallies.iter().flatten().for_each(|tally| tally.give());
+        self.part.iter().flat_map(|part| part.tallies()).for_each(Tally::give);
     }
 }
