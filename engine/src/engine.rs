@@ -144,7 +144,12 @@ struct State {
     /// Closed listeners for datagrams whose sessions' answers may still leave by their sockets.
     lingering: Vec<OpenAddress>,
     resolved: Arc<Resolved>,
+    /// What workers share of retry budgets, by service.
+    floors: Floors,
 }
+
+/// By service.
+type Floors = HashMap<Arc<str>, Arc<Floor>>;
 
 /// A listener that is open on every worker.
 struct OpenAddress {
@@ -180,7 +185,14 @@ impl Engine {
             .map_err(|error| ApplyError(error.to_string()))?;
         let opened = plan.opened.clone();
         let (done, told) = mpsc::channel();
-        let applies = applies(&self.shared.registry, &snapshot, plan.sockets, &plan.open, &done);
+        let applies = applies(
+            &self.shared.registry,
+            &snapshot,
+            plan.sockets,
+            &plan.open,
+            &mut state.floors,
+            &done,
+        );
         for (worker, apply) in self.shared.workers.iter().zip(applies) {
             post(worker, Order::Apply(Box::new(apply)));
         }
@@ -313,18 +325,26 @@ fn applies(
     snapshot: &Arc<Snapshot>,
     sockets: Vec<Vec<(usize, ringway_runtime::BoundSocket)>>,
     open: &[OpenAddress],
+    floors: &mut Floors,
     done: &mpsc::Sender<()>,
 ) -> Vec<Apply> {
+    floors.retain(|name, _| snapshot.service_named(name).is_some());
+    let floors: Vec<_> =
+        snapshot.services.iter().map(|one| floors.entry(one.name.clone()).or_default().clone()).collect();
     let counted = counted(registry, snapshot);
     let shared: Vec<_> = open.iter().map(|open| open.shared.clone()).collect();
+    let of = sockets.len() as u32;
     counted
         .into_iter()
         .zip(sockets)
-        .map(|(counted, sockets)| Apply {
+        .zip(0..)
+        .map(|((counted, sockets), number)| Apply {
             snapshot: snapshot.clone(),
             counted,
             sockets,
             shared: shared.clone(),
+            floors: floors.clone(),
+            place: (number, of),
             done: done.clone(),
         })
         .collect()

@@ -8,6 +8,7 @@
 mod action;
 mod header_plan;
 mod plan;
+mod retries;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -28,6 +29,7 @@ use crate::tls::{ClientPlan, ServerPlan};
 
 pub use action::{ActionPlan, ForwardPlan, Origin, RedirectPlan, RespondPlan, Split};
 pub use header_plan::HeaderPlan;
+pub use retries::{HedgeAfter, HedgePlan, MirrorPlan};
 pub use plan::{
     EndpointPlan, EndpointTarget, ErrorFormat, HealthPlan, Http2Plan, Limits, ListenerPlan, Mode, PoolPlan,
     Protocol, RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts, UdpPlan,
@@ -184,7 +186,12 @@ fn mode(listener: &model::Listener) -> Mode {
 }
 
 fn http2_plan(bounds: &model::Http2) -> Http2Plan {
-    Http2Plan { streams: bounds.streams, window: bounds.window, connection_window: bounds.connection_window }
+    Http2Plan {
+        streams: bounds.streams,
+        window: bounds.window,
+        connection_window: bounds.connection_window,
+        keep_alive_ms: 0,
+    }
 }
 
 fn route_plan(place: u32, route: &model::Route) -> Result<RoutePlan, String> {
@@ -215,6 +222,9 @@ fn route_plan(place: u32, route: &model::Route) -> Result<RoutePlan, String> {
                 .map_err(of_route)?
                 .map(Box::new),
             timeout_ms: forward.timeout.map(ms),
+            retries: forward.retries.as_ref().map(|one| Box::new(retries::retries(one))),
+            hedge: forward.hedge.as_ref().map(retries::hedge),
+            mirror: forward.mirror.as_ref().map(retries::mirror),
         }),
         model::Action::Respond(respond) => {
             ActionPlan::Respond(RespondPlan::new(respond.status, &respond.content_type, &respond.body))
@@ -275,7 +285,11 @@ fn service_plan(service: &model::Service) -> Result<ServicePlan, String> {
             model::ServiceProtocol::Http2 => Protocol::Http2,
             model::ServiceProtocol::Auto => Protocol::Auto,
         },
-        http2: http2_plan(&service.http2),
+        http2: Http2Plan {
+            keep_alive_ms: service.http2_keep_alive.map_or(0, ms),
+            ..http2_plan(&service.http2)
+        },
+        retry_budget: retries::budget(&service.retry_budget),
         tls: tls.map(Arc::new),
         health: service.health.as_ref().map(|health| HealthPlan {
             grpc: health.grpc.as_str().into(),
