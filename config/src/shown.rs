@@ -4,6 +4,7 @@
 //! configuration again.
 
 mod protocols;
+mod retries;
 
 use serde_json::{Map, Value, json};
 
@@ -162,7 +163,9 @@ pub(crate) fn service_as_json(service: &Service) -> Value {
             "idle_timeout": duration_text(service.pool.idle_timeout),
         },
         "http2": protocols::bounds(&service.http2),
+        "retry_budget": retries::budget(&service.retry_budget),
     });
+    shown["http2"]["keep_alive"] = json!(service.http2_keep_alive.map_or("none".to_owned(), duration_text));
     if let (Value::Object(shown), Some(health)) = (&mut shown, &service.health) {
         let health = json!({
             "grpc": health.grpc,
@@ -268,6 +271,7 @@ fn forward_as_json(forward: &Forward, config: &Config, shown: &mut Map<String, V
         });
         shown.insert("grpc_json".into(), value);
     }
+    retries::route(forward, config, shown);
     shown.insert("timeout".into(), json!(forward.timeout.map_or("none".to_owned(), duration_text)));
 }
 

@@ -84,6 +84,7 @@ pub(crate) struct Scratch {
     pub rewritten: Vec<u8>,
     /// Room for bodies that may have to be sent again; made when it is first needed.
     pub kept: Option<Box<Kept>>,
+    pub lines: Vec<u8>,
 }
 
 pub(crate) struct Worker {
@@ -278,6 +279,7 @@ impl Worker {
         if let Some(kept) = &mut scratch.kept {
             kept.trim();
         }
+        scratch.lines.clear();
         let mut kept = self.scratch.borrow_mut();
         if kept.len() < SCRATCH_MAX {
             kept.push(scratch);

@@ -9,6 +9,7 @@ pub mod fields;
 mod grpc;
 mod headers;
 mod hosts;
+pub(crate) mod keys;
 mod listeners;
 pub(crate) mod near;
 mod overlap;
@@ -16,6 +17,7 @@ mod paths;
 mod protocols;
 mod reach;
 mod references;
+mod retries;
 mod routes;
 mod services;
 mod tls;
@@ -36,6 +38,7 @@ pub(crate) use address::{endpoint_text, text as listen_text};
 use fields::Fields;
 pub(crate) use paths::{pattern_text as path_text, text as segments_text};
 pub(crate) use protocols::HTTP_ONLY;
+pub(crate) use retries::condition_text;
 pub(crate) use tls::parsed as certificate;
 
 /// Diagnostics kept of one file; the rest is counted.

@@ -36,7 +36,10 @@ pub(super) fn check(
     let used: HashSet<_> = routes
         .iter()
         .filter_map(|route| match &route.value.action {
-            Action::Forward(forward) => Some(forward.split.iter().map(|(id, _)| *id)),
+            Action::Forward(forward) => {
+                let copied = forward.mirror.as_ref().map(|mirror| mirror.service);
+                Some(forward.split.iter().map(|(id, _)| *id).chain(copied))
+            }
             _ => None,
         })
         .flatten()

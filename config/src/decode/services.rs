@@ -5,14 +5,14 @@ use std::time::Duration;
 use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    Balance, Endpoint, EndpointAddress, Health, HostPolicy, Http2, Pool, Service, ServiceProtocol,
+    Balance, Endpoint, EndpointAddress, Health, HostPolicy, Http2, Pool, RetryBudget, Service, ServiceProtocol,
     ServiceTimeouts,
 };
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
 
 use super::fields::Fields;
-use super::{Placed, Sink, address, hosts, name, protocols, tls};
+use super::{Placed, Sink, address, hosts, name, protocols, retries, tls};
 
 /// Services of one file.
 const SERVICES_MAX: usize = 100_000;
@@ -56,6 +56,8 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
             protocol: ServiceProtocol::default(),
             tls: None,
             http2: Http2 { streams: 0, window: 0, connection_window: 0 },
+            http2_keep_alive: None,
+            retry_budget: RetryBudget { share: 0, floor: 0 },
             health: None,
         };
     };
@@ -66,6 +68,7 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
     let tls = tls::service(&fields, &authority, sink);
     let balances = [Balance::RoundRobin, Balance::LeastRequest, Balance::PeakEwma, Balance::Random];
     let protocol = fields.chosen("protocol", &protocols, sink);
+    let http2 = fields.object_or_default("http2", &tables::SERVICE_HTTP2, sink);
     Service {
         name: name.to_owned(),
         endpoints,
@@ -76,7 +79,9 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
         pool: pool(&fields, sink),
         protocol,
         tls,
-        http2: protocols::bounds(&fields.object_or_default("http2", &tables::SERVICE_HTTP2, sink), sink),
+        http2: protocols::bounds(&http2, sink),
+        http2_keep_alive: http2.duration_or("keep_alive", sink),
+        retry_budget: retries::budget(&fields, sink),
         health: health(name, &fields, protocol, sink),
     }
 }

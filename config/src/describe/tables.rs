@@ -3,6 +3,7 @@
 mod acme;
 mod listeners;
 mod protocols;
+mod retries;
 mod routes;
 mod services;
 mod tls;
@@ -13,6 +14,7 @@ use super::{Field, Kind, Object};
 pub use acme::{ACME_ACCOUNT, EXTERNAL_ACCOUNT};
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
 pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP, UDP};
+pub use retries::{HEDGE, MIRROR, RETRIES, RETRY_BUDGET};
 pub use routes::{GRPC_JSON, GRPC_WEB, HEADER_OPS, REDIRECT, RESPOND, REWRITE, ROUTE, SPLIT};
 pub use services::{ENDPOINT_OBJECT, HEALTH, POOL, SERVICE, SERVICE_TIMEOUTS};
 pub use tls::{CERTIFICATE, CLIENT_CERTIFICATES, LISTENER_CERTIFICATE, LISTENER_TLS, SERVICE_TLS};
@@ -219,8 +221,12 @@ pub static ALL: &[&Object] = &[
     &CERTIFICATE,
     &SERVICE_HTTP2,
     &HEALTH,
+    &RETRY_BUDGET,
     &ROUTE,
     &SPLIT,
+    &RETRIES,
+    &HEDGE,
+    &MIRROR,
     &GRPC_WEB,
     &GRPC_JSON,
     &RESPOND,

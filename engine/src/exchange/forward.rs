@@ -373,6 +373,199 @@ fn rewrite(
     again.map(drop).map_err(|_| Reason::RewriteInvalid.into())
 }
 
+<<<<<<< HEAD
+=======
+fn request_head(
+    x: &Exchange<'_>,
+    scratch: &Scratch,
+    course: &Course<'_>,
+    lent: &Lent,
+    guise: Option<&Guise>,
+) -> Lease {
+    let request = x.request();
+    let claims = decide::claims(&request, x.connection.peer.get(), course.listener);
+    let service = course.service;
+    let host = match &course.to.rewrite_host {
+        Some(host) => host,
+        None if service.authority_as_host || request.authority().is_empty() => &service.authority,
+        None => request.authority(),
+    };
+    let out = RequestOut {
+        request,
+        path: decide::path_of(&request, scratch),
+        host,
+        hop: &x.hop.lines,
+        claims: claims.as_ref(),
+        request_id: &x.seen.request_id,
+        client_cert: x.hop.client.as_ref().and_then(|client| client.field.as_deref()).unwrap_or_default(),
+        grpc_timeout: (x.seen.grpc && course.deadline != Nanos::NEVER).then(|| course.deadline.since(now())),
+        call: guise.map(Guise::head),
+        upgrade: upgrade(&request, course.listener),
+        plan: &course.route.request_headers,
+    };
+    drafted(lent.link().draft(), |writer| out.write(writer))
+}
+
+/// The first protocol asked for that is allowed. A body and an upgrade don't go together here: which of the bytes
+/// that follow would be the body's is a question smugglers like.
+pub(super) fn upgrade<'a>(request: &http1::Request<'a>, plan: &ListenerPlan) -> Option<&'a [u8]> {
+    let bodyless = matches!(request.head.framing, BodyFraming::None | BodyFraming::Length(0));
+    if request.head.upgrade.is_none() || request.head.version == Version::Http10 || !bodyless {
+        return None;
+    }
+    request.upgrades().find(|protocol| plan.allows_upgrade(protocol))
+}
+
+/// The wait for a response's head.
+struct Waiting {
+    deadline: Nanos,
+    head_within: Duration,
+    idle: Duration,
+    /// Something of the response has come.
+    begun: bool,
+    /// Heads of 1xx so far.
+    interims: u32,
+}
+
+impl Waiting {
+    fn begin(lent: &Lent, course: &Course<'_>) -> Waiting {
+        let waiting = Waiting {
+            deadline: course.deadline,
+            head_within: Duration::from_millis(course.service.response_head_ms),
+            idle: Duration::from_millis(course.service.idle_ms),
+            begun: false,
+            interims: 0,
+        };
+        lent.link().set_deadline(now().after(waiting.head_within).min(course.deadline));
+        waiting
+    }
+
+    /// Reads heads until one is final; interim ones are passed on.
+    async fn answer(
+        &mut self,
+        x: &mut Exchange<'_>,
+        lent: &Lent,
+        upload: &mut Option<Upload>,
+        response: &mut ResponseHead,
+    ) -> Result<Answer, Failed> {
+        let mut bytes: Option<Lease> = None;
+        loop {
+            let more = self.receive(x, lent, upload).await?;
+            self.begun = true;
+            let mut lease = match bytes.take() {
+                None => more,
+                Some(before) => before.joined(&more),
+            };
+            loop {
+                match response.parse(&lease, x.request.method, &http1::Limits::default()) {
+                    Ok(Progress::Partial) => break,
+                    Ok(Progress::Complete(len)) if response.status >= 200 || response.status == 101 => {
+                        return Ok(Answer { bytes: lease, len });
+                    }
+                    Ok(Progress::Complete(_)) if self.interims == INTERIMS_MAX => {
+                        return Err(Stop::from(Reason::UpstreamBadResponse).into());
+                    }
+                    Ok(Progress::Complete(len)) => {
+                        self.interims += 1;
+                        pass_interim(x, response, &lease);
+                        lease.advance(len);
+                        if lease.is_empty() {
+                            break;
+                        }
+                    }
+                    Err(refusal) => {
+                        let reply = match refusal {
+                            http1::Refusal::HeadTooLarge | http1::Refusal::TooManyFields => {
+                                Reason::UpstreamHeadTooLarge.into()
+                            }
+                            _ => {
+                                LocalReply { detail: refusal.detail(), ..Reason::UpstreamBadResponse.into() }
+                            }
+                        };
+                        return Err(Stop::Reply(reply).into());
+                    }
+                }
+            }
+            bytes = (!lease.is_empty()).then_some(lease);
+        }
+    }
+
+    /// The next bytes of the upstream, the upload going on meanwhile and the client being watched for a reset.
+    async fn receive(
+        &mut self,
+        x: &Exchange<'_>,
+        lent: &Lent,
+        upload: &mut Option<Upload>,
+    ) -> Result<Lease, Failed> {
+        poll_fn(|cx| self.poll_receive(cx, x, lent, upload)).await
+    }
+
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        x: &Exchange<'_>,
+        lent: &Lent,
+        upload: &mut Option<Upload>,
+    ) -> Poll<Result<Lease, Failed>> {
+        match upload {
+            Some(upload) if upload.is_going() => {
+                if let Poll::Ready(ended) = upload.poll(cx, x.client, lent.link()) {
+                    ended.map_err(Failed::Stopped)?;
+                    lent.link().set_deadline(now().after(self.head_within).min(self.deadline));
+                }
+            }
+            _ => {
+                if x.client.poll_broken(cx).is_ready() {
+                    return Poll::Ready(Err(Stop::Cut(Reason::ClientGone).into()));
+                }
+            }
+        }
+        loop {
+            return Poll::Ready(match lent.link().poll_recv(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(lease)) if !lease.is_end() => Ok(lease),
+                Poll::Ready(Err(error)) if error.kind() == ErrorKind::TimedOut => match upload {
+                    Some(upload) if upload.is_going() => match upload.upstream_late(lent.link()) {
+                        Some(stop) => Err(stop.into()),
+                        None => continue,
+                    },
+                    _ if now() >= self.deadline => Err(Stop::from(Reason::ExchangeTimeout).into()),
+                    _ => Err(Stop::from(Reason::UpstreamHeadTimeout).into()),
+                },
+                Poll::Ready(Err(error)) if error.kind() == UNPROCESSED && !self.begun => {
+                    Err(Failed::Unprocessed)
+                }
+                Poll::Ready(Ok(_)) if lent.reused && !self.begun => Err(Failed::Stale),
+                Poll::Ready(Err(_)) if lent.reused && !self.begun => Err(Failed::Stale),
+                Poll::Ready(Ok(_)) => Err(Stop::from(Reason::UpstreamClosed).into()),
+                Poll::Ready(Err(_)) => Err(Stop::from(Reason::UpstreamReset).into()),
+            });
+        }
+    }
+}
+
+/// Passes on a 1xx head: to HTTP/1.1 clients only, and 100 only to those that asked (RFC 9110 §15.2).
+fn pass_interim(x: &mut Exchange<'_>, response: &ResponseHead, bytes: &Lease) {
+    let wanted = response.status != 100 || x.request.expect_continue;
+    if x.request.version == Version::Http10 || !wanted {
+        return;
+    }
+    let (current, unchanged) = (x.current.clone(), HeaderPlan::default());
+    let out = ResponseOut {
+        response: Response { bytes, head: response },
+        announced: Announced::Nothing,
+        connection: Connection::Implied,
+        plan: x.seen.route.map_or(&unchanged, |route| &current.snapshot.route(route).response_headers),
+        date: b"",
+        told: None,
+        lines: b"",
+    };
+    let head = drafted(x.client.draft(), |writer| out.write(writer));
+    x.seen.sent(head.len() as u64);
+    x.client.send_head(head, false);
+}
+
+>>>>>>> main
 /// The head has come: switches protocols or relays the response.
 async fn answered_by(
     x: &mut Exchange<'_>,
@@ -399,3 +592,68 @@ async fn answered_by(
     }
 }
 
+<<<<<<< HEAD
+=======
+/// 101: passes the head on and leaves the line for a tunnel.
+fn switch(
+    x: &mut Exchange<'_>,
+    scratch: &mut Scratch,
+    course: &Course<'_>,
+    lent: Lent,
+    answer: Answer,
+    rest: &mut Option<Lease>,
+) -> Result<Next, Stop> {
+    let response = Response { bytes: &answer.bytes, head: &scratch.response };
+    let is_websocket = |protocol: &[u8]| protocol.eq_ignore_ascii_case(b"websocket");
+    let asked = upgrade(&x.request(), course.listener);
+    let switched = scratch.response.upgrade.map(|span| span.of(&answer.bytes));
+    let agreed =
+        matches!((asked, switched), (Some(asked), Some(switched)) if asked.eq_ignore_ascii_case(switched));
+    // A client of HTTP/2 did not make the key, so nobody else would notice a wrong answer to it.
+    let proven = x.request.version != Version::Http2
+        || !asked.is_some_and(is_websocket)
+        || response.get(b"sec-websocket-accept")
+            == Some(websocket::accept_of(websocket::key_in(&x.head)).as_bytes());
+    if !(agreed && proven) {
+        // `rest` stays: it begins the next request, and what follows it must not be read without it.
+        return Err(Reason::UpstreamBadUpgrade.into());
+    }
+    let out = ResponseOut {
+        response,
+        announced: Announced::Nothing,
+        connection: Connection::Upgrade,
+        plan: &course.route.response_headers,
+        date: b"",
+        told: None,
+        lines: &x.seen.lines,
+    };
+    let head = drafted(x.client.draft(), |writer| out.write(writer));
+    let is_websocket = asked.is_some_and(is_websocket);
+    x.seen.sent(head.len() as u64);
+    x.seen.status = 101;
+    x.client.send_head(head, false);
+    let early = (answer.bytes.len() > answer.len).then(|| answer.bytes.slice(answer.len..answer.bytes.len()));
+    Ok(Next::Tunnel(Box::new(Tunnel {
+        upstream: lent,
+        to_upstream: rest.take(),
+        to_downstream: early,
+        idle: Duration::from_millis(course.listener.timeouts.tunnel_idle_ms),
+        is_websocket,
+        seen: Carried::default(),
+    })))
+}
+
+/// CONNECT, where a listener allows it: the endpoint is the other end of a tunnel (RFC 9110 §9.3.6).
+fn connect(x: &mut Exchange<'_>, plan: &ListenerPlan, lent: Lent, rest: Option<Lease>) -> Result<Next, Stop> {
+    x.client.send_head(Lease::copy_of(b"HTTP/1.1 200 OK\r\n\r\n"), false);
+    x.seen.status = 200;
+    Ok(Next::Tunnel(Box::new(Tunnel {
+        upstream: lent,
+        to_upstream: rest,
+        to_downstream: None,
+        idle: Duration::from_millis(plan.timeouts.tunnel_idle_ms),
+        is_websocket: false,
+        seen: Carried::default(),
+    })))
+}
+>>>>>>> main

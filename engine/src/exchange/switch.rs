@@ -57,6 +57,7 @@ pub(super) fn switch(
         plan: &course.route.response_headers,
         date: b"",
         told: None,
+        lines: &x.seen.lines,
     };
     let head = drafted(x.client.draft(), |writer| out.write(writer));
     let is_websocket = asked.is_some_and(is_websocket);

@@ -215,6 +215,7 @@ fn pass_interim(x: &mut Exchange<'_>, response: &ResponseHead, bytes: &Lease) {
         plan: x.seen.route.map_or(&unchanged, |route| &current.snapshot.route(route).response_headers),
         date: b"",
         told: None,
+        lines: b"",
     };
     let head = drafted(x.client.draft(), |writer| out.write(writer));
     x.seen.sent(head.len() as u64);

@@ -117,8 +117,13 @@ impl Lent {
     /// It did not answer in time: whether a connection that others use too still lives is to be found out.
     pub fn suspect(&self) {
         if let Some(stream) = self.link().stream() {
-            stream.suspect();
+            stream.doubt();
         }
+    }
+
+    /// Whose endpoint it is.
+    pub fn service(&self) -> &Service {
+        &self.service
     }
 
     /// The request begins to be sent.

@@ -3,6 +3,7 @@
 use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
+use super::retries::{HEDGE_FIELD, MIRROR_FIELD, RETRIES_FIELD};
 use super::{NAME, TIB};
 
 const HOST_PATTERN: Kind =
@@ -22,15 +23,12 @@ pub static ROUTE: Object = Object {
     name: "route",
     about: "What happens to some requests. It has exactly one of `to`, `respond` and `redirect`.",
     later: &[
-        "retries",
         "rate_limit",
         "auth",
         "cors",
         "cache",
         "compress",
-        "mirror",
         "fault",
-        "hedge",
         "concurrency",
         "priority",
         "policies",
@@ -115,6 +113,9 @@ pub static ROUTE: Object = Object {
             absent: Default("none"),
             about: "The exchange from request head to the response's last byte: 504. Only with `to`.",
         },
+        RETRIES_FIELD,
+        HEDGE_FIELD,
+        MIRROR_FIELD,
         Field {
             name: "request_headers",
             kind: Kind::Object(&HEADER_OPS),
