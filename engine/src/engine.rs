@@ -8,7 +8,7 @@ mod handles;
 mod sockets;
 mod start;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
@@ -25,6 +25,7 @@ use rtrb::Consumer;
 use crate::accept::SharedListener;
 use crate::balance::Address;
 use crate::observe::{Counted, LogWake, Names, Registry};
+use crate::retry::Floor;
 use crate::snapshot::{ListenerPlan, Snapshot, SocketPlan};
 use crate::worker::{Apply, Order, Resolved, counted_pairs};
 pub use handles::{Check, Handles, WorkerInfo};

@@ -18,8 +18,6 @@ pub(super) enum Failed {
     Upstream(Reason),
     /// The answer takes long enough for another endpoint to be asked too.
     Slow,
-    /// It was answered with what is retried.
-    Answered(Cause),
     /// Nothing that another try would change.
     Stopped(Stop),
 }
@@ -39,7 +37,6 @@ impl Failed {
             Failed::Unprocessed => Some(Cause::Unprocessed),
             Failed::Upstream(Reason::UpstreamClosed | Reason::UpstreamReset) => Some(Cause::Reset),
             Failed::Upstream(_) => Some(Cause::Timeout),
-            Failed::Answered(cause) => Some(*cause),
             Failed::Slow | Failed::Stopped(_) => None,
         }
     }
@@ -57,7 +54,7 @@ impl Failed {
     pub fn stop(self) -> Stop {
         match self {
             Failed::Unreached(unreached) => Stop::Reply(unreached.reply),
-            Failed::Stale | Failed::Unprocessed | Failed::Slow | Failed::Answered(_) => {
+            Failed::Stale | Failed::Unprocessed | Failed::Slow => {
                 Stop::Reply(LocalReply::from(Reason::UpstreamReset))
             }
             Failed::Upstream(reason) => reason.into(),

@@ -19,8 +19,7 @@ use super::waiting::Waiting;
 use crate::balance::Outcome;
 use crate::http1::ResponseHead;
 use crate::retry::Refused;
-use crate::snapshot::HedgePlan;
-use crate::snapshot::HedgeAfter;
+use crate::snapshot::{HedgeAfter, HedgePlan};
 use crate::upstream::{By, Lent, Permit, Unreached, Wish};
 use crate::worker::Scratch;
 

@@ -35,7 +35,7 @@ pub(super) fn is_due(x: &Exchange<'_>, plan: &MirrorPlan) -> bool {
 }
 
 /// A copy on its way.
-struct Copy {
+struct Mirrored {
     current: Rc<Current>,
     service: ServiceId,
     wish: Wish,
@@ -71,7 +71,7 @@ pub(super) fn copy(call: &Forwarding<'_>, x: &Exchange<'_>, scratch: &Scratch, p
     };
     let host = shadow(call.course.host(x));
     service.copies.set(service.copies.get() + 1);
-    spawn(send(Copy {
+    spawn(send(Mirrored {
         current: x.current.clone(),
         service: plan.service,
         wish: Wish { http2: call.wish.http2, ..Wish::default() },
@@ -103,7 +103,7 @@ fn shadow(host: &[u8]) -> Vec<u8> {
     [name, SUFFIX, port].concat()
 }
 
-async fn send(copy: Copy) {
+async fn send(copy: Mirrored) {
     let service = copy.current.services[copy.service.0 as usize].clone();
     if deliver(&service, copy).await.is_none() {
         service.counters.retries.drop_copy(CopyDropped::Failed);
@@ -111,7 +111,7 @@ async fn send(copy: Copy) {
 }
 
 /// Sends the copy and throws the answer away. `None`: there was none.
-async fn deliver(service: &Rc<Service>, copy: Copy) -> Option<()> {
+async fn deliver(service: &Rc<Service>, copy: Mirrored) -> Option<()> {
     let plan = copy.current.snapshot.service(copy.service);
     let deadline = now().after(COPY_WITHIN);
     let by = By { deadline, try_at: Nanos::NEVER };
