@@ -9,6 +9,7 @@ mod reasons;
 mod render;
 mod request;
 mod services;
+mod tries;
 
 #[cfg(test)]
 mod tests;
@@ -352,6 +353,7 @@ fn outcome(
                     .push(format!("rewrite: path becomes {}", String::from_utf8_lossy(&rewritten)));
             }
             tell_services(explanation, snapshot, forward);
+            explanation.policies.extend(tries::tell(snapshot, forward, request));
             Outcome::Forward
         }
         ActionPlan::Respond(respond) => Outcome::Respond { status: respond.status },
