@@ -230,8 +230,7 @@ impl Forwarding<'_> {
         x.worker.stats.upstream_sent.add(head.len() as u64);
         let hedge_us = if self.tries.is_none() { hedge::after_us(self, x) } else { u64::MAX };
         let waiting = Waiting::begin(lent, &self.course, try_at, hedge_us);
-        let has_body = self.guise.is_some()
-            || !matches!(x.request.framing, BodyFraming::None | BodyFraming::Length(0));
+        let has_body = self.has_body(x);
         lent.link().send_head(head, !has_body && !self.wish.tunnel);
         if !has_body {
             self.make_copy(x, scratch);
@@ -255,6 +254,11 @@ impl Forwarding<'_> {
         };
         self.upload = Some(Upload::new(body, outgoing, x.client, lent.link(), bounds));
         waiting
+    }
+
+    /// Something follows its head.
+    pub fn has_body(&self, x: &Exchange<'_>) -> bool {
+        self.guise.is_some() || !matches!(x.request.framing, BodyFraming::None | BodyFraming::Length(0))
     }
 
     /// Room for a body that may have to be sent again.

@@ -150,8 +150,8 @@ impl Other<'_> {
     ) -> Poll<Option<(Lent, Answer)>> {
         if let Other::Connecting(connecting) = self {
             match std::task::ready!(connecting.as_mut().poll(cx)) {
-                Ok(lent) => {
-                    let waiting = Box::new(send(call, x, scratch, &lent, by));
+                Ok(mut lent) => {
+                    let waiting = Box::new(send(call, x, scratch, &mut lent, by));
                     *self = Other::Waiting(lent, waiting);
                 }
                 Err(_) => *self = Other::None,
@@ -175,8 +175,9 @@ impl Other<'_> {
 }
 
 /// Sends the request whole.
-fn send(call: &Forwarding<'_>, x: &mut Exchange<'_>, scratch: &Scratch, lent: &Lent, by: By) -> Waiting {
+fn send(call: &Forwarding<'_>, x: &mut Exchange<'_>, scratch: &Scratch, lent: &mut Lent, by: By) -> Waiting {
     let head = call.request_head(x, scratch, lent.link().draft(), 2, None);
+    lent.sending(now());
     x.worker.stats.upstream_sent.add(head.len() as u64);
     x.seen.retries += 1;
     call.service.counters.retries.hedges.increment();
@@ -187,6 +188,5 @@ fn send(call: &Forwarding<'_>, x: &mut Exchange<'_>, scratch: &Scratch, lent: &L
         lent.link().send(upload.again(call.first.as_ref(), outgoing(x, lent)));
         lent.link().end(upload.trailers());
     }
-    debug_assert!(by.try_at >= now(), "a try begins in time");
     waiting
 }

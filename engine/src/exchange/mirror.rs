@@ -63,6 +63,7 @@ pub(super) fn copy(call: &Forwarding<'_>, x: &Exchange<'_>, scratch: &Scratch, p
         return service.counters.retries.drop_copy(CopyDropped::Concurrency);
     }
     let body = match &call.upload {
+        None if call.has_body(x) => return service.counters.retries.drop_copy(CopyDropped::Body),
         None => None,
         Some(upload) => match whole(upload, call.first.as_ref(), plan.body_bytes_max) {
             Some(body) => Some(body),

@@ -108,10 +108,14 @@ impl Peer {
         spawn(async move {
             let mut pings = connection.ping_pong();
             let is_dead = poll_fn(|cx| {
+                let doubted = pulse.doubted.get();
                 if let Some(pings) = &mut pings
                     && alive.poll(cx, pings, &pulse).is_ready()
                 {
                     return Poll::Ready(true);
+                }
+                if doubted && !pulse.doubted.get() {
+                    waiting.wake_all();
                 }
                 Pin::new(&mut connection).poll(cx).map(|_| false)
             })
