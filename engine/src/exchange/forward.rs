@@ -38,9 +38,10 @@ pub(super) struct Answer {
 }
 
 /// An endpoint that has begun to answer, and what is still under way with it.
-pub(super) struct Reached {
+pub(super) struct Reached<'u> {
     pub lent: Lent,
-    pub upload: Option<Upload>,
+    /// It stays where it is: it is large.
+    pub upload: &'u mut Option<Upload>,
     pub answer: Answer,
     pub guise: Option<Box<Guise>>,
 }
@@ -75,7 +76,7 @@ impl Course<'_> {
     }
 }
 
-/// A request being forwarded: what its tries share.
+/// A request being forwarded: what its tries share. As long as it lives it counts among those under way.
 pub(super) struct Forwarding<'a> {
     pub course: Course<'a>,
     pub service: &'a Rc<Service>,
@@ -137,10 +138,10 @@ pub(super) async fn forward(
         tunnel: upgrade(&x.request(), plan).is_some(),
         ..Wish::default()
     };
-    let _active = service.begin();
     let first = at_hand(x, guise.as_deref(), rest);
     let copy = to.mirror.as_ref().filter(|plan| !wish.tunnel && mirror::is_due(x, plan));
     let (upload, asked, tries) = Default::default();
+    service.begin();
     let mut call = Forwarding { course, service, wish, guise, first, upload, copy, asked, tries };
     loop {
         match call.try_once(x, scratch, rest).await {
@@ -151,7 +152,7 @@ pub(super) async fn forward(
                 call.make_copy(x, scratch);
                 call.let_go(scratch);
                 let Forwarding { course, upload, guise, .. } = &mut call;
-                let reached = Reached { lent, upload: upload.take(), answer, guise: guise.take() };
+                let reached = Reached { lent, upload, answer, guise: guise.take() };
                 return answered_by(x, scratch, course, reached, rest).await;
             }
             Err(failed) if again::after_failure(&mut call, x, &failed) => {}
@@ -161,6 +162,12 @@ pub(super) async fn forward(
         if let Some(until) = call.tries.as_ref().and_then(|tries| tries.waits_until()) {
             Box::pin(again::wait_until(x, until)).await?;
         }
+    }
+}
+
+impl Drop for Forwarding<'_> {
+    fn drop(&mut self) {
+        self.service.end();
     }
 }
 
@@ -382,7 +389,7 @@ async fn answered_by(
     x: &mut Exchange<'_>,
     scratch: &mut Scratch,
     course: &Course<'_>,
-    mut reached: Reached,
+    mut reached: Reached<'_>,
     rest: &mut Option<Lease>,
 ) -> Result<Next, Stop> {
     let head_after = reached.lent.answered(now());

@@ -74,15 +74,6 @@ pub(crate) struct By {
     pub try_at: Nanos,
 }
 
-/// Counts an exchange among those under way, of which a share may be retries.
-pub(crate) struct Active<'a>(&'a Service);
-
-impl Drop for Active<'_> {
-    fn drop(&mut self) {
-        self.0.budget.ended();
-    }
-}
-
 /// Room for one more try in a service's budget, until dropped.
 pub(crate) struct Permit {
     service: Rc<Service>,
@@ -111,11 +102,16 @@ impl Service {
         }
     }
 
-    /// An exchange begins.
+    /// An exchange begins: it counts among those of which a share may be retries, until its [`Service::end`].
     #[inline]
-    pub fn begin(&self) -> Active<'_> {
+    pub fn begin(&self) {
         self.budget.began();
-        Active(self)
+    }
+
+    /// It ended.
+    #[inline]
+    pub fn end(&self) {
+        self.budget.ended();
     }
 
     /// Room for one more try, where the service's budget has any.
