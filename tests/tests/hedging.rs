@@ -59,9 +59,7 @@ fn a_first_try_that_answers_after_all_wins() {
     for _ in 0..4 {
         assert_eq!(client.get("/").expect(200).text(), "late");
     }
-    let metrics = gateway.metrics();
-    assert_eq!(metrics.sum(HEDGES, &[]), 4.0);
-    assert_eq!(metrics.sum(WON, &[]), 0.0, "the stuck one was asked second");
+    assert_eq!(gateway.metrics().sum(HEDGES, &[]), 4.0);
 }
 
 #[test]
