@@ -3,6 +3,7 @@
 //! The result has the fields and forms of the file, so that (where nothing is redacted) it loads as the same
 //! configuration again.
 
+mod health;
 mod protocols;
 mod retries;
 
@@ -167,14 +168,10 @@ pub(crate) fn service_as_json(service: &Service) -> Value {
     });
     shown["http2"]["keep_alive"] = json!(service.http2_keep_alive.map_or("none".to_owned(), duration_text));
     if let (Value::Object(shown), Some(health)) = (&mut shown, &service.health) {
-        let health = json!({
-            "grpc": health.grpc,
-            "interval": duration_text(health.interval),
-            "timeout": duration_text(health.timeout),
-            "healthy": health.healthy,
-            "unhealthy": health.unhealthy,
-        });
-        shown.insert("health".into(), health);
+        shown.insert("health".into(), health::health(health));
+    }
+    if let (Value::Object(shown), Some(eject)) = (&mut shown, &service.eject) {
+        shown.insert("eject".into(), health::eject(eject));
     }
     if let (Value::Object(shown), Some(tls)) = (&mut shown, &service.tls) {
         shown.insert("tls".into(), protocols::service_tls(tls));

@@ -1,6 +1,7 @@
 //! The tables. Change one and the decoder, the schema and the reference change with it.
 
 mod acme;
+mod health;
 mod listeners;
 mod protocols;
 mod retries;
@@ -12,11 +13,12 @@ use super::Absent::{Default, Means, Required};
 use super::{Field, Kind, Object};
 
 pub use acme::{ACME_ACCOUNT, EXTERNAL_ACCOUNT};
+pub use health::{EJECT, HEALTH, HEALTH_HTTP, HEALTH_TCP};
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
 pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP, UDP};
 pub use retries::{HEDGE, MIRROR, RETRIES, RETRY_BUDGET};
 pub use routes::{GRPC_JSON, GRPC_WEB, HEADER_OPS, REDIRECT, RESPOND, REWRITE, ROUTE, SPLIT};
-pub use services::{ENDPOINT_OBJECT, HEALTH, POOL, SERVICE, SERVICE_TIMEOUTS};
+pub use services::{ENDPOINT_OBJECT, POOL, SERVICE, SERVICE_TIMEOUTS};
 pub use tls::{CERTIFICATE, CLIENT_CERTIFICATES, LISTENER_CERTIFICATE, LISTENER_TLS, SERVICE_TLS};
 
 const KIB: u64 = 1 << 10;
@@ -221,6 +223,9 @@ pub static ALL: &[&Object] = &[
     &CERTIFICATE,
     &SERVICE_HTTP2,
     &HEALTH,
+    &HEALTH_HTTP,
+    &HEALTH_TCP,
+    &EJECT,
     &RETRY_BUDGET,
     &ROUTE,
     &SPLIT,

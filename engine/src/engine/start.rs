@@ -13,6 +13,7 @@ use rtrb::Consumer;
 
 use super::{Engine, Inherited, Shared, StartError, State, WorkerPost, WorkerThread, applies, sockets};
 use crate::observe::{AccessLog, LineFormat, LogWake, Registry};
+use crate::outcomes::{Reporter, reports};
 use crate::request_id::RequestIds;
 use crate::snapshot::Snapshot;
 use crate::worker::{Apply, Order, Resolved, Worker};
@@ -33,6 +34,7 @@ struct Birth {
     first: Apply,
     log: Option<AccessLog>,
     resolved: Arc<Resolved>,
+    reporter: Reporter,
     born: mpsc::Sender<Born>,
     /// Dropped at the end of its life.
     ended: Ending,
@@ -61,6 +63,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
     let firsts = applies(&registry, &snapshot, plan.sockets, &plan.open, &mut floors, &done);
     let log_wake = LogWake::default();
     let resolved: Arc<Resolved> = Arc::default();
+    let (reporter, reports) = reports();
     let (born, births) = mpsc::channel();
     let (ending, ended) = mpsc::channel();
     let (mut threads, mut posts, mut log_rings) = (Vec::new(), Vec::new(), Vec::new());
@@ -78,6 +81,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
             first,
             log,
             resolved: resolved.clone(),
+            reporter: reporter.clone(),
             born: born.clone(),
             ended: Ending { told: over.clone(), _ended: ending.clone() },
         };
@@ -99,7 +103,8 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
         floors,
     };
     let failure = await_births(&births, &mut posts);
-    let shared = Shared { registry, workers: posts, log_wake, state: Mutex::new(state) };
+    let (standings, reports) = (Mutex::default(), Mutex::new(Some(reports)));
+    let shared = Shared { registry, workers: posts, log_wake, standings, reports, state: Mutex::new(state) };
     let engine = Engine {
         workers: threads,
         shared: Arc::new(shared),
@@ -175,9 +180,9 @@ fn live(birth: Birth) {
         }
     };
     let driver = runtime.picked().driver.to_owned();
-    let Birth { number, gauges, orders, first, log, resolved, born, ended, .. } = birth;
+    let Birth { number, gauges, orders, first, log, resolved, reporter, born, ended, .. } = birth;
     let _ = runtime.block_on(async move {
-        let worker = Worker::new(first, resolved, log, gauges, ids);
+        let worker = Worker::new(first, resolved, log, gauges, ids, reporter);
         let _ = born.send(Ok((number, core, driver)));
         drop(born);
         worker.run(orders).await;

@@ -240,8 +240,18 @@ pub(super) async fn wait_until(x: &Exchange<'_>, until: Nanos) -> Result<(), Sto
 }
 
 /// Nobody gets this answer: what is left of it is read, or its connection closed.
-pub(super) fn throw_away(mut lent: Lent, answer: Answer, head: &ResponseHead, upload: Option<&Upload>) {
-    lent.answered(now());
+pub(super) fn throw_away(
+    x: &Exchange<'_>,
+    mut lent: Lent,
+    answer: Answer,
+    head: &ResponseHead,
+    upload: Option<&Upload>,
+) {
+    lent.answered(now(), head.status, x.seen.grpc);
+    if x.seen.grpc {
+        let response = Response { bytes: &answer.bytes, head };
+        lent.call_ended(response.get(b"grpc-status").and_then(grpc::code));
+    }
     let uploaded = upload.is_none_or(Upload::is_done);
     if !uploaded {
         lent.link().reset_on_close();

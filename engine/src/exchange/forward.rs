@@ -146,7 +146,7 @@ pub(super) async fn forward(
     loop {
         match call.try_once(x, scratch, rest).await {
             Ok((lent, answer)) if again::after_answer(&mut call, x, scratch, &lent, &answer) => {
-                again::throw_away(lent, answer, &scratch.response, call.upload.as_ref());
+                again::throw_away(x, lent, answer, &scratch.response, call.upload.as_ref());
             }
             Ok((lent, answer)) => {
                 call.make_copy(x, scratch);
@@ -392,7 +392,8 @@ async fn answered_by(
     mut reached: Reached<'_>,
     rest: &mut Option<Lease>,
 ) -> Result<Next, Stop> {
-    let head_after = reached.lent.answered(now());
+    let is_call = x.seen.grpc || reached.guise.is_some();
+    let head_after = reached.lent.answered(now(), scratch.response.status, is_call);
     hedge::note(course, &reached.lent, head_after);
     x.seen.upstream_head_us = Some(head_after.as_micros() as u64);
     let opens = x.client.stream().is_some_and(http2::Stream::opens_tunnel);

@@ -44,6 +44,7 @@ struct Mirrored {
     /// `None`: there is none.
     body: Option<Lease>,
     is_chunked: bool,
+    is_call: bool,
     _under_way: UnderWay,
 }
 
@@ -81,6 +82,7 @@ pub(super) fn copy(call: &Forwarding<'_>, x: &Exchange<'_>, scratch: &Scratch, p
         body,
         is_chunked: call.guise.is_some()
             || matches!(x.request.framing, BodyFraming::Chunked | BodyFraming::UntilEnd),
+        is_call: x.seen.grpc,
         _under_way: UnderWay(service.clone()),
     }));
 }
@@ -148,7 +150,7 @@ async fn deliver(service: &Rc<Service>, copy: Mirrored) -> Option<()> {
             }
         }
     }
-    lent.answered(now());
+    lent.answered(now(), head.status, copy.is_call);
     let mut body = Incoming::of_response(head.framing, Some(bytes), lent.link());
     while body.received <= ANSWER_BYTES_MAX {
         lent.link().set_deadline(now().after(Duration::from_millis(plan.idle_ms)).min(deadline));

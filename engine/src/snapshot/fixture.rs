@@ -106,6 +106,7 @@ pub(crate) fn service(name: &str, endpoints: &[(&str, u16)]) -> Service {
         http2_keep_alive: None,
         retry_budget: RetryBudget { share: 200_000, floor: 10 },
         health: None,
+        eject: None,
     }
 }
 
