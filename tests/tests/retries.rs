@@ -390,7 +390,8 @@ fn called(origin: &Http2Origin, retries: &str, line: Option<(&str, &str)>) -> (S
     let session = Session::connect(gateway.address("web"));
     let answer = session.ask(call(line), &[b"\0\0\0\0\x02\x08\x01"], None);
     let status = answer.header("grpc-status").or(answer.trailer("grpc-status")).unwrap_or_default();
-    let previous = origin.seen().iter().map(|asked| {
+    let seen = origin.seen();
+    let previous = seen.iter().map(|asked| {
         let value = asked.head.headers().get("grpc-previous-rpc-attempts");
         value.map(|value| value.to_str().expect("text").to_owned())
     });
