@@ -9,6 +9,7 @@ mod fleets;
 mod health;
 mod limits;
 mod protocols;
+mod retries;
 
 use serde_json::{Map, Value, json};
 
@@ -168,10 +169,12 @@ pub(crate) fn service_as_json(service: &Service) -> Value {
             "idle_timeout": duration_text(service.pool.idle_timeout),
         },
         "http2": protocols::bounds(&service.http2),
+        "retry_budget": retries::budget(&service.retry_budget),
     });
     if let Value::Object(shown) = &mut shown {
         balancing::balancing(service, shown);
     }
+    shown["http2"]["keep_alive"] = json!(service.http2_keep_alive.map_or("none".to_owned(), duration_text));
     if let (Value::Object(shown), Some(health)) = (&mut shown, &service.health) {
         shown.insert("health".into(), health::health(health));
     }
@@ -277,6 +280,7 @@ fn forward_as_json(forward: &Forward, config: &Config, shown: &mut Map<String, V
         });
         shown.insert("grpc_json".into(), value);
     }
+    retries::route(forward, config, shown);
     shown.insert("timeout".into(), json!(forward.timeout.map_or("none".to_owned(), duration_text)));
 }
 

@@ -8,7 +8,7 @@ mod handles;
 mod sockets;
 mod start;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
@@ -27,6 +27,7 @@ use crate::balance::Address;
 use crate::limits::node::Posts;
 use crate::observe::{Counted, LogWake, Names, Registry};
 use crate::outcomes::Reports;
+use crate::retry::Floor;
 use crate::snapshot::{ListenerPlan, Snapshot, SocketPlan};
 use crate::standing::Standings;
 use crate::worker::{Apply, Order, Resolved, counted_pairs};
@@ -152,7 +153,12 @@ struct State {
     /// Closed listeners for datagrams whose sessions' answers may still leave by their sockets.
     lingering: Vec<OpenAddress>,
     resolved: Arc<Resolved>,
+    /// What workers share of retry budgets, by service.
+    floors: Floors,
 }
+
+/// By service.
+type Floors = HashMap<Arc<str>, Arc<Floor>>;
 
 /// A listener that is open on every worker.
 struct OpenAddress {
@@ -188,7 +194,14 @@ impl Engine {
             .map_err(|error| ApplyError(error.to_string()))?;
         let opened = plan.opened.clone();
         let (done, told) = mpsc::channel();
-        let applies = applies(&self.shared.registry, &snapshot, plan.sockets, &plan.open, &done);
+        let applies = applies(
+            &self.shared.registry,
+            &snapshot,
+            plan.sockets,
+            &plan.open,
+            &mut state.floors,
+            &done,
+        );
         for (worker, apply) in self.shared.workers.iter().zip(applies) {
             post(worker, Order::Apply(Box::new(apply)));
         }
@@ -321,18 +334,26 @@ fn applies(
     snapshot: &Arc<Snapshot>,
     sockets: Vec<Vec<(usize, ringway_runtime::BoundSocket)>>,
     open: &[OpenAddress],
+    floors: &mut Floors,
     done: &mpsc::Sender<()>,
 ) -> Vec<Apply> {
+    floors.retain(|name, _| snapshot.service_named(name).is_some());
+    let floors: Vec<_> =
+        snapshot.services.iter().map(|one| floors.entry(one.name.clone()).or_default().clone()).collect();
     let counted = counted(registry, snapshot);
     let shared: Vec<_> = open.iter().map(|open| open.shared.clone()).collect();
+    let of = sockets.len() as u32;
     counted
         .into_iter()
         .zip(sockets)
-        .map(|(counted, sockets)| Apply {
+        .zip(0..)
+        .map(|((counted, sockets), number)| Apply {
             snapshot: snapshot.clone(),
             counted,
             sockets,
             shared: shared.clone(),
+            floors: floors.clone(),
+            place: (number, of),
             done: done.clone(),
         })
         .collect()

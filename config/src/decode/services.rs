@@ -3,14 +3,14 @@
 use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    Balance, Balancing, Endpoint, EndpointAddress, HostPolicy, Http2, Pool, Position, Service, ServiceProtocol,
+    Balance, Balancing, Endpoint, EndpointAddress, HostPolicy, Http2, Pool, Position, Service, ServiceProtocol, RetryBudget,
     ServiceTimeouts,
 };
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
 
 use super::fields::Fields;
-use super::{Placed, Sink, address, balancing, health, hosts, name, protocols, tls};
+use super::{Placed, Sink, address, balancing, health, hosts, name, protocols, tls, retries};
 
 /// Services of one file.
 const SERVICES_MAX: usize = 100_000;
@@ -50,6 +50,8 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
             protocol: ServiceProtocol::default(),
             tls: None,
             http2: Http2 { streams: 0, window: 0, connection_window: 0 },
+            http2_keep_alive: None,
+            retry_budget: RetryBudget { share: 0, floor: 0 },
             health: None,
             eject: None,
         };
@@ -69,6 +71,7 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
     ];
     let balance = fields.chosen("balance", &balances, sink);
     let protocol = fields.chosen("protocol", &protocols, sink);
+    let http2 = fields.object_or_default("http2", &tables::SERVICE_HTTP2, sink);
     Service {
         name: name.to_owned(),
         endpoints,
@@ -80,7 +83,9 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
         pool: pool(&fields, sink),
         protocol,
         tls,
-        http2: protocols::bounds(&fields.object_or_default("http2", &tables::SERVICE_HTTP2, sink), sink),
+        http2: protocols::bounds(&http2, sink),
+        http2_keep_alive: http2.duration_or("keep_alive", sink),
+        retry_budget: retries::budget(&fields, sink),
         health: health::health(&fields, protocol, sink),
         eject: health::eject(&fields, sink),
     }

@@ -1,6 +1,6 @@
 //! Starting: sockets first, so that a port in use is told before anything runs, then the workers.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -65,7 +65,8 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
     let (limits, inboxes) =
         Posts::new(count).map_err(|error| StartError::Other(format!("no random numbers: {error}")))?;
     let (done, _told) = mpsc::channel();
-    let firsts = applies(&registry, &snapshot, plan.sockets, &plan.open, &done);
+    let mut floors = HashMap::new();
+    let firsts = applies(&registry, &snapshot, plan.sockets, &plan.open, &mut floors, &done);
     let log_wake = LogWake::default();
     let resolved: Arc<Resolved> = Arc::default();
     let (reporter, reports) = reports();
@@ -107,6 +108,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
         listeners: plan.open,
         lingering: Vec::new(),
         resolved,
+        floors,
     };
     let failure = await_births(&births, &mut posts);
     let (standings, reports) = (Mutex::default(), Mutex::new(Some(reports)));

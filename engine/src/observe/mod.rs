@@ -14,6 +14,7 @@ pub mod prometheus;
 pub mod record;
 pub mod redact;
 pub mod registry;
+pub mod retries;
 pub mod stats;
 
 pub use access_log::{AccessLog, LogWake};

@@ -24,12 +24,13 @@ use crate::balance::{self, Asked, Balancer, Change, How, Picked, Slot};
 use crate::local_reply::LocalReply;
 use crate::observe::ServiceCounters;
 use crate::reason::Reason;
+use crate::retry::{Budget, Cause, Floor, Latencies, Taken};
 use crate::snapshot::{Protocol, ServicePlan};
 use crate::standing::{Stand, Standing, Standings};
 use crate::tls::Offer;
 use crate::worker::Resolved;
 use connecting::{Course, Error};
-pub(crate) use lent::Lent;
+pub(crate) use lent::{Lent, Unreached};
 use pool::{Counted, Pool};
 use reporting::Reported;
 use sharing::Sharing;
@@ -48,7 +49,17 @@ pub(crate) struct Service {
     idle_timeout_ms: Cell<u64>,
     idle_max: Cell<u32>,
     random: Cell<u64>,
+    /// This worker's part of what may be retries.
+    budget: Budget,
+    floor: RefCell<Arc<Floor>>,
+    /// How long answers took, where somebody wants to know.
+    pub latencies: RefCell<Latencies>,
+    /// Mirrored copies under way.
+    pub copies: Cell<u32>,
 }
+
+/// Draws before an endpoint that was tried is asked again.
+const PICKS_MAX: usize = 16;
 
 /// How an exchange wants to be carried.
 #[derive(Clone, Copy, Default)]
@@ -59,6 +70,29 @@ pub(crate) struct Wish {
     pub http2: bool,
     /// It is to become a tunnel: where there is a choice, by HTTP/1.1.
     pub tunnel: bool,
+    /// Only another endpoint than those that were tried.
+    pub elsewhere: bool,
+}
+
+/// Until when there must be a connection.
+#[derive(Clone, Copy)]
+pub(crate) struct By {
+    /// Of the exchange.
+    pub deadline: Nanos,
+    /// Of this try.
+    pub try_at: Nanos,
+}
+
+/// Room for one more try in a service's budget, until dropped.
+pub(crate) struct Permit {
+    service: Rc<Service>,
+    taken: Taken,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.service.budget.give_back(self.taken);
+    }
 }
 
 impl Service {
@@ -72,11 +106,34 @@ impl Service {
             idle_timeout_ms: Cell::new(plan.pool.idle_timeout_ms),
             idle_max: Cell::new(plan.pool.idle_max),
             random: Cell::new(seed | 1),
+            budget: Budget::default(),
+            floor: RefCell::default(),
+            latencies: RefCell::default(),
+            copies: Cell::new(0),
         }
     }
 
+    /// An exchange begins: it counts among those of which a share may be retries, until its [`Service::end`].
+    #[inline]
+    pub fn begin(&self) {
+        self.budget.began();
+    }
+
+    /// It ended.
+    #[inline]
+    pub fn end(&self) {
+        self.budget.ended();
+    }
+
+    /// Room for one more try, where the service's budget has any.
+    pub fn permit(self: &Rc<Service>, plan: &ServicePlan) -> Option<Permit> {
+        let taken = self.budget.take(&plan.retry_budget, &self.floor.borrow(), now().0)?;
+        Some(Permit { service: self.clone(), taken })
+    }
+
     /// Takes over what a new snapshot says; endpoints come by [`Service::reconcile`].
-    pub fn set_plan(&self, plan: &ServicePlan) {
+    pub fn set_plan(&self, plan: &ServicePlan, floor: &Arc<Floor>) {
+        self.floor.replace(floor.clone());
         self.balancer.borrow_mut().set_rules(plan.rules);
         self.idle_timeout_ms.set(plan.pool.idle_timeout_ms);
         self.idle_max.set(plan.pool.idle_max);
@@ -158,29 +215,35 @@ impl Service {
         Some((address, self.lend(slot)))
     }
 
-    /// A connection to one of the endpoints, pooled or new. Where an endpoint refuses, another one is asked, once:
-    /// nothing has been sent yet. `tried` becomes the last one asked, however it ends.
+    /// A connection to one of the endpoints, pooled or new; not to one of `tried` while others remain. Whether another
+    /// is asked where there is none is for the exchange to say. `asked` becomes the one that was, however it ends.
     pub async fn checkout(
         self: &Rc<Service>,
         plan: &ServicePlan,
         asked: &Asked,
         wish: Wish,
-        deadline: Nanos,
-        tried: &mut Option<Rc<str>>,
-    ) -> Result<Lent, LocalReply> {
-        let mut failed = None;
-        loop {
-            let mut lent = self.next(plan, asked, failed)?;
-            let offer = offer(plan, wish);
-            *tried = Some(lent.endpoint.clone());
-            if self.lend_ready(offer, wish, &mut lent) {
-                return Ok(lent);
-            }
-            // Rare, and large: it lives outside of the exchange.
-            match Box::pin(self.obtain(plan, offer, deadline, &mut lent)).await {
-                Ok(()) => return Ok(lent),
-                Err(error) => failed = Some(lent.failed(error, deadline, failed.is_some())?),
-            }
+        tried: &[Slot],
+        by: By,
+        endpoint: &mut Option<Rc<str>>,
+    ) -> Result<Lent, Unreached> {
+        let mut lent = match self.pick(asked, tried) {
+            Some(slot) => self.lend(slot),
+            None if tried.is_empty() => return Err(Unreached::nobody(self.nobody(plan, asked))),
+            None if wish.elsewhere => return Err(Unreached::nobody_else(self.nobody(plan, asked))),
+            None => match self.pick(asked, &[]) {
+                Some(slot) => self.lend(slot),
+                None => return Err(Unreached::nobody(self.nobody(plan, asked))),
+            },
+        };
+        let offer = offer(plan, wish);
+        *endpoint = Some(lent.endpoint.clone());
+        if self.lend_ready(offer, wish, &mut lent) {
+            return Ok(lent);
+        }
+        // Rare, and large: it lives outside of the exchange.
+        match Box::pin(self.obtain(plan, offer, by.deadline.min(by.try_at), &mut lent)).await {
+            Ok(()) => Ok(lent),
+            Err(error) => Err(lent.unreached(error, by)),
         }
     }
 
@@ -193,35 +256,31 @@ impl Service {
         deadline: Nanos,
         preface: Option<Lease>,
     ) -> Result<Lent, LocalReply> {
-        let mut failed = None;
+        let mut failed: Option<Unreached> = None;
         loop {
-            let mut lent = self.next(plan, asked, failed)?;
+            let tried: &[Slot] = failed.as_ref().map_or(&[], |failed| failed.slot.as_slice());
+            let Some(slot) = self.pick(asked, tried) else {
+                return Err(failed.map_or_else(|| self.nobody(plan, asked), |failed| failed.reply));
+            };
+            if failed.is_some() {
+                self.counters.retries.count(Cause::Refused);
+            }
+            let mut lent = self.lend(slot);
             let preface = preface.as_ref().map(|preface| preface.slice(0..preface.len()));
             match Box::pin(self.connect(plan, Offer::None, deadline, preface, &mut lent)).await {
                 Ok(()) => {
                     lent.taken();
                     return Ok(lent);
                 }
-                Err(error) => failed = Some(lent.failed(error, deadline, failed.is_some())?),
+                Err(error) => {
+                    let unreached = lent.unreached(error, By { deadline, try_at: Nanos::NEVER });
+                    if failed.is_some() || unreached.cause != Some(Cause::Refused) {
+                        return Err(unreached.reply);
+                    }
+                    failed = Some(unreached);
+                }
             }
         }
-    }
-
-    /// The endpoint that is asked next, where one has `failed` already another one.
-    fn next(
-        self: &Rc<Service>,
-        plan: &ServicePlan,
-        asked: &Asked,
-        failed: Option<(Slot, LocalReply)>,
-    ) -> Result<Lent, LocalReply> {
-        let tried = failed.map(|(slot, _)| slot);
-        let Some(slot) = self.pick(asked, tried.as_slice()) else {
-            return Err(failed.map_or_else(|| self.nobody(plan, asked), |(_, reply)| reply));
-        };
-        if failed.is_some() {
-            self.counters.retries.increment();
-        }
-        Ok(self.lend(slot))
     }
 
     /// One that may be asked and is not among `tried`.

@@ -4,6 +4,7 @@ use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
 use super::{EJECT, HEALTH, SERVICE_HTTP2, SERVICE_TLS, balancing};
+use super::retries::RETRY_BUDGET_FIELD;
 
 const ENDPOINT: Kind =
     Kind::Text("an address (`127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock`, `dns:name:port`)");
@@ -12,7 +13,7 @@ const ENDPOINT: Kind =
 pub static SERVICE: Object = Object {
     name: "service",
     about: "A named set of endpoints.",
-    later: &["circuit_breaker", "retries", "retry_budget", "zone"],
+    later: &["circuit_breaker", "retries", "zone"],
     fields: &[
         Field {
             name: "endpoints",
@@ -73,6 +74,7 @@ pub static SERVICE: Object = Object {
             absent: Means("its defaults"),
             about: "Bounds of HTTP/2.",
         },
+        RETRY_BUDGET_FIELD,
         Field {
             name: "health",
             kind: Kind::Object(&HEALTH),
