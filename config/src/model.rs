@@ -17,9 +17,8 @@ pub use fleets::{Fleet, FleetStore, Redis, RedisAt, Rls};
 pub use health::{CheckBy, Eject, EjectMode, Health, HttpCheck};
 pub use keys::KeySource;
 pub use limits::{ConcurrencyLimit, Cost, LimitBy, Missing, Rate, RateLimit, RateLimitId, Tell, Unsure};
-pub use protocols::{
-    ArrivalRate, ClientRate, Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp,
-};
+pub use protocols::{ArrivalRate, ClientRate, Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp};
+pub use retries::{Hedge, HedgeAfter, Mirror, Retries, RetryBudget, RetryWhen};
 pub use tls::{
     Authorities, Certificate, ClientCertificates, ListenerCertificate, ListenerTls, Secret, ServiceTls, Tls,
     TlsVersion,
@@ -33,6 +32,7 @@ mod health;
 mod keys;
 mod limits;
 mod protocols;
+mod retries;
 mod tls;
 
 /// Index into [`Config::services`].
@@ -311,6 +311,10 @@ pub struct Service {
     pub tls: Option<ServiceTls>,
     /// Bounds of HTTP/2.
     pub http2: Http2,
+    /// Between two PINGs while streams are under way (`http2.keep_alive`); `None` is none.
+    pub http2_keep_alive: Option<Duration>,
+    /// How many requests may be retries.
+    pub retry_budget: RetryBudget,
     /// How endpoints are checked, if they are.
     pub health: Option<Health>,
     /// How endpoints are judged by what their exchanges come to, if they are.
@@ -506,6 +510,12 @@ pub struct Forward {
     pub grpc_json: Option<GrpcJson>,
     /// The exchange from request head to the response's last byte (`timeout`; default none): 504.
     pub timeout: Option<Duration>,
+    /// What is sent again.
+    pub retries: Option<Retries>,
+    /// When another endpoint is asked too.
+    pub hedge: Option<Hedge>,
+    /// Who gets copies.
+    pub mirror: Option<Mirror>,
 }
 
 /// `routes[].grpc_web`

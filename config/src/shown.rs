@@ -10,6 +10,7 @@ mod fleets;
 mod health;
 mod limits;
 mod protocols;
+mod retries;
 
 use serde_json::{Map, Value, json};
 
@@ -173,6 +174,7 @@ pub(crate) fn service_as_json(service: &Service) -> Value {
         },
         "breaker": breaking::breaker(&service.breaker),
         "http2": protocols::bounds(&service.http2),
+        "retry_budget": retries::budget(&service.retry_budget),
     });
     if let (Value::Object(shown), Some(one)) = (&mut shown, &service.concurrency) {
         shown.insert("concurrency".into(), breaking::concurrency(one));
@@ -180,6 +182,7 @@ pub(crate) fn service_as_json(service: &Service) -> Value {
     if let Value::Object(shown) = &mut shown {
         balancing::balancing(service, shown);
     }
+    shown["http2"]["keep_alive"] = json!(service.http2_keep_alive.map_or("none".to_owned(), duration_text));
     if let (Value::Object(shown), Some(health)) = (&mut shown, &service.health) {
         shown.insert("health".into(), health::health(health));
     }
@@ -286,6 +289,7 @@ fn forward_as_json(forward: &Forward, config: &Config, shown: &mut Map<String, V
         });
         shown.insert("grpc_json".into(), value);
     }
+    retries::route(forward, config, shown);
     shown.insert("timeout".into(), json!(forward.timeout.map_or("none".to_owned(), duration_text)));
 }
 

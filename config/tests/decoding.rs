@@ -492,6 +492,12 @@ fn with_field(object: &'static Object, field: &'static Field, value: &str) -> St
         "respond" => route = format!("name: r, respond: {{ {one} }}"),
         "redirect" => route = format!("name: r, redirect: {{ {one}{} }}", unless("host", "host: h")),
         "rewrite" => route.push_str(&format!(", rewrite: {{ {one} }}")),
+        "retries" => route.push_str(&format!(", retries: {{ {one} }}")),
+        "hedge" => route.push_str(&format!(", hedge: {{ {one} }}")),
+        "mirror" => {
+            route.push_str(&format!(", mirror: {{ {one}{} }}", unless("service", "service: s")));
+        }
+        "retry_budget" => service.push_str(&format!(", retry_budget: {{ {one} }}")),
         "header_ops" => route.push_str(&format!(", request_headers: {{ {one} }}")),
         other => panic!("no place known for {other}"),
     }

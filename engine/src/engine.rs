@@ -8,7 +8,7 @@ mod handles;
 mod sockets;
 mod start;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
@@ -29,6 +29,7 @@ use crate::limits::node::Posts;
 use crate::observe::{Counted, LogWake, Names, Registry};
 use crate::overload::Memory;
 use crate::outcomes::Reports;
+use crate::retry::Floor;
 use crate::snapshot::{ListenerPlan, Snapshot, SocketPlan};
 use crate::standing::Standings;
 use crate::worker::{Apply, Order, Resolved, counted_pairs};
@@ -157,7 +158,12 @@ struct State {
     resolved: Arc<Resolved>,
     /// What workers share about services and endpoints.
     board: Board,
+    /// What workers share of retry budgets, by service.
+    floors: Floors,
 }
+
+/// By service.
+type Floors = HashMap<Arc<str>, Arc<Floor>>;
 
 /// A listener that is open on every worker.
 struct OpenAddress {
@@ -195,7 +201,15 @@ impl Engine {
         let (done, told) = mpsc::channel();
         let resolved = state.resolved.clone();
         let shares = state.board.update(&snapshot, &resolved, Nanos::precise());
-        let applies = applies(&self.shared.registry, &snapshot, &shares, plan.sockets, &plan.open, &done);
+        let applies = applies(
+            &self.shared.registry,
+            &snapshot,
+            &shares,
+            plan.sockets,
+            &plan.open,
+            &mut state.floors,
+            &done,
+        );
         for (worker, apply) in self.shared.workers.iter().zip(applies) {
             post(worker, Order::Apply(Box::new(apply)));
         }
@@ -329,19 +343,27 @@ fn applies(
     shares: &Arc<Shares>,
     sockets: Vec<Vec<(usize, ringway_runtime::BoundSocket)>>,
     open: &[OpenAddress],
+    floors: &mut Floors,
     done: &mpsc::Sender<()>,
 ) -> Vec<Apply> {
+    floors.retain(|name, _| snapshot.service_named(name).is_some());
+    let floors: Vec<_> =
+        snapshot.services.iter().map(|one| floors.entry(one.name.clone()).or_default().clone()).collect();
     let counted = counted(registry, snapshot);
     let shared: Vec<_> = open.iter().map(|open| open.shared.clone()).collect();
+    let of = sockets.len() as u32;
     counted
         .into_iter()
         .zip(sockets)
-        .map(|(counted, sockets)| Apply {
+        .zip(0..)
+        .map(|((counted, sockets), number)| Apply {
             snapshot: snapshot.clone(),
             counted,
             shares: shares.clone(),
             sockets,
             shared: shared.clone(),
+            floors: floors.clone(),
+            place: (number, of),
             done: done.clone(),
         })
         .collect()

@@ -10,15 +10,22 @@
 //! and no byte of a request whose end is uncertain is ever read as another request.
 
 mod balancing;
+mod again;
 mod decide;
+mod failed;
 mod forward;
 mod guise;
 mod limits;
+mod hedge;
+mod mirror;
 pub(crate) mod pace;
 mod relay;
 mod shed;
+pub(crate) mod replay;
 mod seen;
+mod switch;
 mod upload;
+mod waiting;
 
 use std::io::ErrorKind;
 use std::rc::Rc;
@@ -188,7 +195,7 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
     let route = current.snapshot.route(matched.route);
     // Whatever is answered with 2xx would be taken for a tunnel.
     if x.client.stream().is_some_and(http2::Stream::opens_tunnel)
-        && !(matches!(route.action, ActionPlan::Forward(_)) && forward::upgrade(&x.request(), plan).is_some())
+        && !(matches!(route.action, ActionPlan::Forward(_)) && switch::upgrade(&x.request(), plan).is_some())
     {
         return Err(Reason::UpgradeNotAllowed.into());
     }

@@ -12,6 +12,7 @@ mod reasons;
 mod render;
 mod request;
 mod services;
+mod tries;
 
 #[cfg(test)]
 mod tests;
@@ -378,6 +379,7 @@ fn outcome(
                     .push(format!("rewrite: path becomes {}", String::from_utf8_lossy(&rewritten)));
             }
             tell_services(explanation, snapshot, forward, Asking { request, path });
+            explanation.policies.extend(tries::tell(snapshot, forward, request));
             Outcome::Forward
         }
         ActionPlan::Respond(respond) => Outcome::Respond { status: respond.status },

@@ -36,6 +36,7 @@ pub mod path;
 pub mod proxy_protocol;
 pub mod reason;
 pub mod request_id;
+pub mod retry;
 pub mod routing;
 pub mod sink;
 #[cfg(test)]

@@ -88,6 +88,7 @@ reasons! {
     UpstreamBadUpgrade, 502, "upstream_bad_upgrade", "The endpoint switched to a protocol nobody asked for.";
     UpstreamStalled, 504, "upstream_stalled", "The endpoint stopped taking the request.";
     UpstreamHeadTimeout, 504, "upstream_head_timeout", "The endpoint did not begin its response in time.";
+    UpstreamTryTimeout, 504, "upstream_try_timeout", "The endpoint did not begin its response in the time of one try.";
     UpstreamIdleTimeout, 504, "upstream_idle_timeout", "The endpoint fell silent within its response.";
     ExchangeTimeout, 504, "exchange_timeout", "The exchange took longer than the route allows.";
 

@@ -13,6 +13,7 @@ mod health_plan;
 mod limits;
 mod plan;
 mod split;
+mod retries;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -40,6 +41,7 @@ pub use balancing::{BalancingPlan, StickyPlan};
 pub use header_plan::HeaderPlan;
 pub use health_plan::{CheckPlan, EjectPlan, HealthPlan, HttpCheckPlan};
 pub use limits::{LimitId, LimitPlan, MissingKey, RouteLimit};
+pub use retries::{HedgeAfter, HedgePlan, MirrorPlan};
 pub use plan::{
     EndpointPlan, EndpointTarget, ErrorFormat, Http2Plan, Limits, ListenerPlan, Mode, PoolPlan, Protocol,
     RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts, UdpPlan,
@@ -232,7 +234,12 @@ fn mode(listener: &model::Listener, subsets: &Subsets<'_>) -> Mode {
 }
 
 fn http2_plan(bounds: &model::Http2) -> Http2Plan {
-    Http2Plan { streams: bounds.streams, window: bounds.window, connection_window: bounds.connection_window }
+    Http2Plan {
+        streams: bounds.streams,
+        window: bounds.window,
+        connection_window: bounds.connection_window,
+        keep_alive_ms: 0,
+    }
 }
 
 fn route_plan(
@@ -270,6 +277,9 @@ fn route_plan(
                 .map_err(of_route)?
                 .map(Box::new),
             timeout_ms: forward.timeout.map(ms),
+            retries: forward.retries.as_ref().map(|one| Box::new(retries::retries(one))),
+            hedge: forward.hedge.as_ref().map(retries::hedge),
+            mirror: forward.mirror.as_ref().map(retries::mirror),
         }),
         model::Action::Respond(respond) => {
             ActionPlan::Respond(RespondPlan::new(respond.status, &respond.content_type, &respond.body))
@@ -353,7 +363,11 @@ fn service_plan(
             model::ServiceProtocol::Http2 => Protocol::Http2,
             model::ServiceProtocol::Auto => Protocol::Auto,
         },
-        http2: http2_plan(&service.http2),
+        http2: Http2Plan {
+            keep_alive_ms: service.http2_keep_alive.map_or(0, ms),
+            ..http2_plan(&service.http2)
+        },
+        retry_budget: retries::budget(&service.retry_budget),
         tls: tls.map(Arc::new),
         health: service.health.as_ref().map(health_plan::health_plan),
         eject: service.eject.as_ref().map(health_plan::eject_plan),

@@ -22,6 +22,7 @@ use crate::breaker::Shares;
 use crate::challenges::Challenges;
 use crate::date::DateCache;
 use crate::downstream::Downstream;
+use crate::exchange::replay::Kept;
 use crate::http1::{RequestHead, ResponseHead};
 use crate::limits::limiter::Limit;
 use crate::limits::node::Node;
@@ -29,6 +30,7 @@ use crate::observe::{Counted, WorkerStats};
 use crate::outcomes::Reporter;
 use crate::overload::{self, Memory, Pressure};
 use crate::request_id::RequestIds;
+use crate::retry::Floor;
 use crate::snapshot::{ActionPlan, ListenerPlan, Mode, ServiceId, Snapshot};
 use crate::standing::Standings;
 use crate::udp;
@@ -72,6 +74,10 @@ pub(crate) struct Apply {
     pub sockets: Vec<(usize, BoundSocket)>,
     /// What workers share about each listener, in the snapshot's order.
     pub shared: Vec<Arc<SharedListener>>,
+    /// What workers share of each service's retry budget, likewise.
+    pub floors: Vec<Arc<Floor>>,
+    /// Which worker this is, and of how many.
+    pub place: (u32, u32),
     /// Told once the snapshot runs here.
     pub done: mpsc::Sender<()>,
 }
@@ -86,6 +92,8 @@ pub(crate) struct Scratch {
     pub response: ResponseHead,
     pub path: Vec<u8>,
     pub rewritten: Vec<u8>,
+    /// Room for bodies that may have to be sent again; made when it is first needed.
+    pub kept: Option<Box<Kept>>,
     pub lines: Vec<u8>,
     /// Of the service's balancer.
     pub asked: Asked,
@@ -125,8 +133,8 @@ pub(crate) struct Worker {
     /// Wall-clock microseconds at the loop's time zero; looked at again in each sweep.
     epoch_us: Cell<u64>,
     gauges: Arc<Gauges>,
-    /// Which of the workers it is.
-    number: usize,
+    /// Which worker it is, and of how many.
+    place: (u32, u32),
     shares: RefCell<Arc<Shares>>,
     /// Of all workers.
     pub memory: Arc<Memory>,
@@ -184,7 +192,7 @@ impl Worker {
         ids: RequestIds,
         limits: Rc<Node>,
         reporter: Reporter,
-        (number, memory): (usize, Arc<Memory>),
+        memory: Arc<Memory>,
     ) -> Rc<Worker> {
         let seed = fastrand::u64(..);
         let worker = Rc::new(Worker {
@@ -216,7 +224,7 @@ impl Worker {
             scratch: RefCell::default(),
             epoch_us: Cell::new(0),
             gauges,
-            number,
+            place: first.place,
             shares: RefCell::new(first.shares.clone()),
             memory,
             pressure: Cell::default(),
@@ -302,6 +310,12 @@ impl Worker {
         self.epoch_us.get() + at.0 / 1000
     }
 
+    /// This worker's part of what is allowed on the node: the parts of all workers add up to it.
+    pub fn part_of(&self, allowed: u32) -> u32 {
+        let (number, of) = self.place;
+        allowed / of + u32::from(number < allowed % of)
+    }
+
     pub fn take_scratch(&self) -> Box<Scratch> {
         self.scratch.borrow_mut().pop().unwrap_or_default()
     }
@@ -309,6 +323,9 @@ impl Worker {
     pub fn give_scratch(&self, mut scratch: Box<Scratch>) {
         scratch.request.clear();
         scratch.response.clear();
+        if let Some(kept) = &mut scratch.kept {
+            kept.trim();
+        }
         scratch.lines.clear();
         scratch.held.clear();
         scratch.permits.clear();
@@ -319,10 +336,10 @@ impl Worker {
     }
 
     fn apply(self: &Rc<Worker>, apply: Apply) {
-        let Apply { snapshot, counted, shares, sockets, shared, done } = apply;
+        let Apply { snapshot, counted, shares, sockets, shared, floors, done, .. } = apply;
         self.shares.replace(shares);
         let (_, route_counters) = counted_pairs(&snapshot);
-        let services = self.services_of(&snapshot, &counted);
+        let services = self.services_of(&snapshot, &counted, &floors);
         let old = self.current.replace(Rc::new(Current {
             snapshot: snapshot.clone(),
             counted: counted.clone(),
@@ -340,17 +357,18 @@ impl Worker {
 
     /// The services of a snapshot: those that live on by name, and new ones. Those that are gone are let go when their
     /// last exchange ends.
-    fn services_of(&self, snapshot: &Snapshot, counted: &Counted) -> Box<[Rc<Service>]> {
+    fn services_of(&self, snapshot: &Snapshot, counted: &Counted, floors: &[Arc<Floor>]) -> Box<[Rc<Service>]> {
         let mut kept = self.services.borrow_mut();
         let services: Box<[Rc<Service>]> = snapshot
             .services
             .iter()
             .zip(&counted.services)
-            .map(|(plan, counters)| {
+            .zip(floors)
+            .map(|((plan, counters), floor)| {
                 let service = kept.entry(plan.name.clone()).or_insert_with(|| {
                     Rc::new(Service::new(plan, counters.clone(), self.random.borrow_mut().u64(..)))
                 });
-                service.set_plan(plan);
+                service.set_plan(plan, floor);
                 service.clone()
             })
             .collect();
@@ -373,7 +391,7 @@ impl Worker {
         let (resolved, standings) = (self.resolved.borrow().clone(), self.standings.borrow().clone());
         let shares = self.shares.borrow().clone();
         for (plan, service) in current.snapshot.services.iter().zip(&current.services) {
-            service.reconcile(plan, &resolved, &standings, (self.number, &shares));
+            service.reconcile(plan, &resolved, &standings, (self.place.0 as usize, &shares));
             service.report(plan, &self.reporter);
         }
     }

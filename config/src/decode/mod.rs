@@ -23,6 +23,7 @@ mod paths;
 mod protocols;
 mod reach;
 mod references;
+mod retries;
 mod routes;
 mod services;
 mod tls;
@@ -45,6 +46,7 @@ pub(crate) use keys::key_text;
 pub(crate) use health::multiple_text;
 pub(crate) use paths::{pattern_text as path_text, text as segments_text};
 pub(crate) use protocols::HTTP_ONLY;
+pub(crate) use retries::condition_text;
 pub(crate) use tls::parsed as certificate;
 
 /// Diagnostics kept of one file; the rest is counted.

@@ -33,17 +33,19 @@ pub(super) fn check(
         let diagnostic = Diagnostic::warning("no-routes", config.key_place("routes"), "there are no routes");
         sink.push(diagnostic.help("every request will be answered 404"));
     }
-    let parts = routes
-        .iter()
-        .filter_map(|route| match &route.value.action {
-            Action::Forward(forward) => Some(&forward.split),
+    let forwards = || {
+        routes.iter().filter_map(|route| match &route.value.action {
+            Action::Forward(forward) => Some(forward),
             _ => None,
         })
-        .flatten()
+    };
+    let parts = forwards()
+        .flat_map(|forward| &forward.split)
         .chain(listeners.iter().flat_map(|one| carried(&one.value)));
     let parts: Vec<&Part> = parts.collect();
     balancing::count_subsets(&parts, services, sink);
-    let used: HashSet<_> = parts.iter().map(|part| part.service).collect();
+    let copied = forwards().filter_map(|forward| forward.mirror.as_ref()).map(|mirror| mirror.service);
+    let used: HashSet<_> = parts.iter().map(|part| part.service).chain(copied).collect();
     for (index, service) in services.iter().enumerate() {
         if !used.contains(&service_id(index)) {
             let message = format!("no route leads to the service `{}`", service.value.name);

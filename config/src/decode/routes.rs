@@ -15,7 +15,7 @@ use super::fields::{Fields, text_of};
 use super::headers::{self, Way};
 use super::limits::Limits;
 use super::near::nearest;
-use super::{Placed, Sink, balancing, breaking, grpc, hosts, name, paths, service_id};
+use super::{Placed, Sink, balancing, breaking, grpc, hosts, name, paths, retries, service_id};
 
 /// Routes of one file.
 const ROUTES_MAX: usize = 100_000;
@@ -153,7 +153,7 @@ fn repeated(text: &str, node: &Node, sink: &mut Sink) {
 }
 
 /// An empty list of conditions looks like "none" and means "any": it is refused.
-fn not_empty(fields: &Fields<'_>, name: &str, help: &str, sink: &mut Sink) {
+pub(super) fn not_empty(fields: &Fields<'_>, name: &str, help: &str, sink: &mut Sink) {
     if let Some(node) = fields.node(name)
         && node.value == Value::List(Vec::new())
     {
@@ -197,7 +197,9 @@ fn action(fields: &Fields<'_>, path: &PathPattern, services: &[Placed<Service>],
     }
     only_with_to(fields, "rewrite", sink);
     only_with_to(fields, "timeout", sink);
-    only_with_to(fields, "split_by", sink);
+    for name in ["split_by", "retries", "hedge", "mirror"] {
+        only_with_to(fields, name, sink);
+    }
     only_with_to(fields, "grpc_web", sink);
     only_with_to(fields, "grpc_json", sink);
     // Each is decoded wherever it is, so that all that is wrong with it is told.
@@ -225,15 +227,18 @@ fn forward(
         }
         None => (None, None),
     };
-    let split = split(fields, services, sink);
+    let (split, timeout) = (split(fields, services, sink), fields.duration_or("timeout", sink));
     let forward = Forward {
         split_by: balancing::split_by(fields, &split, sink),
+        mirror: retries::mirror(fields, &split, services, sink),
+        retries: retries::retries(fields, timeout, sink),
+        hedge: retries::hedge(fields, sink),
         split,
         rewrite_path,
         rewrite_host,
         grpc_web: grpc::web(fields, sink),
         grpc_json: grpc::json(fields, sink),
-        timeout: fields.duration_or("timeout", sink),
+        timeout,
     };
     grpc::check(fields, &forward, services, sink);
     forward
@@ -291,7 +296,7 @@ pub(super) fn split(
     split
 }
 
-fn service(text: &str, node: &Node, services: &[Placed<Service>], sink: &mut Sink) -> Option<ServiceId> {
+pub(super) fn service(text: &str, node: &Node, services: &[Placed<Service>], sink: &mut Sink) -> Option<ServiceId> {
     if let Ok(index) = services.binary_search_by(|service| service.value.name.as_str().cmp(text)) {
         return Some(service_id(index));
     }

@@ -3,14 +3,14 @@
 use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    Balance, Balancing, Breaker, Endpoint, EndpointAddress, EndpointBreaker, HostPolicy, Http2, Pool, Position, Service, ServiceProtocol,
+    Balance, Balancing, Breaker, Endpoint, EndpointAddress, EndpointBreaker, HostPolicy, Http2, Pool, Position, RetryBudget, Service, ServiceProtocol,
     ServiceTimeouts,
 };
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
 
 use super::fields::Fields;
-use super::{Placed, Sink, address, balancing, breaking, health, hosts, name, protocols, tls};
+use super::{Placed, Sink, address, balancing, breaking, health, hosts, name, protocols, retries, tls};
 
 /// Services of one file.
 const SERVICES_MAX: usize = 100_000;
@@ -59,6 +59,8 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
             protocol: ServiceProtocol::default(),
             tls: None,
             http2: Http2 { streams: 0, window: 0, connection_window: 0 },
+            http2_keep_alive: None,
+            retry_budget: RetryBudget { share: 0, floor: 0 },
             health: None,
             eject: None,
         };
@@ -79,6 +81,7 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
     let balance = fields.chosen("balance", &balances, sink);
     let protocol = fields.chosen("protocol", &protocols, sink);
     let breaker = breaking::breaker(&fields, sink);
+    let http2 = fields.object_or_default("http2", &tables::SERVICE_HTTP2, sink);
     Service {
         name: name.to_owned(),
         endpoints,
@@ -92,7 +95,9 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
         concurrency: breaking::concurrency(&fields, sink),
         protocol,
         tls,
-        http2: protocols::bounds(&fields.object_or_default("http2", &tables::SERVICE_HTTP2, sink), sink),
+        http2: protocols::bounds(&http2, sink),
+        http2_keep_alive: http2.duration_or("keep_alive", sink),
+        retry_budget: retries::budget(&fields, sink),
         health: health::health(&fields, protocol, sink),
         eject: health::eject(&fields, sink),
     }

@@ -9,6 +9,7 @@ mod health;
 mod limits;
 mod listeners;
 mod protocols;
+mod retries;
 mod routes;
 mod services;
 mod tls;
@@ -25,6 +26,7 @@ pub use health::{EJECT, HEALTH, HEALTH_HTTP, HEALTH_TCP};
 pub use limits::{CONCURRENCY_LIMIT, RATE_LIMIT};
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
 pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP, UDP};
+pub use retries::{HEDGE, MIRROR, RETRIES, RETRY_BUDGET};
 pub use routes::{GRPC_JSON, GRPC_WEB, HEADER_OPS, REDIRECT, RESPOND, REWRITE, ROUTE, SPLIT};
 pub use services::{ENDPOINT_OBJECT, POOL, SERVICE, SERVICE_TIMEOUTS};
 pub use tls::{CERTIFICATE, CLIENT_CERTIFICATES, LISTENER_CERTIFICATE, LISTENER_TLS, SERVICE_TLS};
@@ -260,10 +262,14 @@ pub static ALL: &[&Object] = &[
     &HEALTH_HTTP,
     &HEALTH_TCP,
     &EJECT,
+    &RETRY_BUDGET,
     &ROUTE,
     &SPLIT,
     &RATE_LIMIT,
     &CONCURRENCY_LIMIT,
+    &RETRIES,
+    &HEDGE,
+    &MIRROR,
     &GRPC_WEB,
     &GRPC_JSON,
     &RESPOND,

@@ -1,6 +1,6 @@
 //! Starting: sockets first, so that a port in use is told before anything runs, then the workers.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -70,7 +70,8 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
     let (done, _told) = mpsc::channel();
     let mut board = Board::new(count);
     let shares = board.update(&snapshot, &Resolved::default(), Nanos::precise());
-    let firsts = applies(&registry, &snapshot, &shares, plan.sockets, &plan.open, &done);
+    let mut floors = HashMap::new();
+    let firsts = applies(&registry, &snapshot, &shares, plan.sockets, &plan.open, &mut floors, &done);
     let log_wake = LogWake::default();
     let resolved: Arc<Resolved> = Arc::default();
     let memory: Arc<Memory> = Arc::default();
@@ -115,6 +116,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
         lingering: Vec::new(),
         resolved,
         board,
+        floors,
     };
     let failure = await_births(&births, &mut posts);
     let (standings, reports) = (Mutex::default(), Mutex::new(Some(reports)));
@@ -199,7 +201,7 @@ fn live(birth: Birth) {
         birth;
     let _ = runtime.block_on(async move {
         let limits = Node::new(number, limits, inbox);
-        let worker = Worker::new(first, resolved, log, gauges, ids, limits, reporter, (number, memory));
+        let worker = Worker::new(first, resolved, log, gauges, ids, limits, reporter, memory);
         let _ = born.send(Ok((number, core, driver)));
         drop(born);
         worker.run(orders).await;

@@ -159,6 +159,11 @@ pub(super) fn duration(ms: u64) -> String {
     }
 }
 
+/// As shares are written, of parts per million.
+pub(super) fn percent(ppm: u32) -> String {
+    format!("{}%", f64::from(ppm) / 10_000.0)
+}
+
 /// As sizes are written.
 pub(super) fn bytes(count: u64) -> String {
     match count {

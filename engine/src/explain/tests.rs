@@ -377,3 +377,43 @@ fn an_upgrade_is_told() {
         "upgrade: h2c is not among the listener's upgrades, so it is not asked for"
     );
 }
+
+#[test]
+fn what_is_sent_again_is_told_and_what_is_not_too() {
+    let mut config = shop();
+    if let model::Action::Forward(forward) = &mut config.routes[0].action {
+        forward.retries = Some(model::Retries {
+            attempts: 2,
+            when: vec![model::RetryWhen::Connect, model::RetryWhen::Gateway, model::RetryWhen::Grpc(14)],
+            per_try_timeout: Some(std::time::Duration::from_secs(1)),
+            backoff: std::time::Duration::from_millis(25),
+            backoff_max: std::time::Duration::from_millis(250),
+            buffer: 64 << 10,
+            unsafe_too: false,
+        });
+        forward.hedge = Some(model::Hedge {
+            after: model::HedgeAfter::Share(950_000),
+            at_least: std::time::Duration::from_millis(5),
+        });
+        forward.mirror =
+            Some(model::Mirror { service: model::ServiceId(1), share: 5_000, concurrency: 64, body: 64 << 10 });
+    }
+    let url = "http://api.example.com/v1/orders/7";
+    let policies = |method: &str, headers: &[(&str, &str)]| {
+        told(&config, &format!("{method} {url}"), headers).policies.join("\n")
+    };
+    let get = policies("GET", &[]);
+    for line in [
+        "retries: up to 2 more after connect, 502, 503, 504, grpc:unavailable, each within 1s, on another endpoint where \
+         there is one; waits up to 25ms, doubling up to 250ms; bodies up to 64KiB",
+        "retry budget of orders: 20% of its requests under way, and 10 a second",
+        "hedge: another endpoint is asked too after the time of 95% of answers, at least 5ms",
+        "mirror: 0.5% are copied to orders-next, 64 at once, bodies up to 64KiB",
+    ] {
+        assert!(get.contains(line), "{line}\n{get}");
+    }
+    let post = policies("POST", &[]);
+    assert!(post.contains("retries: POST is not idempotent"), "{post}");
+    assert!(post.contains("hedge: none, for POST is not idempotent"), "{post}");
+    assert!(!policies("POST", &[("Idempotency-Key", "7")]).contains("not idempotent"));
+}

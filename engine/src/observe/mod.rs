@@ -15,6 +15,7 @@ pub mod prometheus;
 pub mod record;
 pub mod redact;
 pub mod registry;
+pub mod retries;
 pub mod stats;
 
 pub use access_log::{AccessLog, LogWake};

@@ -3,6 +3,8 @@
 //! Read when scraped, from counters that go on counting: every number was true at some moment of the scrape. Each
 //! family is written once, with HELP and TYPE before its samples. Off the request path.
 
+mod retries;
+
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -181,7 +183,7 @@ fn routes(text: &mut Text<'_>, kept: &Kept) {
 }
 
 fn services(text: &mut Text<'_>, kept: &Kept) {
-    let families: [Number<ServiceCounters>; 9] = [
+    let families: [Number<ServiceCounters>; 8] = [
         ("ringway_upstream_requests_total", "counter", "Requests sent, tries counted.", |c| c.requests.get()),
         ("ringway_upstream_requests_active", "gauge", "Exchanges under way.", |c| c.active.get()),
         ("ringway_upstream_connects_total", "counter", "Connections begun.", |c| c.connects.get()),
@@ -194,18 +196,15 @@ fn services(text: &mut Text<'_>, kept: &Kept) {
         ("ringway_upstream_reuses_total", "counter", "Requests sent on a pooled connection.", |c| {
             c.reuses.get()
         }),
-        (
-            "ringway_upstream_stale_retries_total",
-            "counter",
-            "Requests sent again because the pooled connection had been closed.",
-            |c| c.stale_retries.get(),
-        ),
-        ("ringway_upstream_retries_total", "counter", "Requests sent again for another reason.", |c| {
-            c.retries.get()
-        }),
         ("ringway_upstream_connections_active", "gauge", "Connections with an exchange on them.", |c| {
             c.connections_active.get()
         }),
+        (
+            "ringway_upstream_pings_unanswered_total",
+            "counter",
+            "Connections of HTTP/2 ended because a PING was not answered.",
+            |c| c.pings_unanswered.get(),
+        ),
         ("ringway_upstream_connections_idle", "gauge", "Connections in the pool.", |c| {
             c.connections_idle.get()
         }),
@@ -224,6 +223,7 @@ fn services(text: &mut Text<'_>, kept: &Kept) {
             text.sample(name, &[("service", service.map_or(REMOVED, String::as_str))], sum);
         }
     }
+    retries::services(text, kept);
     let name = "ringway_upstream_response_head_seconds";
     text.family(name, "histogram", "Request sent to response head read.");
     for (service, counts) in kept.services.iter() {

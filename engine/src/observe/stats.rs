@@ -14,6 +14,7 @@ use super::counter::{Counter, Gauge};
 use super::dropped::DroppedCounts;
 use super::histogram::{DURATIONS, Histogram, LAGS};
 use super::picks::PickCounters;
+use super::retries::RetryCounts;
 
 /// How a number of a worker is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -274,10 +275,10 @@ pub struct ServiceCounters {
     pub connect_failures: Counter,
     /// Requests sent on a pooled connection.
     pub reuses: Counter,
-    /// Requests sent again because the pooled connection had been closed.
-    pub stale_retries: Counter,
-    /// Requests sent again for any other reason.
-    pub retries: Counter,
+    /// Requests sent again, hedges and copies.
+    pub retries: RetryCounts,
+    /// PINGs that endpoints did not answer in time.
+    pub pings_unanswered: Counter,
     /// Connections with an exchange on them.
     pub connections_active: Gauge,
     /// Connections in the pool.
@@ -298,8 +299,8 @@ impl Default for ServiceCounters {
             connects: Counter::default(),
             connect_failures: Counter::default(),
             reuses: Counter::default(),
-            stale_retries: Counter::default(),
-            retries: Counter::default(),
+            retries: RetryCounts::default(),
+            pings_unanswered: Counter::default(),
             connections_active: Gauge::default(),
             connections_idle: Gauge::default(),
             response_head: Histogram::new(&DURATIONS),
@@ -361,8 +362,8 @@ impl Fold for ServiceCounters {
         self.connects.add(gone.connects.get());
         self.connect_failures.add(gone.connect_failures.get());
         self.reuses.add(gone.reuses.get());
-        self.stale_retries.add(gone.stale_retries.get());
-        self.retries.add(gone.retries.get());
+        self.retries.fold(&gone.retries);
+        self.pings_unanswered.add(gone.pings_unanswered.get());
         self.response_head.fold(&gone.response_head);
         if let Some(theirs) = gone.breaking_seen() {
             self.breaking().fold(theirs);

@@ -2,8 +2,9 @@
 
 use crate::grpc_json::Transcoder;
 
-use super::Split;
+use super::{HedgePlan, MirrorPlan, Split};
 use crate::key::KeyPlan;
+use crate::retry::RetryPlan;
 use crate::routing::{Matched, PathFill};
 
 /// What a route does.
@@ -34,6 +35,12 @@ pub struct ForwardPlan {
     pub grpc_json: Option<Box<Transcoder>>,
     /// Request head to the response's last byte.
     pub timeout_ms: Option<u64>,
+    /// What is sent again.
+    pub retries: Option<Box<RetryPlan>>,
+    /// When another endpoint is asked too.
+    pub hedge: Option<HedgePlan>,
+    /// Where copies go.
+    pub mirror: Option<MirrorPlan>,
 }
 
 /// A response as it stands.

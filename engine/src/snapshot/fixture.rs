@@ -111,6 +111,8 @@ pub(crate) fn service(name: &str, endpoints: &[(&str, u16)]) -> Service {
         protocol: ServiceProtocol::Http1,
         tls: None,
         http2: HTTP2,
+        http2_keep_alive: None,
+        retry_budget: RetryBudget { share: 200_000, floor: 10 },
         health: None,
         breaker: Breaker {
             connections: None,
@@ -162,6 +164,9 @@ pub(crate) fn forward(split: &[(u32, u32)]) -> Action {
         grpc_web: None,
         grpc_json: None,
         timeout: None,
+        retries: None,
+        hedge: None,
+        mirror: None,
     })
 }
 

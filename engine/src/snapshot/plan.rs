@@ -12,6 +12,7 @@ use crate::breaker::{self, Concurrency};
 use crate::http2::Budget;
 use crate::overload::Priority;
 use crate::proxy_protocol;
+use crate::retry::BudgetPlan;
 use crate::routing::{RouteId, RouteRule, Router};
 use crate::tls::{ClientPlan, ServerPlan};
 
@@ -272,6 +273,8 @@ pub struct ServicePlan {
     pub protocol: Protocol,
     /// Where they speak HTTP/2.
     pub http2: Http2Plan,
+    /// How many requests may be retries.
+    pub retry_budget: BudgetPlan,
     /// Where they speak TLS.
     pub tls: Option<Arc<ClientPlan>>,
     /// How they are checked, if they are: off the workers.
@@ -340,6 +343,8 @@ pub struct Http2Plan {
     pub window: u32,
     /// The same on all streams together.
     pub connection_window: u32,
+    /// Towards endpoints: from one PING to the next while streams are under way; 0 is none.
+    pub keep_alive_ms: u64,
 }
 
 /// One endpoint as configured.

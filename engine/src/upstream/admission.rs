@@ -11,14 +11,11 @@ use ringway_runtime::{Nanos, now};
 use smallvec::SmallVec;
 
 use super::connecting::Error;
-use super::{Lent, Service};
-use crate::balance::{Asked, Slot};
+use super::{By, Lent, Service, Unreached, Wanted};
+use crate::balance::Slot;
 use crate::breaker::{Door, Ended, EndpointShare, Samples, ServiceShare, Tally};
-use crate::link::Link;
-use crate::local_reply::LocalReply;
 use crate::observe::Refusal;
 use crate::reason::Reason;
-use crate::snapshot::ServicePlan;
 
 /// Endpoints that are looked at for one try before it waits.
 const FULL_MAX: usize = 64;
@@ -33,7 +30,7 @@ pub(super) struct Limited {
 
 /// What a try holds: a permit of the service, and one of the endpoint. Dropping it gives them back, and wakes whoever
 /// waits for one.
-pub(crate) struct Permit(Rc<EndpointPart>);
+pub(crate) struct Admission(Rc<EndpointPart>);
 
 /// An endpoint's limits and those of its service, as one worker holds them.
 pub(super) struct EndpointPart {
@@ -44,7 +41,6 @@ pub(super) struct EndpointPart {
 }
 
 /// A place among the retries under way. Dropping it gives it back.
-#[allow(dead_code, reason = "for retries")]
 pub(crate) struct RetryPlace(Option<Arc<Tally>>);
 
 /// Why a try may not begin.
@@ -54,18 +50,7 @@ pub(super) enum Refused {
     /// Each endpoint has as many as it may.
     Endpoints,
     /// Waiting would not help.
-    Reply(LocalReply),
-}
-
-/// How long a request may wait.
-#[derive(Clone, Copy)]
-pub(super) struct Patience<'a> {
-    /// Of the exchange, or the try.
-    pub deadline: Nanos,
-    /// When it began to wait, if it did.
-    pub since: Option<Nanos>,
-    /// Who need not be answered any more once it is gone.
-    pub client: Option<&'a Link>,
+    Unreached(Unreached),
 }
 
 impl Limited {
@@ -130,36 +115,22 @@ impl EndpointPart {
 impl Service {
     /// An endpoint for a try, where the limits leave room. With a `turn` it goes before those who wait.
     #[inline]
-    pub(super) fn admit(
-        self: &Rc<Service>,
-        plan: &ServicePlan,
-        asked: &Asked,
-        failed: Option<(Slot, LocalReply)>,
-        turn: bool,
-    ) -> Result<Lent, Refused> {
-        let is_limited = self.limited.borrow().door.is_some();
-        if !is_limited {
-            return self.next(plan, asked, failed).map(|slot| self.lend(slot, None)).map_err(Refused::Reply);
+    pub(super) fn admit(self: &Rc<Service>, wanted: Wanted<'_>, turn: bool) -> Result<Lent, Refused> {
+        let limited = self.limited.borrow();
+        match &limited.door {
+            Some(door) => self.admit_by(door, wanted, turn),
+            None => self.choose(wanted).map(|slot| self.lend(slot, None)).map_err(Refused::Unreached),
         }
-        self.admit_by(plan, asked, failed, turn)
     }
 
-    fn admit_by(
-        self: &Rc<Service>,
-        plan: &ServicePlan,
-        asked: &Asked,
-        failed: Option<(Slot, LocalReply)>,
-        turn: bool,
-    ) -> Result<Lent, Refused> {
-        let limited = self.limited.borrow();
-        let Some(door) = &limited.door else { return Err(Refused::Requests) };
+    fn admit_by(self: &Rc<Service>, door: &Door, wanted: Wanted<'_>, turn: bool) -> Result<Lent, Refused> {
         if !turn && !door.may_pass() {
             return Err(Refused::Requests);
         }
-        let slot = self.next(plan, asked, failed).map_err(Refused::Reply)?;
+        let slot = self.choose(wanted).map_err(Refused::Unreached)?;
         let (slot, part) = match self.take_endpoint(slot) {
             Some(part) => (slot, part),
-            None => match self.take_another(asked, slot, failed.map(|(slot, _)| slot)) {
+            None => match self.take_another(wanted, slot) {
                 Some(another) => another,
                 // Where the service has none left either, a turn is what it takes.
                 None if door.gate().requests.available() == 0 => return Err(Refused::Requests),
@@ -170,7 +141,7 @@ impl Service {
             part.give();
             return Err(Refused::Requests);
         }
-        Ok(self.lend(slot, Some(Permit(part))))
+        Ok(self.lend(slot, Some(Admission(part))))
     }
 
     /// Takes an endpoint's permit, if it has one to give.
@@ -180,18 +151,13 @@ impl Service {
         pools[slot.0 as usize].part.as_ref().filter(|part| part.take()).cloned()
     }
 
-    /// Another endpoint than those that have as many requests as they may, and than the one that failed.
+    /// Another endpoint than those that have as many requests as they may, and than those that were tried.
     #[cold]
-    fn take_another(
-        &self,
-        asked: &Asked,
-        first: Slot,
-        failed: Option<Slot>,
-    ) -> Option<(Slot, Rc<EndpointPart>)> {
-        let mut full: SmallVec<[Slot; 8]> = SmallVec::from_slice(&[first]);
-        full.extend(failed);
+    fn take_another(&self, wanted: Wanted<'_>, first: Slot) -> Option<(Slot, Rc<EndpointPart>)> {
+        let mut full: SmallVec<[Slot; 8]> = SmallVec::from_slice(wanted.tried);
+        full.push(first);
         while full.len() < FULL_MAX {
-            let slot = self.pick(asked, &full)?;
+            let slot = self.pick(wanted.asked, &full)?;
             match self.take_endpoint(slot) {
                 Some(part) => return Some((slot, part)),
                 None => full.push(slot),
@@ -200,36 +166,37 @@ impl Service {
         None
     }
 
-    /// Waits until there is room. The request's place is given up when the time is over, or its client is gone.
+    /// Waits until there is room, if anybody waits for the try. Its place is given up when the time is over, or its
+    /// client is gone. `since` is when the try began to wait for whatever it was, if it did.
     pub(super) async fn wait_for_room(
         self: &Rc<Service>,
-        plan: &ServicePlan,
-        asked: &Asked,
-        failed: Option<(Slot, LocalReply)>,
+        wanted: Wanted<'_>,
         mut refused: Refused,
-        patience: Patience<'_>,
-    ) -> Result<Lent, LocalReply> {
-        if let Refused::Reply(reply) = refused {
-            return Err(reply);
+        by: By<'_>,
+        since: &mut Option<Nanos>,
+    ) -> Result<Lent, Unreached> {
+        if let Refused::Unreached(unreached) = refused {
+            return Err(unreached);
         }
-        let Some(door) = self.limited.borrow().door.clone() else {
+        let door = self.limited.borrow().door.clone();
+        let place = door.as_ref().filter(|_| by.client.is_some()).and_then(|door| door.join());
+        let (Some(door), Some(mut place)) = (door, place) else {
             return Err(self.refuse(&refused, Refusal::Full));
         };
-        let Some(mut place) = door.join() else { return Err(self.refuse(&refused, Refusal::Full)) };
-        let since = patience.since.unwrap_or(now());
-        if patience.since.is_none() {
+        if since.is_none() {
             self.counters.breaking().queued.increment();
         }
-        let until = Nanos(since.0.saturating_add(door.gate().wait_ns())).min(patience.deadline);
+        let since = *since.get_or_insert(now());
+        let until = until(&door, since, by);
         loop {
             let ended = match refused {
                 Refused::Requests if place.may_try() => Ended::Turn,
-                Refused::Requests => place.turn(until, patience.client).await,
-                Refused::Endpoints => place.step_aside(until, patience.client).await,
-                Refused::Reply(reply) => return Err(reply),
+                Refused::Requests => place.turn(until, by.client).await,
+                Refused::Endpoints => place.step_aside(until, by.client).await,
+                Refused::Unreached(unreached) => return Err(unreached),
             };
             match ended {
-                Ended::Turn => match self.admit(plan, asked, failed, true) {
+                Ended::Turn => match self.admit(wanted, true) {
                     Ok(lent) => {
                         self.counters.breaking().waited.record(now().since(since).as_micros() as u64);
                         return Ok(lent);
@@ -240,37 +207,37 @@ impl Service {
                     }
                     Err(other) => refused = other,
                 },
-                Ended::Late if now() >= patience.deadline => return Err(Reason::ExchangeTimeout.into()),
+                Ended::Late if now() >= by.deadline => return Err(unreached(Reason::ExchangeTimeout)),
                 Ended::Late => return Err(self.refuse(&refused, Refusal::Late)),
-                Ended::Gone => return Err(Reason::ClientGone.into()),
+                Ended::Gone => return Err(unreached(Reason::ClientGone)),
             }
         }
     }
 
     /// Whether it is worth waiting for a connection: the limit is reached, and requests of this service may wait.
-    pub(super) fn may_wait_on(&self, error: Error, patience: &mut Patience<'_>) -> bool {
+    pub(super) fn may_wait_on(&self, error: Error, by: By<'_>, since: &mut Option<Nanos>) -> bool {
         let limited = self.limited.borrow();
         let Some(door) = limited.door.as_ref().filter(|_| matches!(error, Error::Full)) else { return false };
-        let since = *patience.since.get_or_insert(now());
-        let until = Nanos(since.0.saturating_add(door.gate().wait_ns())).min(patience.deadline);
-        door.gate().waiting_max() > 0 && now() < until
+        let since = *since.get_or_insert(now());
+        by.client.is_some() && door.gate().waiting_max() > 0 && now() < until(door, since, by)
     }
 
     /// Waits a moment for a connection, as one of those that wait.
-    pub(super) async fn step_aside(&self, patience: Patience<'_>) -> Result<(), LocalReply> {
+    pub(super) async fn step_aside(&self, by: By<'_>) -> Result<(), Unreached> {
         let door = self.limited.borrow().door.clone();
         let Some(mut place) = door.and_then(|door| door.join()) else {
             return Err(self.refuse(&Refused::Endpoints, Refusal::Full));
         };
-        match place.step_aside(patience.deadline, patience.client).await {
+        match place.step_aside(by.deadline.min(by.try_at), by.client).await {
             Ended::Turn => Ok(()),
-            Ended::Late => Err(Reason::ExchangeTimeout.into()),
-            Ended::Gone => Err(Reason::ClientGone.into()),
+            Ended::Late if now() >= by.deadline => Err(unreached(Reason::ExchangeTimeout)),
+            Ended::Late => Err(self.refuse(&Refused::Endpoints, Refusal::Late)),
+            Ended::Gone => Err(unreached(Reason::ClientGone)),
         }
     }
 
     /// What the client is told, and counted.
-    fn refuse(&self, refused: &Refused, how: Refusal) -> LocalReply {
+    fn refuse(&self, refused: &Refused, how: Refusal) -> Unreached {
         let breaking = self.counters.breaking();
         let limited = self.limited.borrow();
         let may_wait = limited.door.as_ref().is_some_and(|door| door.gate().waiting_max() > 0);
@@ -281,12 +248,11 @@ impl Service {
             _ => (Reason::BreakerPending, Refusal::Full),
         };
         breaking.refused[refusal as usize].increment();
-        reason.into()
+        unreached(reason)
     }
 
     /// A place among the retries that the service may have under way.
-    #[allow(dead_code, reason = "for retries")]
-    pub fn retry_place(&self) -> Option<RetryPlace> {
+        pub fn retry_place(&self) -> Option<RetryPlace> {
         let limited = self.limited.borrow();
         let Some(retries) = limited.share.as_ref().map(|share| &share.retries) else {
             return Some(RetryPlace(None));
@@ -302,7 +268,17 @@ impl Service {
     }
 }
 
-impl Drop for Permit {
+/// Another endpoint would not change it.
+fn unreached(reason: Reason) -> Unreached {
+    Unreached::nobody(reason.into())
+}
+
+/// How long a try that began to wait at `since` may.
+fn until(door: &Door, since: Nanos, by: By<'_>) -> Nanos {
+    Nanos(since.0.saturating_add(door.gate().wait_ns())).min(by.deadline).min(by.try_at)
+}
+
+impl Drop for Admission {
     #[inline]
     fn drop(&mut self) {
         self.0.give();

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ringway_runtime::{Nanos, now};
 
-use super::admission::Permit;
-use super::Service;
+use super::admission::Admission;
+use super::{By, Service};
 use super::connecting::{Connected, Error};
 use super::pool::{Counted, Idle, State};
 use super::reporting::Counts;
@@ -14,6 +14,28 @@ use crate::balance::{Outcome, Slot};
 use crate::http2;
 use crate::link::Link;
 use crate::local_reply::LocalReply;
+use crate::retry::Cause;
+
+/// There is no connection, and what the client is told.
+pub(crate) struct Unreached {
+    pub reply: LocalReply,
+    /// `None`: asking another endpoint would not help.
+    pub cause: Option<Cause>,
+    /// Who was asked.
+    pub slot: Option<Slot>,
+    /// There is no endpoint that was not tried before.
+    pub nobody_else: bool,
+}
+
+impl Unreached {
+    pub(super) fn nobody(reply: LocalReply) -> Unreached {
+        Unreached { reply, cause: None, slot: None, nobody_else: false }
+    }
+
+    pub(super) fn nobody_else(reply: LocalReply) -> Unreached {
+        Unreached { nobody_else: true, ..Unreached::nobody(reply) }
+    }
+}
 
 /// A connection to an endpoint, or a stream on one, for one exchange. Dropping it closes it.
 pub(crate) struct Lent {
@@ -24,7 +46,7 @@ pub(crate) struct Lent {
     /// Of a connection, not of a stream.
     counted: Option<Counted>,
     /// What it may be asked by; given back last.
-    _permit: Option<Permit>,
+    _admission: Option<Admission>,
     /// It has carried an exchange before; of a stream: its connection has.
     pub reused: bool,
     pub endpoint: Rc<str>,
@@ -42,7 +64,7 @@ impl Lent {
         service: &Rc<Service>,
         slot: Slot,
         endpoint: Rc<str>,
-        permit: Option<Permit>,
+        admission: Option<Admission>,
     ) -> Lent {
         service.counters.active.up();
         Lent {
@@ -50,7 +72,7 @@ impl Lent {
             slot,
             link: None,
             counted: None,
-            _permit: permit,
+            _admission: admission,
             reused: false,
             endpoint,
             outcome: Outcome::Abandoned,
@@ -79,18 +101,21 @@ impl Lent {
         }
     }
 
-    /// There is no connection to this endpoint. `Err`: the exchange ends with that; else another endpoint may be asked.
-    pub(super) fn failed(
-        mut self,
-        error: Error,
-        deadline: Nanos,
-        is_last: bool,
-    ) -> Result<(Slot, LocalReply), LocalReply> {
+    /// There is no connection to this endpoint.
+    pub(super) fn unreached(mut self, error: Error, by: By<'_>) -> Unreached {
         // Who has no time left says nothing about an endpoint.
-        let is_ours = error.is_ours() || now() >= deadline;
-        self.outcome = if is_ours { Outcome::Abandoned } else { Outcome::Refused };
-        let reply = error.reply(deadline);
-        if is_last || !error.is_refusal() { Err(reply) } else { Ok((self.slot, reply)) }
+        let is_ours = error.is_ours() || now() >= by.deadline;
+        self.outcome = match now() >= by.try_at {
+            _ if is_ours => Outcome::Abandoned,
+            true => Outcome::Failed,
+            false => Outcome::Refused,
+        };
+        let cause = match error.is_refusal() {
+            _ if is_ours => None,
+            true => Some(Cause::Refused),
+            false => Some(Cause::Connect),
+        };
+        Unreached { reply: error.reply(by.deadline), cause, slot: Some(self.slot), nobody_else: false }
     }
 
     /// The connection or stream.
@@ -100,6 +125,18 @@ impl Lent {
             Some(link) => link,
             None => unreachable!("a connection is lent out connected"),
         }
+    }
+
+    /// It did not answer in time: whether a connection that others use too still lives is to be found out.
+    pub fn suspect(&self) {
+        if let Some(stream) = self.link().stream() {
+            stream.doubt();
+        }
+    }
+
+    /// Whose endpoint it is.
+    pub fn service(&self) -> &Service {
+        &self.service
     }
 
     /// The request begins to be sent.

@@ -27,13 +27,14 @@ use crate::link::Link;
 use crate::local_reply::LocalReply;
 use crate::observe::ServiceCounters;
 use crate::reason::Reason;
+use crate::retry::{Budget, Cause, Floor, Latencies, Taken};
 use crate::snapshot::{Protocol, ServicePlan};
 use crate::standing::{Stand, Standing, Standings};
 use crate::tls::Offer;
 use crate::worker::Resolved;
 use connecting::{Course, Error};
-use admission::{Limited, Patience, Permit, Refused};
-pub(crate) use lent::Lent;
+use admission::{Admission, Limited, Refused, RetryPlace};
+pub(crate) use lent::{Lent, Unreached};
 use pool::{Counted, Pool};
 use reporting::Reported;
 use sharing::Sharing;
@@ -53,7 +54,17 @@ pub(crate) struct Service {
     idle_max: Cell<u32>,
     random: Cell<u64>,
     limited: RefCell<Limited>,
+    /// This worker's part of what may be retries.
+    budget: Budget,
+    floor: RefCell<Arc<Floor>>,
+    /// How long answers took, where somebody wants to know.
+    pub latencies: RefCell<Latencies>,
+    /// Mirrored copies under way.
+    pub copies: Cell<u32>,
 }
+
+/// Draws before an endpoint that was tried is asked again.
+const PICKS_MAX: usize = 16;
 
 /// How an exchange wants to be carried.
 #[derive(Clone, Copy, Default)]
@@ -64,6 +75,42 @@ pub(crate) struct Wish {
     pub http2: bool,
     /// It is to become a tunnel: where there is a choice, by HTTP/1.1.
     pub tunnel: bool,
+    /// Only another endpoint than those that were tried.
+    pub elsewhere: bool,
+}
+
+/// Until when there must be a connection.
+#[derive(Clone, Copy)]
+pub(crate) struct By<'a> {
+    /// Of the exchange.
+    pub deadline: Nanos,
+    /// Of this try.
+    pub try_at: Nanos,
+    /// Who waits for it: where the service has as much as it may the try waits too, for as long as this one is there.
+    pub client: Option<&'a Link>,
+}
+
+/// What is asked of a checkout.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    plan: &'a ServicePlan,
+    asked: &'a Asked,
+    wish: Wish,
+    /// Endpoints that were asked before.
+    tried: &'a [Slot],
+}
+
+/// Room for one more try in a service's budget, until dropped.
+pub(crate) struct Permit {
+    service: Rc<Service>,
+    taken: Taken,
+    _place: RetryPlace,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.service.budget.give_back(self.taken);
+    }
 }
 
 impl Service {
@@ -78,11 +125,35 @@ impl Service {
             idle_max: Cell::new(plan.pool.idle_max),
             random: Cell::new(seed | 1),
             limited: RefCell::default(),
+            budget: Budget::default(),
+            floor: RefCell::default(),
+            latencies: RefCell::default(),
+            copies: Cell::new(0),
         }
     }
 
+    /// An exchange begins: it counts among those of which a share may be retries, until its [`Service::end`].
+    #[inline]
+    pub fn begin(&self) {
+        self.budget.began();
+    }
+
+    /// It ended.
+    #[inline]
+    pub fn end(&self) {
+        self.budget.ended();
+    }
+
+    /// Room for one more try, where the service's budget and its breaker have any.
+    pub fn permit(self: &Rc<Service>, plan: &ServicePlan) -> Option<Permit> {
+        let place = self.retry_place()?;
+        let taken = self.budget.take(&plan.retry_budget, &self.floor.borrow(), now().0)?;
+        Some(Permit { service: self.clone(), taken, _place: place })
+    }
+
     /// Takes over what a new snapshot says; endpoints come by [`Service::reconcile`].
-    pub fn set_plan(&self, plan: &ServicePlan) {
+    pub fn set_plan(&self, plan: &ServicePlan, floor: &Arc<Floor>) {
+        self.floor.replace(floor.clone());
         self.balancer.borrow_mut().set_rules(plan.rules);
         self.idle_timeout_ms.set(plan.pool.idle_timeout_ms);
         self.idle_max.set(plan.pool.idle_max);
@@ -178,20 +249,21 @@ impl Service {
         Some((address, self.lend(slot, None)))
     }
 
-    /// A connection to one of the endpoints, pooled or new. Where an endpoint refuses, another one is asked, once:
-    /// nothing has been sent yet. `tried` becomes the last one asked, however it ends.
+    /// A connection to one of the endpoints, pooled or new; not to one of `tried` while others remain. Whether another
+    /// is asked where there is none is for the exchange to say. `asked` becomes the one that was, however it ends.
     pub async fn checkout(
         self: &Rc<Service>,
         plan: &ServicePlan,
         asked: &Asked,
         wish: Wish,
-        deadline: Nanos,
-        client: &Link,
-        tried: &mut Option<Rc<str>>,
-    ) -> Result<Lent, LocalReply> {
-        let admitted = match self.admit(plan, asked, None, false) {
+        tried: &[Slot],
+        by: By<'_>,
+        endpoint: &mut Option<Rc<str>>,
+    ) -> Result<Lent, Unreached> {
+        let wanted = Wanted { plan, asked, wish, tried };
+        let admitted = match self.admit(wanted, false) {
             Ok(mut lent) => {
-                *tried = Some(lent.endpoint.clone());
+                *endpoint = Some(lent.endpoint.clone());
                 if self.lend_ready(offer(plan, wish), wish, &mut lent) {
                     return Ok(lent);
                 }
@@ -199,41 +271,39 @@ impl Service {
             }
             Err(refused) => Err(refused),
         };
-        let patience = Patience { deadline, since: None, client: Some(client) };
         // Rare, and large: it lives outside of the exchange.
-        Box::pin(self.reach(plan, asked, wish, patience, tried, admitted)).await
+        Box::pin(self.reach(wanted, by, endpoint, admitted)).await
     }
 
     /// The rest of a checkout that finds nothing at hand: waiting for room, and connecting.
     async fn reach(
         self: &Rc<Service>,
-        plan: &ServicePlan,
-        asked: &Asked,
-        wish: Wish,
-        mut patience: Patience<'_>,
-        tried: &mut Option<Rc<str>>,
+        wanted: Wanted<'_>,
+        by: By<'_>,
+        endpoint: &mut Option<Rc<str>>,
         mut admitted: Result<Lent, Refused>,
-    ) -> Result<Lent, LocalReply> {
-        let (mut failed, deadline) = (None, patience.deadline);
+    ) -> Result<Lent, Unreached> {
+        let Wanted { plan, wish, .. } = wanted;
+        let mut since = None;
         loop {
             let mut lent = match admitted {
                 Ok(lent) => lent,
-                Err(refused) => self.wait_for_room(plan, asked, failed, refused, patience).await?,
+                Err(refused) => self.wait_for_room(wanted, refused, by, &mut since).await?,
             };
             let offer = offer(plan, wish);
-            *tried = Some(lent.endpoint.clone());
+            *endpoint = Some(lent.endpoint.clone());
             if self.lend_ready(offer, wish, &mut lent) {
                 return Ok(lent);
             }
-            match self.obtain(plan, offer, deadline, &mut lent).await {
+            match self.obtain(plan, offer, by.deadline.min(by.try_at), &mut lent).await {
                 Ok(()) => return Ok(lent),
-                Err(error) if self.may_wait_on(error, &mut patience) => {
+                Err(error) if self.may_wait_on(error, by, &mut since) => {
                     drop(lent);
-                    self.step_aside(patience).await?;
+                    self.step_aside(by).await?;
                 }
-                Err(error) => failed = Some(lent.failed(error, deadline, failed.is_some())?),
+                Err(error) => return Err(lent.unreached(error, by)),
             }
-            admitted = self.admit(plan, asked, failed, false);
+            admitted = self.admit(wanted, false);
         }
     }
 
@@ -246,35 +316,44 @@ impl Service {
         deadline: Nanos,
         preface: Option<Lease>,
     ) -> Result<Lent, LocalReply> {
-        let mut failed = None;
+        let mut failed: Option<Unreached> = None;
         loop {
-            let mut lent = self.lend(self.next(plan, asked, failed)?, None);
+            let tried: &[Slot] = failed.as_ref().map_or(&[], |failed| failed.slot.as_slice());
+            let Some(slot) = self.pick(asked, tried) else {
+                return Err(failed.map_or_else(|| self.nobody(plan, asked), |failed| failed.reply));
+            };
+            if failed.is_some() {
+                self.counters.retries.count(Cause::Refused);
+            }
+            let mut lent = self.lend(slot, None);
             let preface = preface.as_ref().map(|preface| preface.slice(0..preface.len()));
             match Box::pin(self.connect(plan, Offer::None, deadline, preface, &mut lent)).await {
                 Ok(()) => {
                     lent.taken();
                     return Ok(lent);
                 }
-                Err(error) => failed = Some(lent.failed(error, deadline, failed.is_some())?),
+                Err(error) => {
+                    let unreached = lent.unreached(error, By { deadline, try_at: Nanos::NEVER, client: None });
+                    if failed.is_some() || unreached.cause != Some(Cause::Refused) {
+                        return Err(unreached.reply);
+                    }
+                    failed = Some(unreached);
+                }
             }
         }
     }
 
-    /// The endpoint that is asked next, where one has `failed` already another one.
-    fn next(
-        self: &Rc<Service>,
-        plan: &ServicePlan,
-        asked: &Asked,
-        failed: Option<(Slot, LocalReply)>,
-    ) -> Result<Slot, LocalReply> {
-        let tried = failed.map(|(slot, _)| slot);
-        let Some(slot) = self.pick(asked, tried.as_slice()) else {
-            return Err(failed.map_or_else(|| self.nobody(plan, asked), |(_, reply)| reply));
-        };
-        if failed.is_some() {
-            self.counters.retries.increment();
+    /// One that may be asked; of those that were tried only where no other is left and that is not insisted on.
+    fn choose(&self, wanted: Wanted<'_>) -> Result<Slot, Unreached> {
+        let Wanted { plan, asked, wish, tried } = wanted;
+        if let Some(slot) = self.pick(asked, tried) {
+            return Ok(slot);
         }
-        Ok(slot)
+        if !tried.is_empty() && wish.elsewhere {
+            return Err(Unreached::nobody_else(self.nobody(plan, asked)));
+        }
+        let again = if tried.is_empty() { None } else { self.pick(asked, &[]) };
+        again.ok_or_else(|| Unreached::nobody(self.nobody(plan, asked)))
     }
 
     /// One that may be asked and is not among `tried`.
@@ -294,10 +373,10 @@ impl Service {
         self.counters.picks.count(how);
     }
 
-    fn lend(self: &Rc<Service>, slot: Slot, permit: Option<Permit>) -> Lent {
+    fn lend(self: &Rc<Service>, slot: Slot, admission: Option<Admission>) -> Lent {
         self.balancer.borrow_mut().began(slot);
         let endpoint = self.pools.borrow()[slot.0 as usize].text.clone();
-        Lent::begin(self, slot, endpoint, permit)
+        Lent::begin(self, slot, endpoint, admission)
     }
 
     /// Gives `lent` what is at hand: a pooled connection, or a stream on one with room to spare.

@@ -83,7 +83,18 @@ pub static SERVICE_HTTP2: Object = Object {
     name: "service_http2",
     about: "HTTP/2 with endpoints.",
     later: &[],
-    fields: &[STREAMS, WINDOW, CONNECTION_WINDOW],
+    fields: &[
+        STREAMS,
+        WINDOW,
+        CONNECTION_WINDOW,
+        Field {
+            name: "keep_alive",
+            kind: Kind::Or("none", &Kind::Duration),
+            absent: Default("none"),
+            about: "How often a PING asks whether an endpoint is there while it has requests to answer; a connection whose \
+                    PING is not answered within 2s ends. One is sent in any case when an answer did not come in time.",
+        },
+    ],
 };
 
 /// `listeners[].tcp`

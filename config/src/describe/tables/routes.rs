@@ -4,6 +4,7 @@ use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
 use super::{CONCURRENCY_LIMIT, NAME, RATE_LIMIT, TIB};
+use super::retries::{HEDGE_FIELD, MIRROR_FIELD, RETRIES_FIELD};
 
 const HOST_PATTERN: Kind =
     Kind::Text("a host name (`api.example.com`) or `*.` and one (`*.example.org`, any depth)");
@@ -22,14 +23,11 @@ pub static ROUTE: Object = Object {
     name: "route",
     about: "What happens to some requests. It has exactly one of `to`, `respond` and `redirect`.",
     later: &[
-        "retries",
         "auth",
         "cors",
         "cache",
         "compress",
-        "mirror",
         "fault",
-        "hedge",
         "concurrency",
         "policies",
         "plan",
@@ -120,6 +118,9 @@ pub static ROUTE: Object = Object {
             absent: Default("none"),
             about: "The exchange from request head to the response's last byte: 504. Only with `to`.",
         },
+        RETRIES_FIELD,
+        HEDGE_FIELD,
+        MIRROR_FIELD,
         Field {
             name: "rate_limit",
             kind: Kind::Either(

@@ -3,6 +3,7 @@
 use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
+use super::retries::RETRY_BUDGET_FIELD;
 use super::{BREAKER, CONCURRENCY, EJECT, HEALTH, SERVICE_HTTP2, SERVICE_TLS, balancing};
 
 const ENDPOINT: Kind =
@@ -12,7 +13,7 @@ const ENDPOINT: Kind =
 pub static SERVICE: Object = Object {
     name: "service",
     about: "A named set of endpoints.",
-    later: &["retries", "retry_budget", "zone"],
+    later: &["retries", "zone"],
     fields: &[
         Field {
             name: "endpoints",
@@ -73,6 +74,7 @@ pub static SERVICE: Object = Object {
             absent: Means("its defaults"),
             about: "Bounds of HTTP/2.",
         },
+        RETRY_BUDGET_FIELD,
         Field {
             name: "health",
             kind: Kind::Object(&HEALTH),
