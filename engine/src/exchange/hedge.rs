@@ -86,7 +86,9 @@ pub(super) async fn race(
         let by = By { deadline: call.course.deadline, try_at: call.course.try_at(), client: None };
         let (service, plan) = (call.service, call.course.service);
         let mut other = match permit {
-            Some(_) => Other::Connecting(Box::pin(service.checkout(plan, &whom, wish, &tried, by, &mut asked))),
+            Some(_) => {
+                Other::Connecting(Box::pin(service.checkout(plan, &whom, wish, &tried, by, &mut asked)))
+            }
             None => Other::None,
         };
         poll_fn(|cx| {
