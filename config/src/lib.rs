@@ -15,6 +15,7 @@ mod load;
 pub mod model;
 mod schema;
 mod shown;
+pub mod time;
 pub mod tree;
 pub mod units;
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use faults::{Abort, FAULT_DELAY_MAX, FAULT_UNTIL_MAX, FAULTS_MAX, Fault};
 pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
 pub use protocols::{Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp};
 pub use tls::{
@@ -18,6 +19,7 @@ pub use tls::{
 };
 
 mod acme;
+mod faults;
 mod protocols;
 mod tls;
 
@@ -112,6 +114,20 @@ pub struct Buffers {
 pub struct Admin {
     /// Default 127.0.0.1:9901.
     pub address: SocketAddr,
+    /// Whether what runs may be changed by it.
+    pub writes: AdminWrites,
+}
+
+/// `admin.writes`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum AdminWrites {
+    /// Where its address is one of this host only (default).
+    #[default]
+    Local,
+    /// By whoever reaches it.
+    Any,
+    /// By nobody.
+    None,
 }
 
 /// `access_log`
@@ -404,6 +420,8 @@ pub struct Route {
     pub encoded_slashes: bool,
     /// In place of the listener's body limit when set; `u64::MAX` (written `none`) is no limit.
     pub body_limit: Option<u64>,
+    /// Errors made on purpose, for a while.
+    pub faults: Vec<Fault>,
 }
 
 /// `routes[].hosts[]`

@@ -10,6 +10,7 @@
 //! and no byte of a request whose end is uncertain is ever read as another request.
 
 mod decide;
+mod faults;
 mod forward;
 mod guise;
 pub(crate) mod pace;
@@ -176,6 +177,14 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
     {
         return Err(Reason::UpgradeNotAllowed.into());
     }
+    if let Some(fault) = faults::drawn(x, matched.route) {
+        if let Some(delay) = fault.delay {
+            Box::pin(faults::wait(x, delay, matched.route)).await?;
+        }
+        if let Some(abort) = fault.abort {
+            return Err(faults::abort(x, abort, matched.route));
+        }
+    }
     match &route.action {
         ActionPlan::Forward(to) => forward::forward(x, scratch, route, to, matched, rest).await,
         ActionPlan::Respond(respond) => {
@@ -328,7 +337,9 @@ impl Exchange<'_> {
         reply.closes |= !keep;
         let allow = std::mem::take(&mut self.seen.allow);
         let by_json = self.seen.grpc && !self.request().known(Known::ContentType).is_some_and(grpc::is_call);
-        let code = self.seen.grpc.then(|| grpc::code_of(reply.status, reply.reason));
+        let code = self.seen.grpc.then(|| {
+            self.seen.grpc_status.unwrap_or_else(|| grpc::code_of(reply.status, reply.reason))
+        });
         let web = self.seen.web.take();
         let call = code.filter(|_| web.is_some() || !by_json);
         self.send_answer(

@@ -14,6 +14,7 @@ mod downstream;
 pub mod engine;
 mod exchange;
 pub mod explain;
+pub mod faults;
 pub mod forwarded;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -26,6 +27,7 @@ mod link;
 pub mod local_reply;
 pub mod observe;
 mod outgoing;
+pub mod overrides;
 pub mod path;
 pub mod proxy_protocol;
 pub mod reason;
@@ -45,5 +47,6 @@ mod worker;
 
 pub use challenges::Challenge;
 pub use engine::{
-    Applied, ApplyError, Check, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo,
+    Applied, ApplyError, Check, DrainOutcome, EndpointInfo, Engine, Handles, Inherited, RouteInfo, ServiceInfo,
+    StartError, WorkerInfo,
 };

@@ -41,6 +41,7 @@ reasons! {
     Redirected, 308, "redirected", "The route redirects.";
     OptionsAnswered, 204, "options_answered", "OPTIONS was for this hop: the target is * or Max-Forwards is 0.";
     TraceAnswered, 200, "trace_answered", "TRACE was for this hop: Max-Forwards is 0.";
+    FaultInjected, 503, "fault_injected", "The route answers with an error on purpose, for a while.";
     ChallengeAnswered, 200, "challenge_answered", "An authority looked for the proof of a name (ACME).";
 
     // The request does not fit the configuration.
@@ -107,7 +108,11 @@ impl Reason {
     /// After how many seconds another try makes sense, where that is known without looking.
     pub const fn retry_after_s(self) -> Option<u32> {
         match self {
-            Self::NoEndpoint | Self::Unresolved | Self::PoolFull | Self::FdLimit => Some(RETRY_AFTER_S),
+            Self::NoEndpoint
+            | Self::Unresolved
+            | Self::PoolFull
+            | Self::FdLimit
+            | Self::FaultInjected => Some(RETRY_AFTER_S),
             _ => None,
         }
     }

@@ -6,6 +6,7 @@
 //! a snapshot, so that an old one is soon dropped.
 
 mod action;
+mod fault;
 mod header_plan;
 mod plan;
 
@@ -27,6 +28,7 @@ use crate::routing::{Condition, HostRule, PathFill, PathRule, RouteId, RouteRule
 use crate::tls::{ClientPlan, ServerPlan};
 
 pub use action::{ActionPlan, ForwardPlan, Origin, RedirectPlan, RespondPlan, Split};
+pub use fault::fault_plan;
 pub use header_plan::HeaderPlan;
 pub use plan::{
     EndpointPlan, EndpointTarget, ErrorFormat, HealthPlan, Http2Plan, Limits, ListenerPlan, Mode, PoolPlan,
@@ -201,6 +203,7 @@ fn route_plan(place: u32, route: &model::Route) -> Result<RoutePlan, String> {
     let action = match &route.action {
         model::Action::Forward(forward) => ActionPlan::Forward(ForwardPlan {
             split: Split::new(forward.split.iter().map(|(service, weight)| (ServiceId(service.0), *weight))),
+            entries: forward.split.iter().map(|(service, weight)| (ServiceId(service.0), *weight)).collect(),
             rewrite_path: forward.rewrite_path.as_ref().map(fill),
             rewrite_host: forward.rewrite_host.as_ref().map(|host| host.as_bytes().into()),
             grpc_web: forward
@@ -234,6 +237,7 @@ fn route_plan(place: u32, route: &model::Route) -> Result<RoutePlan, String> {
         response_headers: header_plan(&route.response_headers),
         allow_encoded_slashes: route.encoded_slashes,
         body_bytes_max: route.body_limit,
+        faults: route.faults.iter().map(fault::fault_plan).collect(),
         rule,
     })
 }

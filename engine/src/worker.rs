@@ -17,14 +17,15 @@ use ringway_runtime::{
 use rustc_hash::FxHashMap;
 
 use crate::accept::{self, OpenListener, SharedListener};
-use crate::balance::Unhealthy;
+use crate::balance::{EndpointSeen, Unhealthy};
 use crate::challenges::Challenges;
 use crate::date::DateCache;
 use crate::downstream::Downstream;
 use crate::http1::{RequestHead, ResponseHead};
 use crate::observe::{Counted, WorkerStats};
+use crate::overrides::{Overrides, Placed};
 use crate::request_id::RequestIds;
-use crate::snapshot::{ActionPlan, ListenerPlan, Mode, ServiceId, Snapshot};
+use crate::snapshot::{ActionPlan, ListenerPlan, Mode, ServiceId, Snapshot, Split};
 use crate::udp;
 use crate::upstream::Service;
 use crate::waiters::Waiters;
@@ -44,6 +45,10 @@ pub(crate) enum Order {
     Resolved(Arc<Resolved>),
     /// These endpoints fail their checks.
     Unhealthy(Arc<Unhealthy>),
+    /// This is changed by hand, and nothing else.
+    Overrides(Arc<Overrides>),
+    /// Tells what is known here of services' endpoints.
+    Look(mpsc::Sender<Vec<(Arc<str>, Vec<EndpointSeen>)>>),
     /// Authorities are about to look for these, and for no others. Answered when that holds.
     Challenges(Option<Arc<Challenges>>, mpsc::Sender<()>),
     /// Stop accepting; end connections and sessions as they fall idle. Answered when none is left.
@@ -97,6 +102,7 @@ pub(crate) struct Worker {
     services: RefCell<FxHashMap<Arc<str>, Rc<Service>>>,
     resolved: RefCell<Arc<Resolved>>,
     unhealthy: RefCell<Arc<Unhealthy>>,
+    overrides: RefCell<Arc<Overrides>>,
     listeners: RefCell<Vec<Rc<OpenListener>>>,
     connections: RefCell<Connections>,
     #[expect(
@@ -123,6 +129,8 @@ pub(crate) struct Current {
     pub services: Box<[Rc<Service>]>,
     /// For each route the place of its first counters in `counted.routes`.
     pub route_counters: Box<[u32]>,
+    /// What is changed by hand; hardly ever anything.
+    pub overrides: Option<Box<Placed>>,
 }
 
 /// The routes and services of a snapshot, in the order in which they are counted.
@@ -133,7 +141,8 @@ pub(crate) fn counted_pairs(snapshot: &Snapshot) -> (Vec<(&str, &str)>, Box<[u32
         first.push(pairs.len() as u32);
         pairs.push((&route.name, ""));
         if let ActionPlan::Forward(forward) = &route.action {
-            for (service, _) in forward.split.weights() {
+            for (service, _) in &forward.entries {
+                let service = *service;
                 pairs.push((&route.name, &snapshot.service(service).name));
             }
         }
@@ -175,10 +184,12 @@ impl Worker {
                 counted: first.counted.clone(),
                 services: Box::default(),
                 route_counters: Box::default(),
+                overrides: None,
             })),
             services: RefCell::default(),
             resolved: RefCell::new(resolved),
             unhealthy: RefCell::default(),
+            overrides: RefCell::default(),
             listeners: RefCell::default(),
             connections: RefCell::default(),
             scratch: RefCell::default(),
@@ -207,6 +218,12 @@ impl Worker {
                             service.heed(now);
                         }
                     }
+                }
+                Order::Overrides(overrides) => self.override_by(overrides),
+                Order::Look(told) => {
+                    let services = self.services.borrow();
+                    let seen = services.iter().map(|(name, service)| (name.clone(), service.seen(now())));
+                    let _ = told.send(seen.collect());
                 }
                 Order::Challenges(challenges, done) => {
                     self.challenges.replace(challenges);
@@ -268,11 +285,13 @@ impl Worker {
         let Apply { snapshot, counted, sockets, shared, done } = apply;
         let (_, route_counters) = counted_pairs(&snapshot);
         let services = self.services_of(&snapshot, &counted);
+        let overrides = Placed::new(&self.overrides.borrow(), &snapshot);
         let old = self.current.replace(Rc::new(Current {
             snapshot: snapshot.clone(),
             counted: counted.clone(),
             services,
             route_counters,
+            overrides,
         }));
         self.reconcile_services();
         self.swap_listeners(&old, &snapshot, &counted, sockets, &shared);
@@ -280,6 +299,19 @@ impl Worker {
         // the engine keeps it until every worker has answered.
         drop(old);
         let _ = done.send(());
+    }
+
+    /// The same snapshot, with other things changed by hand.
+    fn override_by(&self, overrides: Arc<Overrides>) {
+        let current = self.current();
+        self.current.replace(Rc::new(Current {
+            snapshot: current.snapshot.clone(),
+            counted: current.counted.clone(),
+            services: current.services.clone(),
+            route_counters: current.route_counters.clone(),
+            overrides: Placed::new(&overrides, &current.snapshot),
+        }));
+        self.overrides.replace(overrides);
     }
 
     /// The services of a snapshot: those that live on by name, and new ones. Those that are gone are let go when their
@@ -450,6 +482,13 @@ impl Worker {
 }
 
 impl Current {
+    /// What is picked from: a route's own split, or the one that is in its place for a while.
+    #[inline]
+    pub fn split<'a>(&'a self, route: crate::routing::RouteId, own: &'a Split, worker: &Worker) -> &'a Split {
+        let by_hand = self.overrides.as_ref();
+        by_hand.and_then(|overrides| overrides.split(route, worker.unix_seconds())).unwrap_or(own)
+    }
+
     /// The counters of a route's exchanges with one of its services, or with none.
     pub fn route_counters(
         &self,
@@ -460,7 +499,7 @@ impl Current {
         let first = self.route_counters[route.0 as usize] as usize;
         let within = match (&self.snapshot.route(route).action, service) {
             (ActionPlan::Forward(forward), Some(service)) => {
-                1 + forward.split.weights().position(|(s, _)| s == service).unwrap_or(0)
+                1 + forward.entries.iter().position(|(s, _)| *s == service).unwrap_or(0)
             }
             _ => 0,
         };

@@ -14,7 +14,7 @@ use crate::units::{Problem, quoted};
 use super::fields::{Fields, text_of};
 use super::headers::{self, Way};
 use super::near::nearest;
-use super::{Placed, Sink, grpc, hosts, name, paths, service_id};
+use super::{Placed, Sink, faults, grpc, hosts, name, paths, service_id};
 
 /// Routes of one file.
 const ROUTES_MAX: usize = 100_000;
@@ -70,6 +70,7 @@ fn route(name: String, fields: &Fields<'_>, services: &[Placed<Service>], sink: 
         response_headers: headers::ops(fields, "response_headers", Way::Downstream, sink),
         encoded_slashes: fields.boolean("encoded_slashes", sink),
         body_limit: body_limit(fields, sink),
+        faults: faults::faults(fields, sink),
         path,
     }
 }

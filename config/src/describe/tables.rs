@@ -1,6 +1,7 @@
 //! The tables. Change one and the decoder, the schema and the reference change with it.
 
 mod acme;
+mod faults;
 mod listeners;
 mod protocols;
 mod routes;
@@ -11,6 +12,7 @@ use super::Absent::{Default, Means, Required};
 use super::{Field, Kind, Object};
 
 pub use acme::{ACME_ACCOUNT, EXTERNAL_ACCOUNT};
+pub use faults::FAULT;
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
 pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP, UDP};
 pub use routes::{GRPC_JSON, GRPC_WEB, HEADER_OPS, REDIRECT, RESPOND, REWRITE, ROUTE, SPLIT};
@@ -156,12 +158,21 @@ pub static ADMIN: Object = Object {
     name: "admin",
     about: "The admin API.",
     later: &["token", "tls"],
-    fields: &[Field {
-        name: "address",
-        kind: Kind::Text("an address (`127.0.0.1:9901`)"),
-        absent: Default("127.0.0.1:9901"),
-        about: "Where it listens. It has no authentication: keep it local. Changes need a restart.",
-    }],
+    fields: &[
+        Field {
+            name: "address",
+            kind: Kind::Text("an address (`127.0.0.1:9901`)"),
+            absent: Default("127.0.0.1:9901"),
+            about: "Where it listens. It has no authentication: keep it local. Changes need a restart.",
+        },
+        Field {
+            name: "writes",
+            kind: Kind::Choice { now: &["local", "any", "none"], later: &[] },
+            absent: Default("local"),
+            about: "Whether what runs may be changed by it (`ringway ctl`): `local` where the address is one of this host \
+                    only, `any` by whoever reaches it, `none` never.",
+        },
+    ],
 };
 
 /// `access_log`
@@ -227,4 +238,5 @@ pub static ALL: &[&Object] = &[
     &REDIRECT,
     &REWRITE,
     &HEADER_OPS,
+    &FAULT,
 ];

@@ -10,6 +10,7 @@ mod least_request;
 mod peak_ewma;
 mod random;
 mod round_robin;
+mod seen;
 mod state;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 pub use peak_ewma::DECAY_NS;
+pub use seen::EndpointSeen;
 use state::EndpointState;
 pub use state::{REFUSED_FOR_MAX_NS, REFUSED_FOR_MIN_NS};
 

@@ -83,8 +83,9 @@ pub(super) async fn forward(
 ) -> Result<Next, Stop> {
     let current = x.current.clone();
     let plan = &current.snapshot.listeners[x.place];
-    let random = if to.split.is_split() { x.worker.random.borrow_mut().u32(..) } else { 0 };
-    let id = to.split.pick(random);
+    let split = current.split(matched.route, &to.split, x.worker);
+    let random = if split.is_split() { x.worker.random.borrow_mut().u32(..) } else { 0 };
+    let id = split.pick(random);
     x.seen.service = Some(id);
     let service = &current.services[id.0 as usize];
     let limits = ChunkLimits {
@@ -101,10 +102,7 @@ pub(super) async fn forward(
             Dressed::Answered(next) => return Ok(next),
         }
     }
-    let deadline = to.timeout_ms.map_or(Nanos::NEVER, |ms| x.seen.started.after(Duration::from_millis(ms)));
-    let grpc_timeout =
-        if x.seen.grpc { x.request().get(b"grpc-timeout").and_then(grpc::timeout) } else { None };
-    let deadline = grpc_timeout.map_or(deadline, |within| x.seen.started.after(within).min(deadline));
+    let deadline = deadline(x, to);
     let course = Course { listener: plan, route, to, service: current.snapshot.service(id), deadline };
     rewrite(x, scratch, plan, to, matched)?;
     let has_body =
@@ -192,6 +190,14 @@ pub(super) async fn forward(
             }
         }
     }
+}
+
+/// When the exchange must be over.
+pub(super) fn deadline(x: &Exchange<'_>, to: &ForwardPlan) -> Nanos {
+    let deadline = to.timeout_ms.map_or(Nanos::NEVER, |ms| x.seen.started.after(Duration::from_millis(ms)));
+    let grpc_timeout =
+        if x.seen.grpc { x.request().get(b"grpc-timeout").and_then(grpc::timeout) } else { None };
+    grpc_timeout.map_or(deadline, |within| x.seen.started.after(within).min(deadline))
 }
 
 /// Once the body has been read, what is left is the next request, whatever the framing said.

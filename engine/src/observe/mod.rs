@@ -18,4 +18,4 @@ pub use access_log::{AccessLog, LogWake};
 pub use dropped::Dropped;
 pub use record::{CarriedRecord, LineFormat, Record};
 pub use registry::{Counted, NO_ROUTE, Names, Registry};
-pub use stats::{ListenerCounters, RouteCounters, ServiceCounters, WorkerStats};
+pub use stats::{FaultKind, ListenerCounters, RouteCounters, ServiceCounters, WorkerStats};

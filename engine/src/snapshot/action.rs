@@ -21,6 +21,8 @@ pub enum ActionPlan {
 pub struct ForwardPlan {
     /// Which service.
     pub split: Split,
+    /// `to` as written, weights of 0 included.
+    pub entries: Box<[(ServiceId, u32)]>,
     /// Must be made canonical again afterwards.
     pub rewrite_path: Option<PathFill>,
     /// Host the upstream sees.

@@ -15,7 +15,7 @@ pub(crate) fn config(services: Vec<Service>, routes: Vec<Route>) -> Config {
             pin: false,
             buffers: Buffers { size: 16 << 10, count: 1024 },
         },
-        admin: Admin { address: "127.0.0.1:9901".parse().unwrap() },
+        admin: Admin { address: "127.0.0.1:9901".parse().unwrap(), writes: AdminWrites::Local },
         access_log: None,
         drain_timeout: Duration::from_secs(10),
         acme: Vec::new(),
@@ -126,6 +126,7 @@ pub(crate) fn route(name: &str, host: Option<&str>, path: PathPattern, action: A
         response_headers: HeaderOps::default(),
         encoded_slashes: false,
         body_limit: None,
+        faults: vec![],
     }
 }
 

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::{ActionPlan, HeaderPlan, Split};
 use crate::balance::{Address, Policy};
+use crate::faults::FaultPlan;
 use crate::http2::Budget;
 use crate::proxy_protocol;
 use crate::routing::{RouteId, RouteRule, Router};
@@ -214,6 +215,8 @@ pub struct RoutePlan {
     pub allow_encoded_slashes: bool,
     /// In place of the listener's.
     pub body_bytes_max: Option<u64>,
+    /// Errors made on purpose.
+    pub faults: Box<[FaultPlan]>,
     /// What it asks of requests, as written: for explanations.
     pub rule: RouteRule,
 }

@@ -3,7 +3,7 @@
 use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
-use super::{NAME, TIB};
+use super::{FAULT, NAME, TIB};
 
 const HOST_PATTERN: Kind =
     Kind::Text("a host name (`api.example.com`) or `*.` and one (`*.example.org`, any depth)");
@@ -29,7 +29,6 @@ pub static ROUTE: Object = Object {
         "cache",
         "compress",
         "mirror",
-        "fault",
         "hedge",
         "concurrency",
         "priority",
@@ -138,6 +137,12 @@ pub static ROUTE: Object = Object {
             kind: Kind::Or("none", &Kind::Size(0, TIB)),
             absent: Means("the listener's"),
             about: "In place of the listener's `limits.body`: 413 beyond it.",
+        },
+        Field {
+            name: "faults",
+            kind: Kind::List(&Kind::Object(&FAULT)),
+            absent: Means("none"),
+            about: "Errors made on purpose, to test callers with. Each ends by itself.",
         },
     ],
 };
