@@ -152,7 +152,7 @@ fn replies(c: &mut Criterion) {
         persistence: Persistence::Implied,
         request_id: b"0af7651916cd43dd8448eb211c80319c",
         date: b"Sun, 06 Nov 1994 08:49:37 GMT",
-        allow: b"",
+        lines: b"",
     };
     let reply = LocalReply::from(Reason::NoEndpoint);
     let mut out = Vec::with_capacity(1024);

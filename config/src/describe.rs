@@ -59,6 +59,8 @@ pub enum Kind {
     Rate,
     /// `100B/s`, `1KiB/s`
     ByteRate,
+    /// `20%`, `0.5%`, at most all.
+    Share,
     /// One of these words.
     Choice {
         /// Those that work.
@@ -102,6 +104,7 @@ impl Kind {
             }
             Kind::Rate => "a rate (`100/s`, `60/min`)".to_owned(),
             Kind::ByteRate => "bytes a second (`100B/s`, `1KiB/s`)".to_owned(),
+            Kind::Share => "a share (`20%`, `0.5%`)".to_owned(),
             Kind::Choice { now, .. } => {
                 let quoted: Vec<String> = now.iter().map(|word| format!("`{word}`")).collect();
                 quoted.join(", ")

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 pub use faults::{Abort, FAULT_DELAY_MAX, FAULT_UNTIL_MAX, FAULTS_MAX, Fault};
 pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
+pub use keys::KeySource;
 pub use protocols::{Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp};
 pub use tls::{
     Authorities, Certificate, ClientCertificates, ListenerCertificate, ListenerTls, Secret, ServiceTls, Tls,
@@ -20,6 +21,7 @@ pub use tls::{
 
 mod acme;
 mod faults;
+mod keys;
 mod protocols;
 mod tls;
 

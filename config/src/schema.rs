@@ -74,6 +74,7 @@ fn kind_schema(kind: &Kind) -> Value {
         Kind::Size(..) => text("^(0|[1-9][0-9]*)(B|KiB|MiB|GiB|TiB)$"),
         Kind::Rate => text("^[1-9][0-9]*/(s|min|h)$"),
         Kind::ByteRate => text("^(0|[1-9][0-9]*)(B|KiB|MiB|GiB|TiB)/s$"),
+        Kind::Share => text("^[0-9]+(\\.[0-9]{1,4})?%$"),
         Kind::Choice { now, .. } => {
             let values: Vec<Value> = now.iter().map(|word| word_value(word)).collect();
             json!({ "anyOf": [{ "enum": values }, variable] })

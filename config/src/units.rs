@@ -176,6 +176,37 @@ pub fn rate(text: &str) -> Result<u32, Problem> {
         .map_err(|_| Problem::new("out-of-range", format!("{} is too much", quoted(text))))
 }
 
+/// `20%`, `0.5%`: parts per million, 0 to 1 000 000.
+pub fn share(text: &str) -> Result<u32, Problem> {
+    const FORM: &str = "write a percentage: `20%`, `0.5%`";
+    let not = || Problem::new("bad-share", format!("{} is not a share", quoted(text))).help(FORM);
+    let number = text.strip_suffix('%').ok_or_else(not)?;
+    let (units, parts) = number.split_once('.').unwrap_or((number, "0"));
+    let units = whole(units).ok_or_else(not)?;
+    let sound = (1..=4).contains(&parts.len()) && parts.bytes().all(|byte| byte.is_ascii_digit());
+    let parts: u64 = match sound {
+        true => format!("{parts:0<4}").parse().map_err(|_| not())?,
+        false => return Err(not()),
+    };
+    let ppm = units.saturating_mul(10_000).saturating_add(parts);
+    match u32::try_from(ppm) {
+        Ok(ppm @ 0..=1_000_000) => Ok(ppm),
+        _ => {
+            Err(Problem::new("out-of-range", format!("{} is more than all", quoted(text)))
+                .help("at most `100%`"))
+        }
+    }
+}
+
+/// As it is written: the shortest text that reads back as the same share.
+pub fn share_text(ppm: u32) -> String {
+    let (units, parts) = (ppm / 10_000, ppm % 10_000);
+    match parts {
+        0 => format!("{units}%"),
+        _ => format!("{units}.{}%", format!("{parts:04}").trim_end_matches('0')),
+    }
+}
+
 /// `100B/s`, `1KiB/s`; `0B/s` is off.
 pub fn byte_rate(text: &str) -> Result<u32, Problem> {
     const FORM: &str = "write a size and `/s`: `100B/s`, `1KiB/s`";
@@ -228,6 +259,13 @@ mod tests {
         assert_eq!(rate("60/min"), Ok(1));
         assert_eq!(rate("7200/h"), Ok(2));
         assert_eq!(byte_rate("1KiB/s"), Ok(1024));
+        assert_eq!(share("20%"), Ok(200_000));
+        assert_eq!(share("0.5%"), Ok(5_000));
+        assert_eq!(share("100%"), Ok(1_000_000));
+        for bad in ["", "%", "20", "100.1%", "101%", ".5%", "1.%", "0.12345%", "-1%", "1.5.5%", "05%", "1,5%"]
+        {
+            assert!(share(bad).is_err(), "{bad}");
+        }
         for bad in [
             "",
             "5",
@@ -257,6 +295,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn shares_read_back(ppm in 0..=1_000_000u32) {
+            prop_assert_eq!(share(&share_text(ppm)), Ok(ppm));
+        }
+
         #[test]
         fn what_is_written_reads_back(ms in 1u64..=86_400_000, bytes in 0u64..=1 << 50) {
             let duration_ = Duration::from_millis(ms);

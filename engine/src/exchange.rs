@@ -142,6 +142,7 @@ pub(crate) async fn run(
         body_taken: false,
         seen: Seen::begun(now()),
     };
+    exchange.seen.lines = std::mem::take(&mut scratch.lines);
     worker.stats.exchanges_started.increment();
     let mut rest = None;
     let ended = match refused {
@@ -155,6 +156,7 @@ pub(crate) async fn run(
     // Before its head is taken back: the log shows it.
     exchange.observe();
     scratch.request = std::mem::take(&mut exchange.request);
+    scratch.lines = std::mem::take(&mut exchange.seen.lines);
     worker.give_scratch(scratch);
     next
 }
@@ -335,7 +337,9 @@ impl Exchange<'_> {
         let unread = self.unread(rest);
         let keep = self.seen.parsed && self.may_keep() && !matches!(unread, Unread::Lost);
         reply.closes |= !keep;
-        let allow = std::mem::take(&mut self.seen.allow);
+        if reply.status == 405 && self.seen.lines.is_empty() {
+            self.seen.allows("");
+        }
         let by_json = self.seen.grpc && !self.request().known(Known::ContentType).is_some_and(grpc::is_call);
         let code = self.seen.grpc.then(|| {
             self.seen.grpc_status.unwrap_or_else(|| grpc::code_of(reply.status, reply.reason))
@@ -347,8 +351,7 @@ impl Exchange<'_> {
                 if let Some(code) = call {
                     return put_call_status(out, code, web.as_deref(), &reply, answering);
                 }
-                let answering = Answering { allow: allow.as_bytes(), ..*answering };
-                local_reply::render(out, &reply, format, &answering);
+                local_reply::render(out, &reply, format, answering);
             },
             keep,
         );
@@ -422,7 +425,7 @@ impl Exchange<'_> {
             persistence: self.persistence(keep),
             request_id: &self.seen.request_id,
             date: date.get(seconds),
-            allow: b"",
+            lines: &self.seen.lines,
         };
         let stream = self.client;
         let lease = drafted(stream.draft(), |out| render(out, &answering));
@@ -452,6 +455,7 @@ fn put_call_status(
     if !answering.request_id.is_empty() {
         crate::request_id::put_field(&mut fields, answering.request_id);
     }
+    fields.extend_from_slice(answering.lines);
     fields.extend_from_slice(b"content-length: 0\r\n");
     if reply.closes {
         fields.extend_from_slice(b"connection: close\r\n");

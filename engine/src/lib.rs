@@ -23,6 +23,7 @@ pub mod grpc_json;
 pub mod grpc_web;
 pub mod http1;
 pub mod http2;
+pub mod key;
 mod link;
 pub mod local_reply;
 pub mod observe;

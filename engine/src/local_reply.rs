@@ -84,8 +84,8 @@ pub struct Answering<'a> {
     pub request_id: &'a [u8],
     /// From the worker's [`crate::date::DateCache`].
     pub date: &'a [u8; IMF_FIXDATE_BYTES],
-    /// Methods for a 405, as in `GET, HEAD`.
-    pub allow: &'a [u8],
+    /// Further fields, whole lines with their CRLF: Allow of a 405, what policies tell.
+    pub lines: &'a [u8],
 }
 
 /// Writes the whole reply.
@@ -95,7 +95,7 @@ pub fn render(sink: &mut impl Sink, reply: &LocalReply, format: Format, answerin
     let persistence = if reply.closes { Persistence::Close } else { answering.persistence };
     put_status_line(sink, reply.status);
     if bodyless(reply.status) {
-        put_rest(sink, None, answering, persistence, reply.status, reply.retry_after_s);
+        put_rest(sink, None, answering, persistence, reply.retry_after_s);
         return;
     }
     put_field(
@@ -106,7 +106,7 @@ pub fn render(sink: &mut impl Sink, reply: &LocalReply, format: Format, answerin
             Format::Text => b"text/plain; charset=utf-8",
         },
     );
-    put_rest(sink, Some(length.0), answering, persistence, reply.status, reply.retry_after_s);
+    put_rest(sink, Some(length.0), answering, persistence, reply.retry_after_s);
     if !answering.head_only {
         put_body(sink, reply, format, answering.request_id);
     }
@@ -141,6 +141,7 @@ pub fn render_route(sink: &mut impl Sink, reply: &RouteReply<'_>, answering: &An
     }
     sink.put(reply.fields);
     sink.put(reply.added);
+    sink.put(answering.lines);
     put_end(sink, length, answering.date, answering.persistence);
     if length.is_some() && !answering.head_only {
         sink.put(reply.body);
@@ -172,14 +173,10 @@ fn put_rest(
     length: Option<usize>,
     answering: &Answering<'_>,
     persistence: Persistence,
-    status: u16,
     retry_after_s: Option<u32>,
 ) {
     sink.put(b"Cache-Control: no-store\r\n");
-    // RFC 9110 §15.5.6 demands it of every 405; empty means that no method is allowed.
-    if status == 405 || !answering.allow.is_empty() {
-        put_field(sink, b"Allow", answering.allow);
-    }
+    sink.put(answering.lines);
     if let Some(seconds) = retry_after_s {
         sink.put(b"Retry-After: ");
         put_decimal(sink, u64::from(seconds));

@@ -223,6 +223,8 @@ pub(crate) struct ResponseOut<'a> {
     pub date: &'a [u8],
     /// What it is for a client that did not call by gRPC.
     pub told: Option<Told<'a>>,
+    /// What policies tell: whole lines with their CRLF.
+    pub lines: &'a [u8],
 }
 
 /// An answer of gRPC as something else.
@@ -286,6 +288,7 @@ impl ResponseOut<'_> {
         // What a route adds belongs to the response, not to what is said before it.
         if response.head.status >= 200 || self.connection == Connection::Upgrade {
             out.put(plan.lines());
+            out.put(self.lines);
         }
         out.end();
     }

@@ -23,6 +23,7 @@ use ringway_config::model;
 use crate::balance::{Address, Policy};
 use crate::grpc_json::{self, Transcoder};
 use crate::http2::Budget;
+use crate::key::{KeyPart, KeyPlan};
 use crate::proxy_protocol;
 use crate::routing::{Condition, HostRule, PathFill, PathRule, RouteId, RouteRule, Router, Segment};
 use crate::tls::{ClientPlan, ServerPlan};
@@ -240,6 +241,24 @@ fn route_plan(place: u32, route: &model::Route) -> Result<RoutePlan, String> {
         faults: route.faults.iter().map(fault::fault_plan).collect(),
         rule,
     })
+}
+
+/// A key of requests on `route`.
+#[allow(dead_code)]
+pub(crate) fn key_plan(sources: &[model::KeySource], route: &RouteRule, name: &str) -> KeyPlan {
+    KeyPlan::new(sources.iter().map(|source| match source {
+        model::KeySource::ClientIp { v4_bits, v6_bits } => {
+            KeyPart::ClientIp { v4_bits: *v4_bits, v6_bits: *v6_bits }
+        }
+        model::KeySource::Header(name) => KeyPart::Header(name.as_str().into()),
+        model::KeySource::Cookie(name) => KeyPart::Cookie(name.as_str().into()),
+        model::KeySource::Query(name) => KeyPart::Query(name.as_str().into()),
+        model::KeySource::Path => KeyPart::Path,
+        model::KeySource::PathTemplate => KeyPart::Fixed(route.path.to_string().into(), "path_template"),
+        model::KeySource::Method => KeyPart::Method,
+        model::KeySource::Host => KeyPart::Host,
+        model::KeySource::Route => KeyPart::Fixed(name.into(), "route"),
+    }))
 }
 
 fn transcoder(json: &model::GrpcJson) -> Result<Transcoder, String> {

@@ -81,6 +81,7 @@ pub(crate) struct Scratch {
     pub response: ResponseHead,
     pub path: Vec<u8>,
     pub rewritten: Vec<u8>,
+    pub lines: Vec<u8>,
 }
 
 pub(crate) struct Worker {
@@ -275,6 +276,7 @@ impl Worker {
     pub fn give_scratch(&self, mut scratch: Box<Scratch>) {
         scratch.request.clear();
         scratch.response.clear();
+        scratch.lines.clear();
         let mut kept = self.scratch.borrow_mut();
         if kept.len() < SCRATCH_MAX {
             kept.push(scratch);

@@ -193,6 +193,20 @@ impl<'n> Fields<'n> {
         self.parsed(name, sink, read).flatten()
     }
 
+    /// A share in parts per million; `None` if it is absent without default, or wrong.
+    pub fn share_or(&self, name: &str, sink: &mut Sink) -> Option<u32> {
+        let read = |kind: &Kind, text: &str| match kind {
+            Kind::Or(word, _) if text == *word => Ok(None),
+            _ => units::share(text).map(Some),
+        };
+        self.parsed(name, sink, read).flatten()
+    }
+
+    /// A share that has a default, in parts per million.
+    pub fn share(&self, name: &str, sink: &mut Sink) -> u32 {
+        self.share_or(name, sink).unwrap_or_default()
+    }
+
     /// The place of the word among those described.
     pub fn choice(&self, name: &str, sink: &mut Sink) -> Option<usize> {
         self.parsed(name, sink, |kind, text| match kind {

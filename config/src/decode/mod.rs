@@ -10,6 +10,7 @@ pub mod fields;
 mod grpc;
 mod headers;
 mod hosts;
+pub(crate) mod keys;
 mod listeners;
 pub(crate) mod near;
 mod overlap;

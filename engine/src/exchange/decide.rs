@@ -77,7 +77,7 @@ pub(super) fn decide(
         Ok(matched) => matched,
         Err(NoMatch::NotFound) => return Err(Reason::RouteNotFound.into()),
         Err(NoMatch::MethodNotAllowed { allow }) => {
-            x.seen.allow = allow;
+            x.seen.allows(&allow);
             return Err(Reason::MethodNotAllowed.into());
         }
     };

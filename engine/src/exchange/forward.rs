@@ -425,6 +425,7 @@ fn pass_interim(x: &mut Exchange<'_>, response: &ResponseHead, bytes: &Lease) {
         plan: x.seen.route.map_or(&unchanged, |route| &current.snapshot.route(route).response_headers),
         date: b"",
         told: None,
+        lines: b"",
     };
     let head = drafted(x.client.draft(), |writer| out.write(writer));
     x.seen.sent(head.len() as u64);
@@ -487,6 +488,7 @@ fn switch(
         plan: &course.route.response_headers,
         date: b"",
         told: None,
+        lines: &x.seen.lines,
     };
     let head = drafted(x.client.draft(), |writer| out.write(writer));
     let is_websocket = asked.is_some_and(is_websocket);

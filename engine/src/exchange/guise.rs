@@ -149,7 +149,7 @@ async fn json(
         Ok(call) => call,
         Err(NoCall::Path) => return Err(Reason::RouteNotFound.into()),
         Err(NoCall::Method(allow)) => {
-            x.seen.allow = allow;
+            x.seen.allows(&allow);
             return Err(Reason::MethodNotAllowed.into());
         }
     };

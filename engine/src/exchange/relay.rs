@@ -287,6 +287,7 @@ fn head(
         plan: &route.response_headers,
         date: date.get(seconds),
         told,
+        lines: &x.seen.lines,
     };
     drafted(x.client.draft(), |writer| out.write(writer))
 }

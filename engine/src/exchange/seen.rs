@@ -26,8 +26,8 @@ pub(super) struct Seen {
     pub request_id: SmallVec<[u8; 32]>,
     /// Whom policies go by, where that is not the peer.
     pub client: Option<std::net::IpAddr>,
-    /// Methods of a 405.
-    pub allow: String,
+    /// What the answer says beside what it is: Allow of a 405, what policies tell. Whole lines with their CRLF.
+    pub lines: Vec<u8>,
     pub head_in: u64,
     pub body_in: u64,
     pub body_out: u64,
@@ -63,7 +63,7 @@ impl Seen {
             endpoint: None,
             request_id: SmallVec::new(),
             client: None,
-            allow: String::new(),
+            lines: Vec::new(),
             head_in: 0,
             body_in: 0,
             body_out: 0,
@@ -83,6 +83,13 @@ impl Seen {
             200 => grpc::UNKNOWN,
             status => grpc::code_of(status, self.reason),
         })
+    }
+
+    /// 405 must tell which methods would do, even if none does (RFC 9110 §15.5.6).
+    pub fn allows(&mut self, methods: &str) {
+        for part in ["Allow: ", methods, "\r\n"] {
+            self.lines.extend_from_slice(part.as_bytes());
+        }
     }
 
     /// Bytes of a response were handed over.

@@ -8,7 +8,7 @@ fn answering<'a>() -> Answering<'a> {
         persistence: Persistence::Implied,
         request_id: b"id-1",
         date: DATE,
-        allow: b"",
+        lines: b"",
     }
 }
 
@@ -73,10 +73,9 @@ fn head_gets_the_same_head_and_no_body() {
 }
 
 #[test]
-fn a_405_always_lists_methods() {
-    let allow = Answering { allow: b"GET, HEAD", ..answering() };
+fn what_else_is_told_stands_in_the_head() {
+    let allow = Answering { lines: b"Allow: GET, HEAD\r\n", ..answering() };
     assert!(rendered(Reason::MethodNotAllowed, Format::Problem, &allow).contains("\r\nAllow: GET, HEAD\r\n"));
-    assert!(rendered(Reason::TraceNotAllowed, Format::Problem, &answering()).contains("\r\nAllow: \r\n"));
     assert!(rendered(Reason::OptionsAnswered, Format::Problem, &allow).contains("\r\nAllow: GET, HEAD\r\n"));
     assert!(!rendered(Reason::RouteNotFound, Format::Problem, &answering()).contains("Allow"));
 }

@@ -4,37 +4,45 @@
 ///
 /// One pass over the query; the work is linear in its length.
 pub(super) fn has_parameter(query: &[u8], name: &[u8], value: Option<&[u8]>) -> bool {
-    query.split(|&b| b == b'&').filter(|piece| !piece.is_empty()).any(|piece| {
-        let (n, v) = match memchr::memchr(b'=', piece) {
-            Some(at) => (&piece[..at], &piece[at + 1..]),
-            None => (piece, &piece[piece.len()..]),
-        };
-        decodes_to(n, name) && value.is_none_or(|value| decodes_to(v, value))
+    parameters(query).any(|(n, v)| decodes_to(n, name) && value.is_none_or(|value| decodes_to(v, value)))
+}
+
+/// The value of the first parameter called `name`, decoded byte by byte.
+pub(crate) fn query_value<'a>(query: &'a [u8], name: &[u8]) -> Option<impl Iterator<Item = u8> + use<'a>> {
+    parameters(query).find(|(n, _)| decodes_to(n, name)).map(|(_, value)| decoded(value))
+}
+
+/// Names and values as they stand.
+fn parameters(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let pieces = query.split(|&b| b == b'&').filter(|piece| !piece.is_empty());
+    pieces.map(|piece| match memchr::memchr(b'=', piece) {
+        Some(at) => (&piece[..at], &piece[at + 1..]),
+        None => (piece, &piece[piece.len()..]),
     })
 }
 
-/// `%41` is `A`, `+` is a space, a `%` without two hex digits stands for itself.
 fn decodes_to(raw: &[u8], plain: &[u8]) -> bool {
+    decoded(raw).eq(plain.iter().copied())
+}
+
+/// `%41` is `A`, `+` is a space, a `%` without two hex digits stands for itself.
+fn decoded(raw: &[u8]) -> impl Iterator<Item = u8> + use<'_> {
     let mut at = 0;
-    for &want in plain {
-        let byte = match (raw.get(at), raw.get(at + 1), raw.get(at + 2)) {
-            (None, _, _) => return false,
-            (Some(b'%'), Some(&high), Some(&low)) => match (hex(high), hex(low)) {
+    std::iter::from_fn(move || {
+        let byte = match (raw.get(at)?, raw.get(at + 1), raw.get(at + 2)) {
+            (b'%', Some(&high), Some(&low)) => match (hex(high), hex(low)) {
                 (Some(high), Some(low)) => {
                     at += 2;
                     high << 4 | low
                 }
                 _ => b'%',
             },
-            (Some(b'+'), _, _) => b' ',
-            (Some(&byte), _, _) => byte,
+            (b'+', _, _) => b' ',
+            (&byte, _, _) => byte,
         };
-        if byte != want {
-            return false;
-        }
         at += 1;
-    }
-    at == raw.len()
+        Some(byte)
+    })
 }
 
 fn hex(digit: u8) -> Option<u8> {

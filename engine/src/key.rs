@@ -1,0 +1,295 @@
+//! Keys of requests: what limits, hashing and splits tell requests apart by. Pure, on the line after `route`.
+//!
+//! A [`KeyPlan`] reads its parts from a request where they stand and hashes them, without copying. Invariant: two
+//! requests have the same hash only if all parts are the same (but for chance, 1 in 2^128, which nobody can provoke who
+//! does not know the seed); lengths are hashed too, so no part runs into the next one.
+
+use std::hash::Hasher;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::http1::{Known, Request};
+use crate::routing::query_value;
+
+/// What hashes are seeded with: one that is known to all nodes where they must agree, else one that clients can't guess.
+pub type Seed = [u8; 16];
+
+/// The same on every worker, node and version: what is placed by it stays where it is.
+pub const STABLE: Seed = *b"ringway.key.v1\0\0";
+
+/// One part of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyPart {
+    /// The client's address down to a prefix.
+    ClientIp {
+        /// Leading bits of IPv4, 1 to 32.
+        v4_bits: u8,
+        /// Leading bits of IPv6, 1 to 128.
+        v6_bits: u8,
+    },
+    /// All values of a header; the name in lower case.
+    Header(Box<str>),
+    /// The first cookie of that name.
+    Cookie(Box<str>),
+    /// The first query parameter of that name, decoded.
+    Query(Box<str>),
+    /// The canonical path.
+    Path,
+    /// The method.
+    Method,
+    /// Host as it came, without regard to case.
+    Host,
+    /// Something the route says, the same for all its requests: the name, and the word it is written as.
+    Fixed(Box<str>, &'static str),
+}
+
+/// Parts that together tell requests apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyPlan {
+    parts: Box<[KeyPart]>,
+}
+
+/// The request, and what is known about it beside its head.
+#[derive(Clone, Copy)]
+pub struct KeyInput<'a> {
+    /// The head.
+    pub request: Request<'a>,
+    /// Canonical.
+    pub path: &'a [u8],
+    /// Trusted hops considered. `None`: it came by a Unix socket.
+    pub client: Option<IpAddr>,
+}
+
+impl KeyPlan {
+    /// A key of these parts; of none, all requests are the same.
+    pub fn new(parts: impl IntoIterator<Item = KeyPart>) -> KeyPlan {
+        KeyPlan { parts: parts.into_iter().collect() }
+    }
+
+    /// No parts.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The parts.
+    pub fn parts(&self) -> &[KeyPart] {
+        &self.parts
+    }
+
+    /// `None`: the request lacks a part.
+    pub fn hash(&self, input: &KeyInput<'_>, seed: &Seed) -> Option<u128> {
+        let mut hasher = SipHasher13::new_with_key(seed);
+        for part in &self.parts {
+            let mut bytes: u64 = 0;
+            let found = part.read(input, |piece| {
+                hasher.write(piece);
+                bytes += piece.len() as u64;
+            });
+            if !found {
+                return None;
+            }
+            hasher.write_u64(bytes);
+        }
+        Some(hasher.finish128().as_u128())
+    }
+
+    /// The parts as they are written, with their values, for those who need the text. Allocates: off the common path.
+    /// Values that are no UTF-8 have replacement characters. `None` as with [`KeyPlan::hash`].
+    pub fn values(&self, input: &KeyInput<'_>) -> Option<Vec<(String, String)>> {
+        let value = |part: &KeyPart| {
+            let mut bytes = Vec::new();
+            let mut ip = None;
+            let found = match part {
+                KeyPart::ClientIp { v4_bits, v6_bits } => {
+                    ip = input.client.map(|client| masked(client, *v4_bits, *v6_bits));
+                    ip.is_some()
+                }
+                _ => part.read(input, |piece| bytes.extend_from_slice(piece)),
+            };
+            let text = ip.map_or_else(|| String::from_utf8_lossy(&bytes).into_owned(), |ip| ip.to_string());
+            found.then(|| (part.word(), text))
+        };
+        self.parts.iter().map(value).collect()
+    }
+
+    /// As it is written, parts joined by `, `.
+    pub fn text(&self) -> String {
+        self.parts.iter().map(KeyPart::word).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl KeyPart {
+    /// Gives the part's value piece by piece; `false` where the request has none.
+    #[inline]
+    fn read(&self, input: &KeyInput<'_>, mut piece: impl FnMut(&[u8])) -> bool {
+        let request = &input.request;
+        match self {
+            KeyPart::ClientIp { v4_bits, v6_bits } => {
+                let Some(client) = input.client else { return false };
+                match masked(client, *v4_bits, *v6_bits) {
+                    IpAddr::V4(ip) => piece(&ip.octets()),
+                    IpAddr::V6(ip) => piece(&ip.octets()),
+                }
+                true
+            }
+            KeyPart::Header(name) => {
+                let mut found = false;
+                for (of, value, _) in request.fields() {
+                    if of.eq_ignore_ascii_case(name.as_bytes()) {
+                        if found {
+                            piece(b", ");
+                        }
+                        piece(value);
+                        found = true;
+                    }
+                }
+                found
+            }
+            KeyPart::Cookie(name) => cookie(request, name.as_bytes()).inspect(|value| piece(value)).is_some(),
+            KeyPart::Query(name) => {
+                let value = query_value(request.query().unwrap_or_default(), name.as_bytes());
+                let Some(value) = value else { return false };
+                for byte in value {
+                    piece(&[byte]);
+                }
+                true
+            }
+            KeyPart::Path => {
+                piece(input.path);
+                true
+            }
+            KeyPart::Method => {
+                piece(request.method());
+                true
+            }
+            KeyPart::Host => {
+                for byte in request.authority() {
+                    piece(&[byte.to_ascii_lowercase()]);
+                }
+                true
+            }
+            KeyPart::Fixed(value, _) => {
+                piece(value.as_bytes());
+                true
+            }
+        }
+    }
+
+    /// As it is written.
+    pub fn word(&self) -> String {
+        match self {
+            KeyPart::ClientIp { v4_bits: 32, v6_bits: 64 } => "client_ip".to_owned(),
+            KeyPart::ClientIp { v4_bits, v6_bits } => format!("client_ip/{v4_bits}/{v6_bits}"),
+            KeyPart::Header(name) => format!("header:{name}"),
+            KeyPart::Cookie(name) => format!("cookie:{name}"),
+            KeyPart::Query(name) => format!("query:{name}"),
+            KeyPart::Path => "path".to_owned(),
+            KeyPart::Method => "method".to_owned(),
+            KeyPart::Host => "host".to_owned(),
+            KeyPart::Fixed(_, word) => (*word).to_owned(),
+        }
+    }
+}
+
+/// The value of the first cookie of that name (RFC 6265 §5.4), quotes included.
+pub fn cookie<'a>(request: &Request<'a>, name: &[u8]) -> Option<&'a [u8]> {
+    request.known(Known::Cookie)?;
+    let fields = request.fields().filter(|(_, _, field)| field.known == Known::Cookie);
+    let mut pairs = fields.flat_map(|(_, value, _)| value.split(|byte| *byte == b';'));
+    pairs.find_map(|pair| {
+        let pair = pair.trim_ascii();
+        let value = pair.strip_prefix(name)?.strip_prefix(b"=")?;
+        Some(value)
+    })
+}
+
+/// The address with all bits after the prefix cleared. IPv4 within IPv6 counts as what it is.
+fn masked(client: IpAddr, v4_bits: u8, v6_bits: u8) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V4(ip) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(v4_bits)).unwrap_or(0);
+            IpAddr::V4(Ipv4Addr::from_bits(ip.to_bits() & mask))
+        }
+        IpAddr::V6(ip) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(v6_bits)).unwrap_or(0);
+            IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & mask))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::{Limits, RequestHead};
+
+    fn with<T>(head: &str, client: &str, read: impl Fn(&KeyInput<'_>) -> T) -> T {
+        let mut parsed = RequestHead::default();
+        parsed.parse(head.as_bytes(), &Limits::default()).unwrap();
+        let request = Request { bytes: head.as_bytes(), head: &parsed };
+        read(&KeyInput { request, path: request.path(), client: client.parse().ok() })
+    }
+
+    fn hash(parts: &[KeyPart], head: &str, client: &str) -> Option<u128> {
+        with(head, client, |input| KeyPlan::new(parts.iter().cloned()).hash(input, &STABLE))
+    }
+
+    const HEAD: &str =
+        "GET /a/7?u=%41x&v=2 HTTP/1.1\r\nHost: A.example\r\nX-User: one\r\nCookie: sid=5; a=b\r\n\r\n";
+
+    #[test]
+    fn parts_are_read_where_they_stand() {
+        let parts = [
+            KeyPart::ClientIp { v4_bits: 24, v6_bits: 64 },
+            KeyPart::Header("x-user".into()),
+            KeyPart::Cookie("a".into()),
+            KeyPart::Query("u".into()),
+            KeyPart::Path,
+            KeyPart::Method,
+            KeyPart::Host,
+            KeyPart::Fixed("orders".into(), "route"),
+        ];
+        let values = with(HEAD, "10.1.2.3", |input| KeyPlan::new(parts.clone()).values(input)).unwrap();
+        let values: Vec<&str> = values.iter().map(|(_, value)| value.as_str()).collect();
+        assert_eq!(values, ["10.1.2.0", "one", "b", "Ax", "/a/7", "GET", "a.example", "orders"]);
+    }
+
+    #[test]
+    fn the_same_key_hashes_the_same_however_it_is_written() {
+        let query = [KeyPart::Query("u".into())];
+        assert_eq!(hash(&query, HEAD, ""), hash(&query, &HEAD.replace("%41x", "A%78"), ""));
+        assert_ne!(hash(&query, HEAD, ""), hash(&query, &HEAD.replace("%41x", "B"), ""));
+        let ip = [KeyPart::ClientIp { v4_bits: 24, v6_bits: 64 }];
+        assert_eq!(hash(&ip, HEAD, "10.1.2.3"), hash(&ip, HEAD, "::ffff:10.1.2.99"));
+        assert_ne!(hash(&ip, HEAD, "10.1.2.3"), hash(&ip, HEAD, "10.1.3.3"));
+        assert_eq!(hash(&ip, HEAD, "2001:db8::1"), hash(&ip, HEAD, "2001:db8::ffff:1"));
+        assert_ne!(hash(&ip, HEAD, "2001:db8::1"), hash(&ip, HEAD, "2001:db8:0:1::1"));
+    }
+
+    #[test]
+    fn what_is_absent_is_no_key() {
+        for part in [KeyPart::Header("x".into()), KeyPart::Cookie("si".into()), KeyPart::Query("w".into())] {
+            assert_eq!(hash(&[KeyPart::Path, part], HEAD, ""), None);
+        }
+        assert_eq!(hash(&[KeyPart::ClientIp { v4_bits: 32, v6_bits: 64 }], HEAD, ""), None);
+    }
+
+    #[test]
+    fn no_part_runs_into_the_next() {
+        let parts = [KeyPart::Header("a".into()), KeyPart::Header("b".into())];
+        let of = |a: &str, b: &str| {
+            hash(&parts, &format!("GET / HTTP/1.1\r\nHost: h\r\na: {a}\r\nb: {b}\r\n\r\n"), "")
+        };
+        assert_ne!(of("12", "3"), of("1", "23"));
+        assert_ne!(of("1", "2"), of("2", "1"));
+    }
+
+    /// Placement by these hashes must not move with a new version.
+    #[test]
+    fn the_stable_hash_holds_still() {
+        let user = [KeyPart::Header("x-user".into())];
+        assert_eq!(hash(&user, HEAD, ""), Some(PINNED));
+    }
+
+    const PINNED: u128 = 4_942_683_356_771_949_749_156_091_584_991_398_116;
+}
