@@ -29,6 +29,7 @@ use crate::health::Health;
 use crate::log_writer::LogWriter;
 use crate::reload::{self, Candidate, Reloader, Unusable};
 use crate::say;
+use crate::standing::Opinions;
 use crate::status::{Phase, Status};
 use crate::systemd;
 
@@ -83,7 +84,8 @@ impl Background {
         let names = dns::names(&parts.config);
         dns.want(names.clone());
         let resolved = handles.clone();
-        let health = Health::default();
+        let opinions = Opinions::default();
+        let health = Health::new(opinions.clone());
         let checked = health.clone();
         let sink: Sink = Arc::new(move |name, addresses| {
             resolved.set_resolved(name, addresses);
@@ -111,9 +113,9 @@ impl Background {
             version: parts.version,
         };
         let (end, ended) = oneshot::channel();
-        let (telling, told) = (health.clone(), asked.clone());
+        let (checking, told) = (health.clone(), asked.clone());
         let checking = async move {
-            tokio::join!(telling.clone().run(asked), telling.tell(told));
+            tokio::join!(checking.run(asked), opinions.tell(told));
         };
         let tasks = Tasks { dns: dns.clone(), sink: Arc::clone(&sink), checking, acme: acme.clone() };
         let runtime = start_runtime(parts.admin, sources, tasks, ended)?;

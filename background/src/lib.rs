@@ -12,6 +12,7 @@ pub mod log_writer;
 mod process;
 mod reload;
 pub mod say;
+pub mod standing;
 pub mod status;
 pub mod systemd;
 pub mod watch;

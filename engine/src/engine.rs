@@ -27,6 +27,7 @@ use crate::accept::SharedListener;
 use crate::balance::Address;
 use crate::observe::{Counted, LogWake, Names, Registry};
 use crate::snapshot::{ListenerPlan, Snapshot, SocketPlan};
+use crate::standing::Standings;
 use crate::worker::{Apply, Order, Resolved, counted_pairs};
 pub use handles::{Check, Handles, WorkerInfo};
 pub use look::{EndpointInfo, RouteInfo, ServiceInfo};
@@ -123,6 +124,8 @@ struct Shared {
     registry: Registry,
     workers: Vec<WorkerPost>,
     log_wake: LogWake,
+    /// As the workers were told last. Of its own, so that endpoints that fail don't wait for a reload.
+    standings: Mutex<Arc<Standings>>,
     state: Mutex<State>,
 }
 

@@ -38,6 +38,7 @@ pub mod sink;
 #[cfg(test)]
 mod sizes;
 pub mod snapshot;
+pub mod standing;
 pub mod tls;
 mod tunnel;
 mod udp;

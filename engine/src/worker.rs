@@ -17,7 +17,7 @@ use ringway_runtime::{
 use rustc_hash::FxHashMap;
 
 use crate::accept::{self, OpenListener, SharedListener};
-use crate::balance::{EndpointSeen, Unhealthy};
+use crate::balance::EndpointSeen;
 use crate::challenges::Challenges;
 use crate::date::DateCache;
 use crate::downstream::Downstream;
@@ -26,6 +26,7 @@ use crate::observe::{Counted, WorkerStats};
 use crate::overrides::{Overrides, Placed};
 use crate::request_id::RequestIds;
 use crate::snapshot::{ActionPlan, ListenerPlan, Mode, ServiceId, Snapshot, Split};
+use crate::standing::Standings;
 use crate::udp;
 use crate::upstream::Service;
 use crate::waiters::Waiters;
@@ -43,12 +44,12 @@ pub(crate) enum Order {
     Apply(Box<Apply>),
     /// Names resolve to these addresses.
     Resolved(Arc<Resolved>),
-    /// These endpoints fail their checks.
-    Unhealthy(Arc<Unhealthy>),
     /// This is changed by hand, and nothing else.
     Overrides(Arc<Overrides>),
     /// Tells what is known here of services' endpoints.
     Look(mpsc::Sender<Vec<(Arc<str>, Vec<EndpointSeen>)>>),
+    /// Endpoints stand like that now.
+    Standings(Arc<Standings>),
     /// Authorities are about to look for these, and for no others. Answered when that holds.
     Challenges(Option<Arc<Challenges>>, mpsc::Sender<()>),
     /// Stop accepting; end connections and sessions as they fall idle. Answered when none is left.
@@ -102,8 +103,8 @@ pub(crate) struct Worker {
     current: RefCell<Rc<Current>>,
     services: RefCell<FxHashMap<Arc<str>, Rc<Service>>>,
     resolved: RefCell<Arc<Resolved>>,
-    unhealthy: RefCell<Arc<Unhealthy>>,
     overrides: RefCell<Arc<Overrides>>,
+    standings: RefCell<Arc<Standings>>,
     listeners: RefCell<Vec<Rc<OpenListener>>>,
     connections: RefCell<Connections>,
     #[expect(
@@ -189,8 +190,8 @@ impl Worker {
             })),
             services: RefCell::default(),
             resolved: RefCell::new(resolved),
-            unhealthy: RefCell::default(),
-            overrides: RefCell::default(),
+                    overrides: RefCell::default(),
+            standings: RefCell::default(),
             listeners: RefCell::default(),
             connections: RefCell::default(),
             scratch: RefCell::default(),
@@ -211,10 +212,10 @@ impl Worker {
                     *self.resolved.borrow_mut() = resolved;
                     self.reconcile_services();
                 }
-                Order::Unhealthy(unhealthy) => {
-                    let before = self.unhealthy.replace(unhealthy.clone());
+                Order::Standings(standings) => {
+                    let before = self.standings.replace(standings.clone());
                     for (name, service) in self.services.borrow().iter() {
-                        let now = unhealthy.get(name);
+                        let now = standings.get(name);
                         if before.get(name) != now {
                             service.heed(now);
                         }
@@ -338,9 +339,9 @@ impl Worker {
 
     fn reconcile_services(&self) {
         let current = self.current();
-        let (resolved, unhealthy) = (self.resolved.borrow().clone(), self.unhealthy.borrow().clone());
+        let (resolved, standings) = (self.resolved.borrow().clone(), self.standings.borrow().clone());
         for (plan, service) in current.snapshot.services.iter().zip(&current.services) {
-            service.reconcile(plan, &resolved, &unhealthy);
+            service.reconcile(plan, &resolved, &standings);
         }
     }
 

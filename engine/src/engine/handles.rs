@@ -1,17 +1,19 @@
 //! What the background thread holds of the engine.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use ringway_runtime::{Address, Nanos};
 
 use super::{Shared, post};
-use crate::balance::{self, Unhealthy};
+use crate::balance;
 use crate::challenges::{Challenge, Challenges};
 use crate::observe::prometheus;
 use crate::snapshot::{HealthPlan, ServicePlan};
+use crate::standing::Standings;
 use crate::tls::ClientPlan;
 use crate::worker::Order;
 
@@ -61,15 +63,37 @@ impl Handles {
         }
     }
 
-    /// The endpoints that fail their checks, all of them; what was said earlier no longer holds. A service's endpoint that
-    /// is not among its own is nobody's.
-    pub fn set_unhealthy(&self, unhealthy: Unhealthy) {
+    /// How endpoints stand, all of them; what was said earlier no longer holds. A service's endpoint that is not among its
+    /// own is nobody's. Blocks while a worker's mailbox is full.
+    pub fn set_standings(&self, standings: Standings) {
         // Kept locked, so that the workers hear of changes in their order.
-        let _state = self.shared.state();
-        let unhealthy = Arc::new(unhealthy);
-        for worker in &self.shared.workers {
-            post(worker, Order::Unhealthy(unhealthy.clone()));
+        let mut told = self.shared.standings.lock().unwrap_or_else(PoisonError::into_inner);
+        if **told == standings {
+            return;
         }
+        *told = Arc::new(standings);
+        for worker in &self.shared.workers {
+            post(worker, Order::Standings(told.clone()));
+        }
+    }
+
+    /// How endpoints stand, as the workers were told last.
+    pub fn standings(&self) -> Arc<Standings> {
+        self.shared.standings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The endpoints of the running configuration, names resolved, by service. May wait for a reload.
+    pub fn endpoints(&self) -> BTreeMap<Arc<str>, Vec<balance::Address>> {
+        let state = self.shared.state();
+        let ips = |name: &str| state.resolved.get(name).map_or(&[][..], |ips| ips).iter().copied();
+        let of = |service: &ServicePlan| {
+            let mut addresses: Vec<_> =
+                service.addresses(ips).into_iter().map(|(address, _)| address).collect();
+            addresses.sort();
+            addresses.dedup();
+            (service.name.clone(), addresses)
+        };
+        state.snapshot.services.iter().map(of).collect()
     }
 
     /// The checks that the running configuration asks for: one for each address of each endpoint.

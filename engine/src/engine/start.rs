@@ -97,7 +97,8 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
         resolved,
     };
     let failure = await_births(&births, &mut posts);
-    let shared = Shared { registry, workers: posts, log_wake, state: Mutex::new(state) };
+    let standings = Mutex::default();
+    let shared = Shared { registry, workers: posts, log_wake, standings, state: Mutex::new(state) };
     let engine = Engine {
         workers: threads,
         shared: Arc::new(shared),

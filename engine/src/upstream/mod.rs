@@ -10,7 +10,7 @@ mod pool;
 mod sharing;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,11 +18,12 @@ use std::time::Duration;
 
 use ringway_runtime::{Lease, Nanos, now};
 
-use crate::balance::{self, Balancer, Change, EndpointSeen, Outcome, Slot, Unhealthy};
+use crate::balance::{self, Balancer, Change, EndpointSeen, Outcome, Slot};
 use crate::local_reply::LocalReply;
 use crate::observe::ServiceCounters;
 use crate::reason::Reason;
 use crate::snapshot::{Protocol, ServicePlan};
+use crate::standing::{Stand, Standing, Standings};
 use crate::tls::Offer;
 use crate::worker::Resolved;
 use connecting::{Course, Error};
@@ -72,8 +73,7 @@ impl Service {
     }
 
     /// Makes the plan's endpoints, names resolved, the ones that are asked. Those that stay keep their connections.
-    /// Those in `unhealthy` are not picked while enough others are there.
-    pub fn reconcile(&self, plan: &ServicePlan, resolved: &Resolved, unhealthy: &Unhealthy) {
+    pub fn reconcile(&self, plan: &ServicePlan, resolved: &Resolved, standings: &Standings) {
         let addresses = plan.addresses(|name| resolved.get(name).map_or(&[][..], |ips| ips).iter().copied());
         let mut pools = self.pools.borrow_mut();
         for change in self.balancer.borrow_mut().reconcile(&addresses) {
@@ -95,13 +95,14 @@ impl Service {
             }
         }
         drop(pools);
-        self.heed(unhealthy.get(&plan.name));
+        self.heed(standings.get(&plan.name));
     }
 
-    /// These endpoints fail their checks, and no others.
-    pub fn heed(&self, unhealthy: Option<&BTreeSet<balance::Address>>) {
-        let is_healthy = |address: &_| !unhealthy.is_some_and(|unhealthy| unhealthy.contains(address));
-        self.balancer.borrow_mut().set_health(is_healthy);
+    /// How its endpoints stand now; those that are not told of are admitting.
+    pub fn heed(&self, standings: Option<&BTreeMap<balance::Address, Standing>>) {
+        let standing = |address: &_| standings.and_then(|standings| standings.get(address));
+        let stand_of = |address: &_| standing(address).map_or(Stand::Admitting, |standing| standing.stand);
+        self.balancer.borrow_mut().set_standings(stand_of);
     }
 
     /// The endpoint with the lowest score by address and weight, for datagrams: nothing is connected.
