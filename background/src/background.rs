@@ -17,16 +17,19 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use ringway_config::model::{Config, LogTo};
-use ringway_engine::engine::Engine;
+use ringway_engine::engine::{Engine, Handles};
 use rtrb::Consumer;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::acme::Acme;
-use crate::admin::{self, Sources};
+use crate::admin::{self, Control, Running, Sources};
 use crate::dns::{self, Dns, Sink};
+use crate::drift;
 use crate::health::Health;
 use crate::log_writer::LogWriter;
+use crate::look;
+use crate::overrides::{Override, Overrides};
 use crate::reload::{self, Candidate, Reloader, Unusable};
 use crate::say;
 use crate::standing::Opinions;
@@ -78,7 +81,7 @@ impl Background {
         if let Some(log) = &log {
             handles.wake_for_logs(log.control().thread());
         }
-        let control = log.as_ref().map(|log| log.control().clone());
+        let log_control = log.as_ref().map(|log| log.control().clone());
 
         let dns = Dns::new();
         let names = dns::names(&parts.config);
@@ -96,7 +99,11 @@ impl Background {
         let acme = Acme::new(Box::new(move |challenges| told.set_challenges(challenges)));
         acme.want(&parts.config);
 
-        let (counted, logged, looked_at) = (dns.clone(), control.clone(), handles.clone());
+        status.run(&parts.config);
+        let overrides = Overrides::new(handles.clone(), opinions.clone());
+        let control = by_hand(&parts.path, &handles, &opinions, &overrides, &status);
+        let (changed, ending, after_reload) = (overrides.clone(), overrides.clone(), overrides);
+        let (counted, logged, looked_at) = (dns.clone(), log_control.clone(), handles.clone());
         let (checks, asked) = (health.clone(), handles.clone());
         let (certificates, troubles) = (acme.clone(), acme.clone());
         let sources = Sources {
@@ -106,16 +113,18 @@ impl Background {
                 handles.metrics(out);
                 counted.metrics(out);
                 checks.metrics(out);
+                changed.metrics(out);
                 certificates.metrics(out);
                 logged.iter().for_each(|log| log.metrics(out));
             }),
             notes: Arc::new(move |out| troubles.describe(out)),
+            control,
             version: parts.version,
         };
         let (end, ended) = oneshot::channel();
         let (checking, told) = (health.clone(), asked.clone());
         let checking = async move {
-            tokio::join!(checking.run(asked), opinions.tell(told));
+            tokio::join!(checking.run(asked), opinions.tell(told), ending.run());
         };
         let tasks = Tasks { dns: dns.clone(), sink: Arc::clone(&sink), checking, acme: acme.clone() };
         let runtime = start_runtime(parts.admin, sources, tasks, ended)?;
@@ -126,12 +135,17 @@ impl Background {
             running: parts.config,
             text: parts.text.into_bytes(),
             load: Box::new(load),
-            apply: Box::new(move |config| engine.apply(config).inspect(|_| health.look_again())),
+            apply: Box::new(move |config| {
+                engine.apply(config).inspect(|_| {
+                    health.look_again();
+                    after_reload.look_again();
+                })
+            }),
             status: Arc::clone(&status),
             dns: dns.clone(),
             acme,
             sink,
-            log: control,
+            log: log_control,
         })?;
         Ok(Background { status, reloader, log, dns, names, runtime, end })
     }
@@ -182,6 +196,29 @@ impl Background {
         // The runtime's own shutdown is bounded.
         let _ = self.runtime.join();
     }
+}
+
+/// What the admin API shows of services and of what is changed by hand.
+fn by_hand(
+    path: &Path,
+    handles: &Handles,
+    opinions: &Opinions,
+    overrides: &Overrides,
+    status: &Arc<Status>,
+) -> Arc<dyn Control> {
+    let (handles, opinions) = (handles.clone(), opinions.clone());
+    let (shows, runs, path) = (Arc::clone(status), Arc::clone(status), path.to_owned());
+    Arc::new(Running {
+        overrides: overrides.clone(),
+        services: move |overrides: &[Override]| {
+            look::services(&handles.services(), &opinions.standings(), overrides, &shows.config())
+        },
+        drift: move |overrides: &[Override]| {
+            let Some(running) = runs.running() else { return Value::Null };
+            let file = ringway_config::load(&path, &|name| std::env::var(name).ok());
+            drift::drift(&path, &running, file, runs.failure(), overrides)
+        },
+    })
 }
 
 fn start_log(config: &Config, rings: Vec<Consumer<u8>>) -> io::Result<Option<LogWriter>> {

@@ -299,6 +299,7 @@ impl Thread {
             say::info(change);
         }
         let generation = self.parts.status.applied((candidate.shown)(&config), config.drain_timeout);
+        self.parts.status.run(&config);
         self.parts.running = config;
         self.parts.text = text;
         say::info(describe(generation, &applied, began.elapsed()));

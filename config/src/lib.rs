@@ -9,6 +9,7 @@ pub mod describe;
 pub mod descriptor;
 pub mod diagnostic;
 pub mod diff;
+pub mod edit;
 mod expand;
 mod files;
 mod load;
