@@ -389,6 +389,21 @@ mod tests {
         assert!(edited(before, &Edit::EndFaults(1_800_000_000)).unwrap_err().contains("no fault"));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn a_text_that_is_cut_anywhere_is_answered(from in 0usize..400, length in 0usize..40, put in "[ \\n\\-{}:,#\"&*]{0,3}") {
+            let text = format!(
+                "{HEAD}  - name: r # x\n    faults:\n      - {{ delay: 1s, until: 2020-01-01T00:00:00Z }}\n    to:\n      \
+                 - service: a # main\n      - {{ service: b, weight: 2 }}\n"
+            );
+            let (from, to) = (from.min(text.len()), (from + length).min(text.len()));
+            let text = format!("{}{put}{}", &text[..from], &text[to..]);
+            for what in [weights(8, 2), fault(), Edit::EndFaults(1_500_000_000)] {
+                let _ = edit("test.yaml", &text, &|_| None, "r", &what);
+            }
+        }
+    }
+
     #[test]
     fn what_is_written_elsewhere_or_computed_is_refused() {
         for (routes, what, expected) in [

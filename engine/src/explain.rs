@@ -13,6 +13,8 @@ mod services;
 #[cfg(test)]
 mod tests;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use crate::routing::{Candidate, Matched, NoMatch, RouteId, RouteQuery};
 use crate::snapshot::{ActionPlan, ForwardPlan, ListenerPlan, Origin, RoutePlan, Snapshot};
 
@@ -289,6 +291,11 @@ fn tell_policies(
     let policies = &mut explanation.policies;
     if has_encoded_slash(path) && route.allow_encoded_slashes {
         policies.push("encoded slashes: pass as they are".into());
+    }
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    for fault in &route.faults {
+        let over = if fault.holds(now_s) { "" } else { " (over: it has no effect)" };
+        policies.push(format!("fault: {}{over}", fault.told));
     }
     let limit = match route.body_bytes_max(listener) {
         u64::MAX => "any size".to_owned(),
