@@ -26,6 +26,7 @@ use crate::acme::Acme;
 use crate::admin::{self, Control, Running, Sources};
 use crate::dns::{self, Dns, Sink};
 use crate::drift;
+use crate::ejection::Ejection;
 use crate::health::Health;
 use crate::log_writer::LogWriter;
 use crate::look;
@@ -88,11 +89,12 @@ impl Background {
         dns.want(names.clone());
         let resolved = handles.clone();
         let opinions = Opinions::default();
-        let health = Health::new(opinions.clone());
-        let checked = health.clone();
+        let (health, ejection) = (Health::new(opinions.clone()), Ejection::new(opinions.clone()));
+        let (checked, judged) = (health.clone(), ejection.clone());
         let sink: Sink = Arc::new(move |name, addresses| {
             resolved.set_resolved(name, addresses);
             checked.look_again();
+            judged.look_again();
         });
 
         let told = handles.clone();
@@ -104,7 +106,7 @@ impl Background {
         let control = by_hand(&parts.path, &handles, &opinions, &overrides, &status);
         let (changed, ending, after_reload) = (overrides.clone(), overrides.clone(), overrides);
         let (counted, logged, looked_at) = (dns.clone(), log_control.clone(), handles.clone());
-        let (checks, asked) = (health.clone(), handles.clone());
+        let (checks, ejections, asked) = (health.clone(), ejection.clone(), handles.clone());
         let (certificates, troubles) = (acme.clone(), acme.clone());
         let sources = Sources {
             status: Arc::clone(&status),
@@ -114,6 +116,7 @@ impl Background {
                 counted.metrics(out);
                 checks.metrics(out);
                 changed.metrics(out);
+                ejections.metrics(out);
                 certificates.metrics(out);
                 logged.iter().for_each(|log| log.metrics(out));
             }),
@@ -122,9 +125,14 @@ impl Background {
             version: parts.version,
         };
         let (end, ended) = oneshot::channel();
-        let (checking, told) = (health.clone(), asked.clone());
+        let (checking, judging, told) = (health.clone(), ejection.clone(), asked.clone());
         let checking = async move {
-            tokio::join!(checking.run(asked), opinions.tell(told), ending.run());
+            tokio::join!(
+                checking.run(asked.clone()),
+                judging.run(asked),
+                opinions.tell(told),
+                ending.run()
+            );
         };
         let tasks = Tasks { dns: dns.clone(), sink: Arc::clone(&sink), checking, acme: acme.clone() };
         let runtime = start_runtime(parts.admin, sources, tasks, ended)?;
@@ -138,6 +146,7 @@ impl Background {
             apply: Box::new(move |config| {
                 engine.apply(config).inspect(|_| {
                     health.look_again();
+                    ejection.look_again();
                     after_reload.look_again();
                 })
             }),

@@ -8,6 +8,7 @@ pub mod admin;
 pub mod background;
 pub mod dns;
 mod drift;
+pub mod ejection;
 mod health;
 pub mod log_writer;
 mod look;

@@ -26,10 +26,11 @@ use rtrb::Consumer;
 use crate::accept::SharedListener;
 use crate::balance::Address;
 use crate::observe::{Counted, LogWake, Names, Registry};
+use crate::outcomes::Reports;
 use crate::snapshot::{ListenerPlan, Snapshot, SocketPlan};
 use crate::standing::Standings;
 use crate::worker::{Apply, Order, Resolved, counted_pairs};
-pub use handles::{Check, Handles, WorkerInfo};
+pub use handles::{Check, Handles, Judged, WorkerInfo};
 pub use look::{EndpointInfo, RouteInfo, ServiceInfo};
 
 /// Snapshots kept alive after they were replaced: exchanges under way hold them, and must not be the last to.
@@ -126,6 +127,8 @@ struct Shared {
     log_wake: LogWake,
     /// As the workers were told last. Of its own, so that endpoints that fail don't wait for a reload.
     standings: Mutex<Arc<Standings>>,
+    /// Until somebody takes it who judges endpoints.
+    reports: Mutex<Option<Reports>>,
     state: Mutex<State>,
 }
 

@@ -27,6 +27,7 @@ pub mod key;
 mod link;
 pub mod local_reply;
 pub mod observe;
+pub mod outcomes;
 mod outgoing;
 pub mod overrides;
 pub mod path;
@@ -49,6 +50,6 @@ mod worker;
 
 pub use challenges::Challenge;
 pub use engine::{
-    Applied, ApplyError, Check, DrainOutcome, EndpointInfo, Engine, Handles, Inherited, RouteInfo, ServiceInfo,
-    StartError, WorkerInfo,
+    Applied, ApplyError, Check, DrainOutcome, EndpointInfo, Engine, Handles, Inherited, Judged, RouteInfo,
+    ServiceInfo, StartError, WorkerInfo,
 };

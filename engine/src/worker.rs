@@ -23,6 +23,7 @@ use crate::date::DateCache;
 use crate::downstream::Downstream;
 use crate::http1::{RequestHead, ResponseHead};
 use crate::observe::{Counted, WorkerStats};
+use crate::outcomes::Reporter;
 use crate::overrides::{Overrides, Placed};
 use crate::request_id::RequestIds;
 use crate::snapshot::{ActionPlan, ListenerPlan, Mode, ServiceId, Snapshot, Split};
@@ -105,6 +106,7 @@ pub(crate) struct Worker {
     resolved: RefCell<Arc<Resolved>>,
     overrides: RefCell<Arc<Overrides>>,
     standings: RefCell<Arc<Standings>>,
+    reporter: Reporter,
     listeners: RefCell<Vec<Rc<OpenListener>>>,
     connections: RefCell<Connections>,
     #[expect(
@@ -167,6 +169,7 @@ impl Worker {
         log: Option<crate::observe::AccessLog>,
         gauges: Arc<Gauges>,
         ids: RequestIds,
+        reporter: Reporter,
     ) -> Rc<Worker> {
         let seed = fastrand::u64(..);
         let worker = Rc::new(Worker {
@@ -190,8 +193,9 @@ impl Worker {
             })),
             services: RefCell::default(),
             resolved: RefCell::new(resolved),
-                    overrides: RefCell::default(),
+            overrides: RefCell::default(),
             standings: RefCell::default(),
+            reporter,
             listeners: RefCell::default(),
             connections: RefCell::default(),
             scratch: RefCell::default(),
@@ -342,6 +346,7 @@ impl Worker {
         let (resolved, standings) = (self.resolved.borrow().clone(), self.standings.borrow().clone());
         for (plan, service) in current.snapshot.services.iter().zip(&current.services) {
             service.reconcile(plan, &resolved, &standings);
+            service.report(plan, &self.reporter);
         }
     }
 

@@ -4,6 +4,8 @@
 //! to know. Invariant: a verdict outlives reloads as long as the endpoint is checked, and no longer.
 
 mod grpc;
+mod http;
+mod probe;
 mod tally;
 
 use std::collections::btree_map::Entry;
@@ -12,6 +14,8 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ringway_engine::snapshot::CheckPlan;
+use ringway_engine::tls::Offer;
 use ringway_engine::{Check, Handles};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{AbortHandle, JoinSet};
@@ -128,10 +132,26 @@ async fn keep(check: Check, shared: Arc<Shared>, permits: Arc<Semaphore>) {
     tokio::time::sleep(interval.mul_f64(fastrand::f64())).await;
     loop {
         let Ok(permit) = permits.acquire().await else { return };
-        let result = grpc::ask(&check).await;
+        let result = ask(&check).await;
         drop(permit);
         learn(&check, &result, &shared);
-        tokio::time::sleep(interval.mul_f64(0.9 + 0.2 * fastrand::f64())).await;
+        let jitter = f64::from(check.health.jitter_ppm) / 1e6;
+        tokio::time::sleep(interval.mul_f64(1.0 + jitter * (2.0 * fastrand::f64() - 1.0))).await;
+    }
+}
+
+/// One check, within its time.
+async fn ask(check: &Check) -> Result<(), String> {
+    let asking = async {
+        match &check.health.by {
+            CheckPlan::Grpc(service) => grpc::ask(check, service).await,
+            CheckPlan::Http(plan) => http::ask(check, plan).await,
+            CheckPlan::Tcp => probe::connect(check, Offer::None).await.map(drop),
+        }
+    };
+    match tokio::time::timeout(Duration::from_millis(check.health.timeout_ms), asking).await {
+        Ok(result) => result,
+        Err(_) => Err(format!("no answer within {} ms", check.health.timeout_ms)),
     }
 }
 
@@ -168,5 +188,6 @@ fn is_same(one: &Check, other: &Check) -> bool {
         (Some(one), Some(other)) => Arc::ptr_eq(one, other),
         _ => false,
     };
-    same_tls && one.health == other.health && one.authority == other.authority
+    let same_asked = one.health == other.health && one.authority == other.authority;
+    same_tls && same_asked && one.protocol == other.protocol
 }

@@ -9,6 +9,7 @@ mod faults;
 pub mod fields;
 mod grpc;
 mod headers;
+mod health;
 mod hosts;
 pub(crate) mod keys;
 mod listeners;
@@ -36,6 +37,7 @@ use crate::units::{Problem, quoted};
 
 pub(crate) use address::{endpoint_text, text as listen_text};
 use fields::Fields;
+pub(crate) use health::multiple_text;
 pub(crate) use paths::{pattern_text as path_text, text as segments_text};
 pub(crate) use protocols::HTTP_ONLY;
 pub(crate) use tls::parsed as certificate;

@@ -12,10 +12,11 @@ use super::{Shared, post};
 use crate::balance;
 use crate::challenges::{Challenge, Challenges};
 use crate::observe::prometheus;
-use crate::snapshot::{HealthPlan, ServicePlan};
+use crate::outcomes::Reports;
+use crate::snapshot::{EjectPlan, HealthPlan, Protocol, ServicePlan};
 use crate::standing::Standings;
 use crate::tls::ClientPlan;
-use crate::worker::Order;
+use crate::worker::{Order, Resolved};
 
 /// How long a worker may take to know of a challenge.
 const CHALLENGES_MAX: Duration = Duration::from_secs(10);
@@ -24,6 +25,17 @@ const CHALLENGES_MAX: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Handles {
     pub(super) shared: Arc<Shared>,
+}
+
+/// A service whose endpoints are judged by what their exchanges come to.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// Its name.
+    pub service: Arc<str>,
+    /// By what.
+    pub eject: EjectPlan,
+    /// Its endpoints, names resolved.
+    pub endpoints: Vec<balance::Address>,
 }
 
 /// An endpoint that is to be checked.
@@ -35,6 +47,8 @@ pub struct Check {
     pub address: balance::Address,
     /// The `:authority` of calls.
     pub authority: String,
+    /// What its endpoints speak.
+    pub protocol: Protocol,
     /// Where it speaks TLS.
     pub tls: Option<Arc<ClientPlan>>,
     /// What is asked, and how often.
@@ -85,15 +99,28 @@ impl Handles {
     /// The endpoints of the running configuration, names resolved, by service. May wait for a reload.
     pub fn endpoints(&self) -> BTreeMap<Arc<str>, Vec<balance::Address>> {
         let state = self.shared.state();
-        let ips = |name: &str| state.resolved.get(name).map_or(&[][..], |ips| ips).iter().copied();
-        let of = |service: &ServicePlan| {
-            let mut addresses: Vec<_> =
-                service.addresses(ips).into_iter().map(|(address, _)| address).collect();
-            addresses.sort();
-            addresses.dedup();
-            (service.name.clone(), addresses)
-        };
+        let of = |service: &ServicePlan| (service.name.clone(), addresses(service, &state.resolved));
         state.snapshot.services.iter().map(of).collect()
+    }
+
+    /// The services of the running configuration that say `eject`. May wait for a reload.
+    pub fn judged(&self) -> Vec<Judged> {
+        let state = self.shared.state();
+        let judged = |service: &ServicePlan| {
+            let (eject, endpoints) = (service.eject?, addresses(service, &state.resolved));
+            Some(Judged { service: service.name.clone(), eject, endpoints })
+        };
+        state.snapshot.services.iter().filter_map(judged).collect()
+    }
+
+    /// What workers count for whoever judges endpoints. Once.
+    pub fn take_reports(&self) -> Option<Reports> {
+        self.shared.reports.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The time on the clock that all workers share, in nanoseconds.
+    pub fn now_ns(&self) -> u64 {
+        Nanos::precise().0
     }
 
     /// The checks that the running configuration asks for: one for each address of each endpoint.
@@ -106,6 +133,7 @@ impl Handles {
             let check = |(address, _)| Check {
                 service: service.name.clone(),
                 authority: String::from_utf8_lossy(&service.authority).into_owned(),
+                protocol: service.protocol,
                 tls: service.tls.clone(),
                 health: health.clone(),
                 address,
@@ -185,6 +213,15 @@ impl Handles {
     pub fn wake_for_logs(&self, thread: std::thread::Thread) {
         self.shared.log_wake.register(thread);
     }
+}
+
+/// The endpoints of a service, each once.
+fn addresses(service: &ServicePlan, resolved: &Resolved) -> Vec<balance::Address> {
+    let ips = |name: &str| resolved.get(name).map_or(&[][..], |ips| ips).iter().copied();
+    let mut addresses: Vec<_> = service.addresses(ips).into_iter().map(|(address, _)| address).collect();
+    addresses.sort();
+    addresses.dedup();
+    addresses
 }
 
 /// One worker, for `/workers`.

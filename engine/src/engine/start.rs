@@ -13,6 +13,7 @@ use rtrb::Consumer;
 
 use super::{Engine, Inherited, Shared, StartError, State, WorkerPost, WorkerThread, applies, sockets};
 use crate::observe::{AccessLog, LineFormat, LogWake, Registry};
+use crate::outcomes::{Reporter, reports};
 use crate::request_id::RequestIds;
 use crate::snapshot::Snapshot;
 use crate::worker::{Apply, Order, Resolved, Worker};
@@ -33,6 +34,7 @@ struct Birth {
     first: Apply,
     log: Option<AccessLog>,
     resolved: Arc<Resolved>,
+    reporter: Reporter,
     born: mpsc::Sender<Born>,
     /// Dropped at the end of its life.
     ended: Ending,
@@ -60,6 +62,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
     let firsts = applies(&registry, &snapshot, plan.sockets, &plan.open, &done);
     let log_wake = LogWake::default();
     let resolved: Arc<Resolved> = Arc::default();
+    let (reporter, reports) = reports();
     let (born, births) = mpsc::channel();
     let (ending, ended) = mpsc::channel();
     let (mut threads, mut posts, mut log_rings) = (Vec::new(), Vec::new(), Vec::new());
@@ -77,6 +80,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
             first,
             log,
             resolved: resolved.clone(),
+            reporter: reporter.clone(),
             born: born.clone(),
             ended: Ending { told: over.clone(), _ended: ending.clone() },
         };
@@ -97,8 +101,8 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
         resolved,
     };
     let failure = await_births(&births, &mut posts);
-    let standings = Mutex::default();
-    let shared = Shared { registry, workers: posts, log_wake, standings, state: Mutex::new(state) };
+    let (standings, reports) = (Mutex::default(), Mutex::new(Some(reports)));
+    let shared = Shared { registry, workers: posts, log_wake, standings, reports, state: Mutex::new(state) };
     let engine = Engine {
         workers: threads,
         shared: Arc::new(shared),
@@ -174,9 +178,9 @@ fn live(birth: Birth) {
         }
     };
     let driver = runtime.picked().driver.to_owned();
-    let Birth { number, gauges, orders, first, log, resolved, born, ended, .. } = birth;
+    let Birth { number, gauges, orders, first, log, resolved, reporter, born, ended, .. } = birth;
     let _ = runtime.block_on(async move {
-        let worker = Worker::new(first, resolved, log, gauges, ids);
+        let worker = Worker::new(first, resolved, log, gauges, ids, reporter);
         let _ = born.send(Ok((number, core, driver)));
         drop(born);
         worker.run(orders).await;

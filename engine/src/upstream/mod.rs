@@ -7,6 +7,7 @@
 mod connecting;
 mod lent;
 mod pool;
+mod reporting;
 mod sharing;
 
 use std::cell::{Cell, RefCell};
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use ringway_runtime::{Lease, Nanos, now};
 
-use crate::balance::{self, Balancer, Change, EndpointSeen, Outcome, Slot};
+use crate::balance::{self, Balancer, Change, EndpointSeen, Slot};
 use crate::local_reply::LocalReply;
 use crate::observe::ServiceCounters;
 use crate::reason::Reason;
@@ -29,6 +30,7 @@ use crate::worker::Resolved;
 use connecting::{Course, Error};
 pub(crate) use lent::Lent;
 use pool::{Counted, Pool};
+use reporting::Reported;
 use sharing::Sharing;
 
 /// A service as one worker knows it.
@@ -37,6 +39,8 @@ pub(crate) struct Service {
     balancer: RefCell<Balancer>,
     /// By slot of the balancer.
     pools: RefCell<Vec<Pool>>,
+    /// Where endpoints are judged, by slot; else empty.
+    reported: RefCell<Vec<Option<Reported>>>,
     idle_timeout_ms: Cell<u64>,
     idle_max: Cell<u32>,
     random: Cell<u64>,
@@ -59,6 +63,7 @@ impl Service {
             counters,
             balancer: RefCell::new(Balancer::new(plan.policy, seed)),
             pools: RefCell::default(),
+            reported: RefCell::default(),
             idle_timeout_ms: Cell::new(plan.pool.idle_timeout_ms),
             idle_max: Cell::new(plan.pool.idle_max),
             random: Cell::new(seed | 1),
@@ -160,7 +165,7 @@ impl Service {
             let preface = preface.as_ref().map(|preface| preface.slice(0..preface.len()));
             match Box::pin(self.connect(plan, Offer::None, deadline, preface, &mut lent)).await {
                 Ok(()) => {
-                    lent.outcome = Outcome::Answered;
+                    lent.taken();
                     return Ok(lent);
                 }
                 Err(error) => failed = Some(lent.failed(error, deadline, failed.is_some())?),
