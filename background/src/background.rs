@@ -1,7 +1,7 @@
 //! The background as the binary holds it: its threads, from start to end.
 //!
 //! ```text
-//! ringway-background   tokio, current thread: admin API, DNS, health checks, ACME, watchdog
+//! ringway-background   tokio, current thread: admin API, DNS, health checks, ACME, limits of fleets, watchdog
 //! ringway-reload       watches the file, parses, applies
 //! ringway-log          access log rings to stdout or a file
 //! ```
@@ -27,6 +27,7 @@ use crate::admin::{self, Control, Running, Sources};
 use crate::dns::{self, Dns, Sink};
 use crate::drift;
 use crate::ejection::Ejection;
+use crate::fleet::Fleets;
 use crate::health::Health;
 use crate::log_writer::LogWriter;
 use crate::look;
@@ -101,6 +102,10 @@ impl Background {
         let acme = Acme::new(Box::new(move |challenges| told.set_challenges(challenges)));
         acme.want(&parts.config);
 
+        let fleets = Fleets::default();
+        fleets.want(&parts.config);
+        let counting = fleets.clone();
+
         status.run(&parts.config);
         let overrides = Overrides::new(handles.clone(), opinions.clone());
         let control = by_hand(&parts.path, &handles, &opinions, &overrides, &status);
@@ -118,6 +123,7 @@ impl Background {
                 changed.metrics(out);
                 ejections.metrics(out);
                 certificates.metrics(out);
+                counting.metrics(out);
                 logged.iter().for_each(|log| log.metrics(out));
             }),
             notes: Arc::new(move |out| troubles.describe(out)),
@@ -134,6 +140,10 @@ impl Background {
                 ending.run()
             );
         };
+        let (keeping, answering, letters) = (fleets.clone(), fleets.clone(), parts.engine.handles());
+        let checking = async move {
+            tokio::join!(checking, keeping.run(), answering.answer(letters));
+        };
         let tasks = Tasks { dns: dns.clone(), sink: Arc::clone(&sink), checking, acme: acme.clone() };
         let runtime = start_runtime(parts.admin, sources, tasks, ended)?;
 
@@ -146,6 +156,7 @@ impl Background {
             apply: Box::new(move |config| {
                 engine.apply(config).inspect(|_| {
                     health.look_again();
+                    fleets.want(config);
                     ejection.look_again();
                     after_reload.look_again();
                 })

@@ -9,6 +9,8 @@ pub mod background;
 pub mod dns;
 mod drift;
 pub mod ejection;
+mod fleet;
+mod grpc;
 mod health;
 pub mod log_writer;
 mod look;

@@ -278,7 +278,13 @@ fn reweighted(
     }
     let mut weights = Vec::with_capacity(route.to.len());
     for (service, _) in &route.to {
-        let Some(place) = wanted.iter().position(|(name, _)| **name == **service) else {
+        // By its whole name; else the next of its service.
+        let exact = wanted.iter().position(|(name, _)| **name == **service);
+        let place = exact.or_else(|| {
+            let of = service.split_once('[').map(|(service, _)| service);
+            wanted.iter().position(|(name, _)| Some(&**name) == of)
+        });
+        let Some(place) = place else {
             let why = format!("route {} goes to {service} too: say its weight, which may be 0", route.name);
             return Err(Refused::Impossible(why));
         };
@@ -335,8 +341,9 @@ mod tests {
         assert!(weights(&two, &[("b", 10)]).unwrap_err().contains("goes to a too"));
         let why = weights(&two, &[("b", 1), ("a", 1), ("c", 1)]).unwrap_err();
         assert!(why.contains("`c`") && why.contains("weight 0"), "{why}");
-        let twice = route(&["a", "a"]);
-        assert_eq!(weights(&twice, &[("a", 95), ("a", 5)]), Ok(vec![95, 5]), "one after the other");
+        let subset = route(&["a", "a[version=v2]"]);
+        assert_eq!(weights(&subset, &[("a", 95), ("a", 5)]), Ok(vec![95, 5]), "one after the other");
+        assert_eq!(weights(&subset, &[("a[version=v2]", 5), ("a", 95)]), Ok(vec![95, 5]));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use crate::expand::Env;
 use crate::load::load_str;
-use crate::model::{Action, Config, FAULTS_MAX, Fault};
+use crate::model::{Action, Config, FAULTS_MAX, Fault, labels_text};
 use crate::time;
 use crate::tree::{self, Entry, Node, Value};
 use crate::units::{duration_text, quoted, share_text};
@@ -14,7 +14,8 @@ use crate::units::{duration_text, quoted, share_text};
 /// What is to be changed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Edit {
-    /// The weights of a route's `to`, in its order.
+    /// The weights of a route's `to`, each with its service's name, or with that and its subset: `orders[version=v2]`. Where
+    /// a service is there more than once, one after the other.
     Weights(Vec<(String, u32)>),
     /// A fault more, before those that are there.
     AddFault(Fault),
@@ -39,11 +40,11 @@ pub fn edit(name: &str, text: &str, env: &Env<'_>, route: &str, edit: &Edit) -> 
         None => ("", text),
     };
     let before = load_str(name, body, env).map_err(|report| report.render())?.config;
-    let wanted = expected(before, route, edit)?;
+    let (wanted, weights) = expected(before, route, edit)?;
     let tree = tree::parse(body).map_err(|diagnostic| diagnostic.message)?;
     let found = find(&tree, route)?;
     let mut changes = match edit {
-        Edit::Weights(weights) => reweigh(body, found, weights)?,
+        Edit::Weights(_) => reweigh(body, found, &weights)?,
         Edit::AddFault(fault) => vec![add_fault(body, found, fault)?],
         Edit::EndFaults(now) => end_faults(found, *now)?,
     };
@@ -65,13 +66,14 @@ fn by_hand(why: &str) -> String {
     format!("{why}: edit the file by hand; it is reloaded by itself")
 }
 
-/// What the file must say afterwards.
-fn expected(mut config: Config, route: &str, edit: &Edit) -> Result<Config, String> {
+/// What the file must say afterwards, and the weights of the route's `to` in its order, where they are what changes.
+fn expected(mut config: Config, route: &str, edit: &Edit) -> Result<(Config, Vec<u32>), String> {
     let names: Vec<String> = config.services.iter().map(|service| service.name.clone()).collect();
     let found = config.routes.iter_mut().find(|one| one.name == route);
     let found = found.ok_or_else(|| format!("the file has no route {}", quoted(route)))?;
+    let mut weights = Vec::new();
     match edit {
-        Edit::Weights(weights) => {
+        Edit::Weights(wanted) => {
             let Action::Forward(forward) = &mut found.action else {
                 return Err(format!("the route {} goes to no service", quoted(route)));
             };
@@ -79,12 +81,18 @@ fn expected(mut config: Config, route: &str, edit: &Edit) -> Result<Config, Stri
                 let help = "list the services in its `to` first, with weights";
                 return Err(format!("the route {} goes to one service: {help}", quoted(route)));
             }
-            let mut left = weights.clone();
-            for (id, weight) in &mut forward.split {
-                let service = names.get(id.0 as usize).map(String::as_str).unwrap_or_default();
-                let place = left.iter().position(|(name, _)| name == service);
-                let place = place.ok_or_else(|| format!("it goes to {service} too: say its weight"))?;
-                *weight = left.remove(place).1;
+            let mut left = wanted.clone();
+            for part in &mut forward.split {
+                let service = names.get(part.service.0 as usize).map(String::as_str).unwrap_or_default();
+                let whole = match part.subset.is_empty() {
+                    true => service.to_owned(),
+                    false => format!("{service}[{}]", labels_text(&part.subset)),
+                };
+                let exact = left.iter().position(|(name, _)| *name == whole);
+                let place = exact.or_else(|| left.iter().position(|(name, _)| name == service));
+                let place = place.ok_or_else(|| format!("it goes to {whole} too: say its weight"))?;
+                part.weight = left.remove(place).1;
+                weights.push(part.weight);
             }
             if let Some((name, _)) = left.first() {
                 return Err(format!("{} is not in the `to` of the route", quoted(name)));
@@ -104,7 +112,7 @@ fn expected(mut config: Config, route: &str, edit: &Edit) -> Result<Config, Stri
             }
         }
     }
-    Ok(config)
+    Ok((config, weights))
 }
 
 /// The mapping of a route, written where it stands.
@@ -165,13 +173,13 @@ fn replace(node: &Node, with: String) -> Change {
 fn reweigh(
     text: &str,
     (_, route): (&Node, &[Entry]),
-    weights: &[(String, u32)],
+    weights: &[u32],
 ) -> Result<Vec<Change>, String> {
     let lost = || by_hand("its `to` is written in a form that is not clear");
     let to = direct(value(route, "to").ok_or_else(lost)?)?;
     let Value::List(items) = &to.value else { return Err(lost()) };
-    let (mut changes, mut left) = (Vec::new(), weights.to_vec());
-    for item in items {
+    let mut changes = Vec::new();
+    for (item, weight) in items.iter().zip(weights) {
         direct(item)?;
         let entries = match &item.value {
             Value::Text(_) => &[][..],
@@ -179,15 +187,13 @@ fn reweigh(
             _ => return Err(lost()),
         };
         let service = if entries.is_empty() { item } else { value(entries, "service").ok_or_else(lost)? };
-        let Value::Text(name) = &literal(service)?.value else { return Err(lost()) };
-        let place = left.iter().position(|(other, _)| other == name).ok_or_else(lost)?;
-        let weight = left.remove(place).1;
+        literal(service)?;
         let is_now = |node: &Node| node.value == Value::Text(weight.to_string());
         let written = service.place.start as usize..service.place.end as usize;
         changes.extend(match value(entries, "weight") {
             Some(node) if is_now(node) => None,
             Some(node) => Some(replace(literal(node)?, weight.to_string())),
-            None if weight == 1 => None,
+            None if *weight == 1 => None,
             None if entries.is_empty() => {
                 let name = text.get(written).ok_or_else(lost)?;
                 Some(replace(service, format!("{{ service: {name}, weight: {weight} }}")))
@@ -299,7 +305,7 @@ mod tests {
     use crate::model::{Abort, ValueMatch};
 
     const HEAD: &str = "# Ours.\nlisteners: [ { name: a, address: 127.0.0.1:0 } ]  # one\n\
-        services: { a: { endpoints: [ 127.0.0.1:1 ] }, b: { endpoints: [ 127.0.0.1:2 ] } }\nroutes:\n";
+        services: { a: { endpoints: [ 127.0.0.1:1 ] }, b: { endpoints: [ { address: 127.0.0.1:2, labels: { x: y } } ] } }\nroutes:\n";
 
     fn edited(routes: &str, what: &Edit) -> Result<String, String> {
         let text = format!("{HEAD}{routes}");
@@ -338,6 +344,10 @@ mod tests {
             (
                 "  - name: r\n    to:\n      - service: a # main\n      - { service: \"b\" }\n",
                 "  - name: r\n    to:\n      - service: a # main\n        weight: 80\n      - { service: \"b\", weight: 20 }\n",
+            ),
+            (
+                "  - { name: r, to: [ { subset: { x: y }, service: b }, a ] }\n",
+                "  - { name: r, to: [ { subset: { x: y }, service: b, weight: 20 }, { service: a, weight: 80 } ] }\n",
             ),
             (
                 "  - { name: r, to: [ a, b ] }\n",

@@ -11,10 +11,14 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use faults::{Abort, FAULT_DELAY_MAX, FAULT_UNTIL_MAX, FAULTS_MAX, Fault};
+pub use balancing::{Balancing, Labels, Part, Position, Sticky, labels_text};
 pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
+pub use fleets::{Fleet, FleetStore, Redis, RedisAt, Rls};
 pub use health::{CheckBy, Eject, EjectMode, Health, HttpCheck};
 pub use keys::KeySource;
-pub use protocols::{Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp};
+pub use limits::{ConcurrencyLimit, Cost, LimitBy, Missing, Rate, RateLimit, RateLimitId, Tell, Unsure};
+pub use protocols::{ArrivalRate, ClientRate, Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp};
+pub use retries::{Hedge, HedgeAfter, Mirror, Retries, RetryBudget, RetryWhen};
 pub use tls::{
     Authorities, Certificate, ClientCertificates, ListenerCertificate, ListenerTls, Secret, ServiceTls, Tls,
     TlsVersion,
@@ -22,9 +26,13 @@ pub use tls::{
 
 mod acme;
 mod faults;
+mod balancing;
+mod fleets;
 mod health;
 mod keys;
+mod limits;
 mod protocols;
+mod retries;
 mod tls;
 
 /// Index into [`Config::services`].
@@ -48,8 +56,14 @@ pub struct Config {
     pub access_log: Option<AccessLog>,
     /// How long a stop waits for what is under way.
     pub drain_timeout: Duration,
+    /// Where this node is.
+    pub zone: Option<String>,
     /// Sorted by name.
     pub acme: Vec<AcmeAccount>,
+    /// Sorted by name.
+    pub fleets: Vec<Fleet>,
+    /// Those of `rate_limits` first, then what routes say themselves.
+    pub rate_limits: Vec<RateLimit>,
     /// In the order written. Never empty.
     pub listeners: Vec<Listener>,
     /// Sorted by name.
@@ -225,6 +239,8 @@ pub struct ListenerLimits {
     pub connections: u32,
     /// New connections a second over all workers; `None` is no limit. Beyond it new ones wait in the backlog.
     pub connection_rate: Option<u32>,
+    /// How often a client's address may connect (default: as often as it does). Beyond it connections are closed.
+    pub client_rate: Option<ClientRate>,
     /// Bytes of a request head (default 32 KiB): 431.
     pub head: u32,
     /// Header fields in a head (default 100): 431.
@@ -284,6 +300,8 @@ pub struct Service {
     pub endpoints: Vec<Endpoint>,
     /// How endpoints are picked.
     pub balance: Balance,
+    /// What goes with that.
+    pub balancing: Balancing,
     /// `host[:port]` sent when an HTTP/1.0 request had no Host, default the first endpoint's address as written
     /// (without `dns:`; `localhost` for a Unix socket); and in place of the request's own when `host: service`.
     pub authority: String,
@@ -299,6 +317,10 @@ pub struct Service {
     pub tls: Option<ServiceTls>,
     /// Bounds of HTTP/2.
     pub http2: Http2,
+    /// Between two PINGs while streams are under way (`http2.keep_alive`); `None` is none.
+    pub http2_keep_alive: Option<Duration>,
+    /// How many requests may be retries.
+    pub retry_budget: RetryBudget,
     /// How endpoints are checked, if they are.
     pub health: Option<Health>,
     /// How endpoints are judged by what their exchanges come to, if they are.
@@ -324,6 +346,8 @@ pub struct Endpoint {
     pub address: EndpointAddress,
     /// Share among its siblings, 1 to 1000 (default 1).
     pub weight: u16,
+    /// Level, zone and labels.
+    pub position: Position,
 }
 
 /// Where an endpoint answers.
@@ -352,6 +376,10 @@ pub enum Balance {
     PeakEwma,
     /// By weight.
     Random,
+    /// By key, along a ring.
+    RingHash,
+    /// By key, by a table.
+    Maglev,
 }
 
 /// `services.X.host`
@@ -403,6 +431,10 @@ pub struct Route {
     pub query: Vec<ValueMatch>,
     /// What it does.
     pub action: Action,
+    /// How many of its requests may come in a time; all must let one pass.
+    pub rate_limits: Vec<RateLimitId>,
+    /// How many may be under way at once.
+    pub concurrency_limits: Vec<ConcurrencyLimit>,
     /// Applied to what is sent upstream, after hop-by-hop headers are gone.
     pub request_headers: HeaderOps,
     /// Applied to what is sent downstream.
@@ -472,7 +504,9 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
     /// Never empty; weights add up to more than zero.
-    pub split: Vec<(ServiceId, u32)>,
+    pub split: Vec<Part>,
+    /// What tells who goes where; empty: chance.
+    pub split_by: Vec<KeySource>,
     /// New path, in the form of the route's own: `/**` at its end stands for what the route's `**` matched,
     /// `{name}` for what the template matched.
     pub rewrite_path: Option<PathTemplate>,
@@ -484,6 +518,12 @@ pub struct Forward {
     pub grpc_json: Option<GrpcJson>,
     /// The exchange from request head to the response's last byte (`timeout`; default none): 504.
     pub timeout: Option<Duration>,
+    /// What is sent again.
+    pub retries: Option<Retries>,
+    /// When another endpoint is asked too.
+    pub hedge: Option<Hedge>,
+    /// Who gets copies.
+    pub mirror: Option<Mirror>,
 }
 
 /// `routes[].grpc_web`

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ringway_runtime::{Listener, Stream, fd_limit, now, sleep, spawn};
 
+use crate::arrivals::Arrivals;
 use crate::balance::Address;
 use crate::downstream;
 use crate::observe::ListenerCounters;
@@ -26,6 +27,8 @@ pub(crate) struct SharedListener {
     open: AtomicU32,
     /// When the next connection is due under the rate limit, on the loop's clock.
     next_due_ns: AtomicU64,
+    /// How often clients have come.
+    arrivals: Arrivals,
 }
 
 impl SharedListener {
@@ -156,6 +159,11 @@ impl OpenListener {
     #[inline]
     pub fn is_closing(&self) -> bool {
         self.closing.get()
+    }
+
+    /// How often clients have come, over all workers.
+    pub fn arrivals(&self) -> &Arrivals {
+        &self.shared.arrivals
     }
 
     pub fn left(&self) {

@@ -9,7 +9,7 @@ mod look;
 mod sockets;
 mod start;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
@@ -25,12 +25,14 @@ use rtrb::Consumer;
 
 use crate::accept::SharedListener;
 use crate::balance::Address;
+use crate::limits::node::Posts;
 use crate::observe::{Counted, LogWake, Names, Registry};
 use crate::outcomes::Reports;
+use crate::retry::Floor;
 use crate::snapshot::{ListenerPlan, Snapshot, SocketPlan};
 use crate::standing::Standings;
 use crate::worker::{Apply, Order, Resolved, counted_pairs};
-pub use handles::{Check, Handles, Judged, WorkerInfo};
+pub use handles::{Check, FleetLimit, Handles, Judged, WorkerInfo};
 pub use look::{EndpointInfo, RouteInfo, ServiceInfo};
 
 /// Snapshots kept alive after they were replaced: exchanges under way hold them, and must not be the last to.
@@ -125,6 +127,7 @@ struct Shared {
     registry: Registry,
     workers: Vec<WorkerPost>,
     log_wake: LogWake,
+    limits: Arc<Posts>,
     /// As the workers were told last. Of its own, so that endpoints that fail don't wait for a reload.
     standings: Mutex<Arc<Standings>>,
     /// Until somebody takes it who judges endpoints.
@@ -152,7 +155,12 @@ struct State {
     /// Closed listeners for datagrams whose sessions' answers may still leave by their sockets.
     lingering: Vec<OpenAddress>,
     resolved: Arc<Resolved>,
+    /// What workers share of retry budgets, by service.
+    floors: Floors,
 }
+
+/// By service.
+type Floors = HashMap<Arc<str>, Arc<Floor>>;
 
 /// A listener that is open on every worker.
 struct OpenAddress {
@@ -188,7 +196,14 @@ impl Engine {
             .map_err(|error| ApplyError(error.to_string()))?;
         let opened = plan.opened.clone();
         let (done, told) = mpsc::channel();
-        let applies = applies(&self.shared.registry, &snapshot, plan.sockets, &plan.open, &done);
+        let applies = applies(
+            &self.shared.registry,
+            &snapshot,
+            plan.sockets,
+            &plan.open,
+            &mut state.floors,
+            &done,
+        );
         for (worker, apply) in self.shared.workers.iter().zip(applies) {
             post(worker, Order::Apply(Box::new(apply)));
         }
@@ -321,18 +336,26 @@ fn applies(
     snapshot: &Arc<Snapshot>,
     sockets: Vec<Vec<(usize, ringway_runtime::BoundSocket)>>,
     open: &[OpenAddress],
+    floors: &mut Floors,
     done: &mpsc::Sender<()>,
 ) -> Vec<Apply> {
+    floors.retain(|name, _| snapshot.service_named(name).is_some());
+    let floors: Vec<_> =
+        snapshot.services.iter().map(|one| floors.entry(one.name.clone()).or_default().clone()).collect();
     let counted = counted(registry, snapshot);
     let shared: Vec<_> = open.iter().map(|open| open.shared.clone()).collect();
+    let of = sockets.len() as u32;
     counted
         .into_iter()
         .zip(sockets)
-        .map(|(counted, sockets)| Apply {
+        .zip(0..)
+        .map(|((counted, sockets), number)| Apply {
             snapshot: snapshot.clone(),
             counted,
             sockets,
             shared: shared.clone(),
+            floors: floors.clone(),
+            place: (number, of),
             done: done.clone(),
         })
         .collect()
@@ -342,7 +365,8 @@ fn counted(registry: &Registry, snapshot: &Snapshot) -> Vec<Counted> {
     let (routes, _) = counted_pairs(snapshot);
     let services: Vec<&str> = snapshot.services.iter().map(|service| &*service.name).collect();
     let listeners: Vec<&str> = snapshot.listeners.iter().map(|listener| &*listener.name).collect();
-    registry.adopt(Names { routes: &routes, services: &services, listeners: &listeners })
+    let limits: Vec<_> = snapshot.limits.iter().map(|limit| (limit.kind(), &*limit.name)).collect();
+    registry.adopt(Names { routes: &routes, services: &services, listeners: &listeners, limits: &limits })
 }
 
 /// Whether an open listener serves a plan as it is.

@@ -5,11 +5,13 @@
 
 mod calls;
 mod connection;
+mod picking;
 mod health;
 mod reasons;
 mod render;
 mod request;
 mod services;
+mod tries;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::routing::{Candidate, Matched, NoMatch, RouteId, RouteQuery};
 use crate::snapshot::{ActionPlan, ForwardPlan, ListenerPlan, Origin, RoutePlan, Snapshot};
 
+use picking::Asking;
 use reasons::{failures, why_after, why_not_even};
 use render::{bytes, duration};
 
@@ -110,14 +113,31 @@ pub struct ServiceShare {
     pub percent: f64,
     /// As written in a configuration.
     pub balance: &'static str,
-    /// Each with its weight.
-    pub endpoints: Vec<(String, u16)>,
+    /// Those that may be picked.
+    pub endpoints: Vec<EndpointShare>,
+    /// How, beyond the balance.
+    pub picks: Vec<String>,
     /// What is spoken with them, in words.
     pub speaks: String,
     /// In words; empty where there are none.
     pub timeouts: String,
     /// How its endpoints are checked and judged, a line for each.
     pub judged: Vec<String>,
+}
+
+/// An endpoint of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointShare {
+    /// As written.
+    pub address: String,
+    /// Its share among its siblings.
+    pub weight: u16,
+    /// Lower ones are asked first.
+    pub level: u8,
+    /// Where it is.
+    pub zone: Option<String>,
+    /// That is where this node is.
+    pub is_near: bool,
 }
 
 /// Decides about `request` as a worker would.
@@ -361,7 +381,8 @@ fn outcome(
                     .policies
                     .push(format!("rewrite: path becomes {}", String::from_utf8_lossy(&rewritten)));
             }
-            tell_services(explanation, snapshot, forward);
+            tell_services(explanation, snapshot, forward, Asking { request, path });
+            explanation.policies.extend(tries::tell(snapshot, forward, request));
             Outcome::Forward
         }
         ActionPlan::Respond(respond) => Outcome::Respond { status: respond.status },
@@ -377,16 +398,22 @@ fn outcome(
     outcome
 }
 
-fn tell_services(explanation: &mut Explanation, snapshot: &Snapshot, forward: &ForwardPlan) {
+fn tell_services(
+    explanation: &mut Explanation,
+    snapshot: &Snapshot,
+    forward: &ForwardPlan,
+    asking: Asking<'_>,
+) {
     if let Some(ms) = forward.timeout_ms {
         explanation.policies.push(format!("timeout: the exchange within {}, else 504", duration(ms)));
     }
-    for (id, _) in forward.split.weights() {
-        let service = snapshot.service(id);
+    for (part, _) in forward.split.weights() {
+        let service = snapshot.service(part.service);
         if service.authority_as_host && forward.rewrite_host.is_none() {
             let authority = String::from_utf8_lossy(&service.authority);
             explanation.policies.push(format!("host sent to {}: {authority}", service.name));
         }
     }
-    explanation.services = services::shares(snapshot, &forward.split, services::Carries::Requests);
+    explanation.services = services::shares(snapshot, &forward.split, services::Carries::Requests, Some(asking));
+    explanation.policies.extend(picking::split_by(snapshot, forward, asking));
 }

@@ -32,6 +32,8 @@ pub const CODES: [&str; 17] = [
 pub const CANCELLED: u8 = 1;
 /// UNKNOWN: also where no status came.
 pub const UNKNOWN: u8 = 2;
+/// The caller asks too often.
+const RESOURCE_EXHAUSTED: u8 = 8;
 /// INTERNAL: what came can't be made sense of.
 pub const INTERNAL: u8 = 13;
 /// DEADLINE_EXCEEDED
@@ -49,6 +51,7 @@ pub fn code_of(status: u16, reason: &str) -> u8 {
     match (status, reason) {
         (_, "exchange_timeout") => DEADLINE_EXCEEDED,
         (499, _) => CANCELLED,
+        (_, "rate_limited" | "concurrency_limited") => RESOURCE_EXHAUSTED,
         (413 | 431, _) => 8,
         (400, _) => 13,
         (401, _) => 16,

@@ -4,6 +4,7 @@
 //! or values in, decisions out, `now` passed in. Only `snapshot` and `engine` know config types.
 
 mod accept;
+mod arrivals;
 pub mod balance;
 mod body;
 mod carried;
@@ -24,6 +25,7 @@ pub mod grpc_web;
 pub mod http1;
 pub mod http2;
 pub mod key;
+pub mod limits;
 mod link;
 pub mod local_reply;
 pub mod observe;
@@ -34,6 +36,7 @@ pub mod path;
 pub mod proxy_protocol;
 pub mod reason;
 pub mod request_id;
+pub mod retry;
 pub mod routing;
 pub mod sink;
 #[cfg(test)]
@@ -50,6 +53,6 @@ mod worker;
 
 pub use challenges::Challenge;
 pub use engine::{
-    Applied, ApplyError, Check, DrainOutcome, EndpointInfo, Engine, Handles, Inherited, Judged, RouteInfo,
-    ServiceInfo, StartError, WorkerInfo,
+    Applied, ApplyError, Check, DrainOutcome, EndpointInfo, Engine, FleetLimit, Handles, Inherited, Judged,
+    RouteInfo, ServiceInfo, StartError, WorkerInfo,
 };

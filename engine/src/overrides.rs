@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 
 use crate::faults::FaultPlan;
 use crate::routing::RouteId;
-use crate::snapshot::{ActionPlan, ForwardPlan, Snapshot, Split};
+use crate::snapshot::{ActionPlan, ForwardPlan, Snapshot, Split, Weighted};
 
 /// By the route's name.
 pub type Overrides = BTreeMap<Arc<str>, RouteOverride>;
@@ -29,7 +29,7 @@ pub struct RouteOverride {
 /// Other weights of a split.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SplitOverride {
-    /// Each entry of `to` by the name of its service, in its order, with what it weighs. Not all weigh nothing.
+    /// Each part of `to` as it is called, in its order, with what it weighs. Not all weigh nothing.
     pub weights: Box<[(Arc<str>, u32)]>,
     /// Seconds since 1970 at which it ends.
     pub until_s: u64,
@@ -37,9 +37,9 @@ pub struct SplitOverride {
 
 impl SplitOverride {
     /// Whether it is about a `to` like this one.
-    pub fn fits(&self, snapshot: &Snapshot, forward: &ForwardPlan) -> bool {
-        let names = forward.entries.iter().map(|(id, _)| &snapshot.service(*id).name);
-        names.eq(self.weights.iter().map(|(name, _)| name))
+    fn fits(&self, forward: &ForwardPlan) -> bool {
+        let names = forward.entries.iter().map(Weighted::called);
+        names.eq(self.weights.iter().map(|(name, _)| name.clone()))
     }
 }
 
@@ -63,11 +63,11 @@ impl Placed {
                 placed.faults.insert(place, change.faults.clone().into());
             }
             if let (ActionPlan::Forward(forward), Some(split)) = (&route.action, &change.split)
-                && split.fits(snapshot, forward)
+                && split.fits(forward)
             {
-                let weights = forward.entries.iter().zip(&split.weights);
-                let weights = weights.map(|((id, _), (_, weight))| (*id, *weight));
-                placed.splits.insert(place, (Split::new(weights), split.until_s));
+                let parts = forward.entries.iter().cloned().zip(&split.weights);
+                let parts = parts.map(|(part, (_, weight))| Weighted { weight: *weight, ..part });
+                placed.splits.insert(place, (Split::new(parts), split.until_s));
             }
         }
         (!placed.splits.is_empty() || !placed.faults.is_empty()).then(|| Box::new(placed))
@@ -111,10 +111,24 @@ routes:
     fn a_split_is_another_one_until_its_time_is_over() {
         let snapshot = snapshot(SPLIT);
         let placed = Placed::new(&split(&[("b", 1), ("a", 0)]), &snapshot).unwrap();
-        let service = |split: &Split| snapshot.service(split.pick(7)).name.to_string();
+        let service = |split: &Split| snapshot.service(split.pick(7).service).name.to_string();
         assert_eq!(placed.split(RouteId(1), 99).map(service).as_deref(), Some("b"));
         assert!(placed.split(RouteId(1), 100).is_none());
         assert!(placed.split(RouteId(0), 0).is_none());
+    }
+
+    #[test]
+    fn subsets_are_called_by_their_labels() {
+        let snapshot = snapshot(
+            "
+listeners: [ { name: web, address: 127.0.0.1:0, routes: all } ]
+services: { a: { endpoints: [ 127.0.0.1:1, { address: 127.0.0.1:2, labels: { version: v2 } } ] } }
+routes: [ { name: r, to: [ { service: a }, { service: a, weight: 0, subset: { version: v2 } } ] } ]
+",
+        );
+        let placed = Placed::new(&split(&[("a", 0), ("a[version=v2]", 1)]), &snapshot).unwrap();
+        assert_eq!(placed.split(RouteId(0), 0).map(|split| split.pick(0).view), Some(1));
+        assert!(Placed::new(&split(&[("a", 0), ("a", 1)]), &snapshot).is_none());
     }
 
     #[test]

@@ -45,6 +45,11 @@ const BROWSER: &str = "GET /v1/orders/7?expand=lines&page=2 HTTP/1.1\r\n\
 const UPLOAD: &str =
     "POST /v1/orders HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 11\r\n\r\nhello world";
 
+const RETRIED: &str = "GET /retried/7 HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
+
+const RETRIED_UPLOAD: &str =
+    "POST /retried HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 11\r\n\r\nhello world";
+
 const REWRITTEN: &str = "GET /old/./a%2db?x=1 HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
 
 const OWN_ANSWER: &str = "GET /healthz HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
@@ -66,6 +71,8 @@ fn a_warm_worker_allocates_nothing_for_a_request() {
             ("browser", BROWSER),
             ("upload", UPLOAD),
             ("rewritten", REWRITTEN),
+            ("may be retried and hedged", RETRIED),
+            ("upload that may be retried", RETRIED_UPLOAD),
             ("own answer", OWN_ANSWER),
             ("no route", NO_ROUTE),
         ];
@@ -135,6 +142,7 @@ fn config(backend: &str, origin: SocketAddr) -> ringway_config::model::Config {
          routes:\n\
          - {{ path: /v1/orders/**, to: orders, timeout: 30s }}\n\
          - {{ path: /old/**, to: orders, rewrite: {{ path: /new/** }} }}\n\
+         - {{ path: /retried/**, to: orders, timeout: 30s, retries: {{ attempts: 2, when: [ connect, reset, timeout, 503 ], per_try_timeout: 10s }}, hedge: {{ at_least: 5s }} }}\n\
          - {{ path: /healthz, respond: {{ status: 200, body: ok }} }}\n"
     );
     let loaded = ringway_config::load_str("allocations.yaml", &text, &|_| None);

@@ -385,7 +385,7 @@ fn article(object: &Object) -> String {
         "config" => "the file".to_owned(),
         name @ ("runtime" | "buffers" | "admin" | "access_log" | "limits" | "socket" | "pool" | "respond"
         | "redirect" | "rewrite" | "tls" | "clients" | "http2" | "tcp" | "udp" | "detect"
-        | "external_account") => {
+        | "external_account" | "retries" | "hedge" | "mirror" | "retry_budget") => {
             format!("`{name}`")
         }
         "acme_account" => "an account of `acme`".to_owned(),

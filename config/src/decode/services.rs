@@ -3,13 +3,14 @@
 use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    Balance, Endpoint, EndpointAddress, HostPolicy, Http2, Pool, Service, ServiceProtocol, ServiceTimeouts,
+    Balance, Balancing, Endpoint, EndpointAddress, HostPolicy, Http2, Pool, Position, Service, ServiceProtocol, RetryBudget,
+    ServiceTimeouts,
 };
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
 
 use super::fields::Fields;
-use super::{Placed, Sink, address, health, hosts, name, protocols, tls};
+use super::{Placed, Sink, address, balancing, health, hosts, name, protocols, tls, retries};
 
 /// Services of one file.
 const SERVICES_MAX: usize = 100_000;
@@ -37,6 +38,7 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
             name: name.to_owned(),
             endpoints: Vec::new(),
             balance: Balance::default(),
+            balancing: Balancing::default(),
             authority: String::new(),
             host: HostPolicy::default(),
             timeouts: ServiceTimeouts {
@@ -48,6 +50,8 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
             protocol: ServiceProtocol::default(),
             tls: None,
             http2: Http2 { streams: 0, window: 0, connection_window: 0 },
+            http2_keep_alive: None,
+            retry_budget: RetryBudget { share: 0, floor: 0 },
             health: None,
             eject: None,
         };
@@ -57,19 +61,31 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
     let authority = authority.unwrap_or_else(|| endpoints.first().map(default_authority).unwrap_or_default());
     let protocols = [ServiceProtocol::Http1, ServiceProtocol::Http2, ServiceProtocol::Auto];
     let tls = tls::service(&fields, &authority, sink);
-    let balances = [Balance::RoundRobin, Balance::LeastRequest, Balance::PeakEwma, Balance::Random];
+    let balances = [
+        Balance::RoundRobin,
+        Balance::LeastRequest,
+        Balance::PeakEwma,
+        Balance::Random,
+        Balance::RingHash,
+        Balance::Maglev,
+    ];
+    let balance = fields.chosen("balance", &balances, sink);
     let protocol = fields.chosen("protocol", &protocols, sink);
+    let http2 = fields.object_or_default("http2", &tables::SERVICE_HTTP2, sink);
     Service {
         name: name.to_owned(),
         endpoints,
-        balance: fields.chosen("balance", &balances, sink),
+        balance,
+        balancing: balancing::balancing(&fields, balance, sink),
         authority,
         host: fields.chosen("host", &[HostPolicy::Preserve, HostPolicy::Service], sink),
         timeouts: timeouts(&fields, sink),
         pool: pool(&fields, sink),
         protocol,
         tls,
-        http2: protocols::bounds(&fields.object_or_default("http2", &tables::SERVICE_HTTP2, sink), sink),
+        http2: protocols::bounds(&http2, sink),
+        http2_keep_alive: http2.duration_or("keep_alive", sink),
+        retry_budget: retries::budget(&fields, sink),
         health: health::health(&fields, protocol, sink),
         eject: health::eject(&fields, sink),
     }
@@ -110,7 +126,7 @@ fn endpoints(service: &str, fields: &Fields<'_>, sink: &mut Sink) -> Vec<Endpoin
 fn endpoint(item: &Node, sink: &mut Sink) -> Option<(Endpoint, crate::diagnostic::Place)> {
     if let Value::Text(text) = &item.value {
         return match address::endpoint(text) {
-            Ok(address) => Some((Endpoint { address, weight: 1 }, item.place)),
+            Ok(address) => Some((Endpoint { address, weight: 1, position: Position::default() }, item.place)),
             Err(problem) => {
                 sink.problem(item, problem);
                 None
@@ -120,7 +136,8 @@ fn endpoint(item: &Node, sink: &mut Sink) -> Option<(Endpoint, crate::diagnostic
     let fields = Fields::open(item, &tables::ENDPOINT_OBJECT, sink)?;
     let address = fields.parsed("address", sink, |_, text| address::endpoint(text));
     let weight = fields.integer("weight", sink);
-    Some((Endpoint { address: address?, weight }, fields.value_place("address")))
+    let position = balancing::position(&fields, sink);
+    Some((Endpoint { address: address?, weight, position }, fields.value_place("address")))
 }
 
 /// What an HTTP/1.0 request without Host is given: the first endpoint as written, without `dns:`.

@@ -11,9 +11,12 @@ use ringway_runtime::{Address, Nanos};
 use super::{Shared, post};
 use crate::balance;
 use crate::challenges::{Challenge, Challenges};
+use crate::limits::fleet;
+use crate::limits::gcra::Rate;
+use crate::limits::limiter::{Ticket, What};
 use crate::observe::prometheus;
 use crate::outcomes::Reports;
-use crate::snapshot::{EjectPlan, HealthPlan, Protocol, ServicePlan};
+use crate::snapshot::{EjectPlan, HealthPlan, LimitPlan, Protocol, ServicePlan};
 use crate::standing::Standings;
 use crate::tls::ClientPlan;
 use crate::worker::{Order, Resolved};
@@ -25,6 +28,19 @@ const CHALLENGES_MAX: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Handles {
     pub(super) shared: Arc<Shared>,
+}
+
+/// A limit that a fleet counts.
+#[derive(Clone, Debug)]
+pub struct FleetLimit {
+    /// As workers call it.
+    pub id: u64,
+    /// As it is configured.
+    pub name: Arc<str>,
+    /// Which fleet.
+    pub fleet: Arc<str>,
+    /// How much.
+    pub rate: Rate,
 }
 
 /// A service whose endpoints are judged by what their exchanges come to.
@@ -165,6 +181,29 @@ impl Handles {
             }
         }
         Ok(())
+    }
+
+    /// The limits of the running configuration that fleets count.
+    pub fn fleet_limits(&self) -> Vec<FleetLimit> {
+        let state = self.shared.state();
+        let counted = |limit: &LimitPlan| {
+            let What::Rate(rate) = limit.spec.what else { return None };
+            Some(FleetLimit { id: limit.id, name: limit.name.clone(), fleet: limit.fleet.clone()?, rate })
+        };
+        state.snapshot.limits.iter().filter_map(counted).collect()
+    }
+
+    /// The one end of what workers ask of the fleet's buckets (`limits/fleet.rs`); `None`: somebody has it.
+    pub fn take_fleet(&self) -> Option<ringway_runtime::mailbox::Receiver<fleet::Letter>> {
+        self.shared.limits.take_fleet()
+    }
+
+    /// Answers an ask of the fleet's.
+    ///
+    /// # Errors
+    /// The worker has too many letters; the answer is given back to be told later.
+    pub fn tell_fleet(&self, from: usize, ticket: Ticket, told: fleet::Told) -> Result<(), fleet::Told> {
+        self.shared.limits.tell_fleet(from, ticket, told)
     }
 
     /// Appends the Prometheus text of everything the workers count.

@@ -44,7 +44,7 @@ pub struct EndpointInfo {
 pub struct RouteInfo {
     /// Unique.
     pub name: Arc<str>,
-    /// The services of `to` with their weights, as written; empty where it is not forwarded.
+    /// The parts of `to`, as they are called, with their weights; empty where it is not forwarded.
     pub to: Vec<(Arc<str>, u32)>,
     /// What its own faults do, of those that are not over.
     pub faults: Vec<Arc<str>>,
@@ -66,8 +66,7 @@ impl Handles {
         let snapshot = self.snapshot();
         let to = |action: &ActionPlan| match action {
             ActionPlan::Forward(forward) => {
-                let name = |(id, weight): &(_, u32)| (snapshot.service(*id).name.clone(), *weight);
-                forward.entries.iter().map(name).collect()
+                forward.entries.iter().map(|part| (part.called(), part.weight)).collect()
             }
             ActionPlan::Respond(_) | ActionPlan::Redirect(_) => Vec::new(),
         };

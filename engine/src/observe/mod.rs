@@ -8,14 +8,18 @@ pub mod counter;
 pub mod dropped;
 pub mod escape;
 pub mod histogram;
+pub mod picks;
+mod limits;
 pub mod prometheus;
 pub mod record;
 pub mod redact;
 pub mod registry;
+pub mod retries;
 pub mod stats;
 
 pub use access_log::{AccessLog, LogWake};
 pub use dropped::Dropped;
+pub use limits::LimitCounters;
 pub use record::{CarriedRecord, LineFormat, Record};
 pub use registry::{Counted, NO_ROUTE, Names, Registry};
 pub use stats::{FaultKind, ListenerCounters, RouteCounters, ServiceCounters, WorkerStats};

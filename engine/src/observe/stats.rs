@@ -11,6 +11,8 @@ use crate::grpc::CODES;
 use super::counter::{Counter, Gauge};
 use super::dropped::DroppedCounts;
 use super::histogram::{DURATIONS, Histogram, LAGS};
+use super::picks::PickCounters;
+use super::retries::RetryCounts;
 
 /// How a number of a worker is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -284,16 +286,18 @@ pub struct ServiceCounters {
     pub connect_failures: Counter,
     /// Requests sent on a pooled connection.
     pub reuses: Counter,
-    /// Requests sent again because the pooled connection had been closed.
-    pub stale_retries: Counter,
-    /// Requests sent again for any other reason.
-    pub retries: Counter,
+    /// Requests sent again, hedges and copies.
+    pub retries: RetryCounts,
+    /// PINGs that endpoints did not answer in time.
+    pub pings_unanswered: Counter,
     /// Connections with an exchange on them.
     pub connections_active: Gauge,
     /// Connections in the pool.
     pub connections_idle: Gauge,
     /// Request sent to response head read.
     pub response_head: Histogram,
+    /// How endpoints were picked.
+    pub picks: PickCounters,
 }
 
 impl Default for ServiceCounters {
@@ -304,11 +308,12 @@ impl Default for ServiceCounters {
             connects: Counter::default(),
             connect_failures: Counter::default(),
             reuses: Counter::default(),
-            stale_retries: Counter::default(),
-            retries: Counter::default(),
+            retries: RetryCounts::default(),
+            pings_unanswered: Counter::default(),
             connections_active: Gauge::default(),
             connections_idle: Gauge::default(),
             response_head: Histogram::new(&DURATIONS),
+            picks: PickCounters::default(),
         }
     }
 }
@@ -323,6 +328,8 @@ pub struct ListenerCounters {
     pub active: Gauge,
     /// Requests read.
     pub requests: Counter,
+    /// Connections reset since their client's address had made too many.
+    pub refused: Counter,
 }
 
 /// Counts that can be added to others when their name is gone.
@@ -354,9 +361,10 @@ impl Fold for ServiceCounters {
         self.connects.add(gone.connects.get());
         self.connect_failures.add(gone.connect_failures.get());
         self.reuses.add(gone.reuses.get());
-        self.stale_retries.add(gone.stale_retries.get());
-        self.retries.add(gone.retries.get());
+        self.retries.fold(&gone.retries);
+        self.pings_unanswered.add(gone.pings_unanswered.get());
         self.response_head.fold(&gone.response_head);
+        self.picks.fold(&gone.picks);
     }
 }
 
@@ -364,6 +372,7 @@ impl Fold for ListenerCounters {
     fn fold(&self, gone: &Self) {
         self.accepted.add(gone.accepted.get());
         self.requests.add(gone.requests.get());
+        self.refused.add(gone.refused.get());
     }
 }
 

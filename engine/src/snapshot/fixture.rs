@@ -18,7 +18,10 @@ pub(crate) fn config(services: Vec<Service>, routes: Vec<Route>) -> Config {
         admin: Admin { address: "127.0.0.1:9901".parse().unwrap(), writes: AdminWrites::Local },
         access_log: None,
         drain_timeout: Duration::from_secs(10),
+        zone: None,
         acme: Vec::new(),
+        fleets: Vec::new(),
+        rate_limits: Vec::new(),
         listeners: vec![listener("web", 8080, all)],
         services,
         routes,
@@ -53,6 +56,7 @@ pub(crate) fn listener(name: &str, port: u16, routes: Vec<RouteId>) -> Listener 
         limits: ListenerLimits {
             connections: 100_000,
             connection_rate: None,
+            client_rate: None,
             head: 32 << 10,
             headers: 100,
             target: 8 << 10,
@@ -87,11 +91,13 @@ pub(crate) fn service(name: &str, endpoints: &[(&str, u16)]) -> Service {
             None => EndpointAddress::Static(Address::Ip(text.parse().unwrap())),
         },
         weight: *weight,
+        position: Position::default(),
     };
     Service {
         name: name.into(),
         endpoints: endpoints.iter().map(endpoint).collect(),
         balance: Balance::LeastRequest,
+        balancing: Balancing { panic: 500_000, ..Balancing::default() },
         authority: endpoints[0].0.into(),
         host: HostPolicy::Preserve,
         timeouts: ServiceTimeouts {
@@ -103,6 +109,8 @@ pub(crate) fn service(name: &str, endpoints: &[(&str, u16)]) -> Service {
         protocol: ServiceProtocol::Http1,
         tls: None,
         http2: HTTP2,
+        http2_keep_alive: None,
+        retry_budget: RetryBudget { share: 200_000, floor: 10 },
         health: None,
         eject: None,
     }
@@ -123,6 +131,8 @@ pub(crate) fn route(name: &str, host: Option<&str>, path: PathPattern, action: A
         headers: vec![],
         query: vec![],
         action,
+        rate_limits: vec![],
+        concurrency_limits: vec![],
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
         encoded_slashes: false,
@@ -133,12 +143,19 @@ pub(crate) fn route(name: &str, host: Option<&str>, path: PathPattern, action: A
 
 pub(crate) fn forward(split: &[(u32, u32)]) -> Action {
     Action::Forward(Forward {
-        split: split.iter().map(|(service, weight)| (ServiceId(*service), *weight)).collect(),
+        split: split
+            .iter()
+            .map(|(service, weight)| Part { weight: *weight, ..Part::whole(ServiceId(*service)) })
+            .collect(),
+        split_by: vec![],
         rewrite_path: None,
         rewrite_host: None,
         grpc_web: None,
         grpc_json: None,
         timeout: None,
+        retries: None,
+        hedge: None,
+        mirror: None,
     })
 }
 

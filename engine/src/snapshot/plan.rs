@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{ActionPlan, EjectPlan, HeaderPlan, HealthPlan, Split};
-use crate::balance::{Address, Policy};
+use super::{ActionPlan, BalancingPlan, EjectPlan, HeaderPlan, HealthPlan, Split, RouteLimit};
+use crate::balance::{Address, Endpoint, Rules};
+use crate::arrivals::{ClientRate, Pace};
 use crate::faults::FaultPlan;
 use crate::http2::Budget;
 use crate::proxy_protocol;
+use crate::retry::BudgetPlan;
 use crate::routing::{RouteId, RouteRule, Router};
 use crate::tls::{ClientPlan, ServerPlan};
 
@@ -98,6 +100,10 @@ pub struct UdpPlan {
     pub idle_ms: u64,
     /// Sessions at once on one worker.
     pub sessions_max: u32,
+    /// Datagrams over all workers; `None`: as they come.
+    pub rate: Option<Pace>,
+    /// Datagrams from one client's address, over all workers; `None`: as they come.
+    pub client_rate: Option<ClientRate>,
 }
 
 /// Where bytes go that are not HTTP.
@@ -151,6 +157,8 @@ pub struct Limits {
     pub connections_max: u32,
     /// Over all workers; `None`: any number.
     pub connections_per_second_max: Option<u32>,
+    /// From one client's address, over all workers; `None`: as often as it connects.
+    pub client_rate: Option<ClientRate>,
     /// 431 beyond it.
     pub head_bytes_max: u32,
     /// 431 beyond it.
@@ -211,6 +219,8 @@ pub struct RoutePlan {
     pub request_headers: HeaderPlan,
     /// On what is sent downstream.
     pub response_headers: HeaderPlan,
+    /// All must let a request pass, in this order.
+    pub limits: Box<[RouteLimit]>,
     /// `%2F` in the path passes, undecoded; else 400.
     pub allow_encoded_slashes: bool,
     /// In place of the listener's.
@@ -237,7 +247,9 @@ pub struct ServicePlan {
     /// As configured.
     pub endpoints: Box<[EndpointPlan]>,
     /// How they are picked.
-    pub policy: Policy,
+    pub rules: Rules,
+    /// What else there is to that.
+    pub balancing: BalancingPlan,
     /// Host where the request had none, or where `authority_as_host` says so.
     pub authority: Box<[u8]>,
     /// The upstream sees `authority` in place of the request's host.
@@ -254,6 +266,8 @@ pub struct ServicePlan {
     pub protocol: Protocol,
     /// Where they speak HTTP/2.
     pub http2: Http2Plan,
+    /// How many requests may be retries.
+    pub retry_budget: BudgetPlan,
     /// Where they speak TLS.
     pub tls: Option<Arc<ClientPlan>>,
     /// How they are checked, if they are: off the workers.
@@ -269,17 +283,22 @@ impl ServicePlan {
         &self,
         mut resolved: impl FnMut(&str) -> A,
     ) -> Vec<(Address, u16)> {
-        let mut addresses = Vec::new();
+        self.resolved(&mut resolved).into_iter().map(|endpoint| (endpoint.address, endpoint.weight)).collect()
+    }
+
+    /// The endpoints for [`crate::balance::Balancer::reconcile`]; `resolved` as above.
+    pub fn resolved<A: IntoIterator<Item = IpAddr>>(&self, mut resolved: impl FnMut(&str) -> A) -> Vec<Endpoint> {
+        let mut endpoints = Vec::new();
         for endpoint in &self.endpoints {
             match &endpoint.target {
-                EndpointTarget::Known(address) => addresses.push((address.clone(), endpoint.weight)),
+                EndpointTarget::Known(address) => endpoints.push(endpoint.at(address.clone())),
                 EndpointTarget::Dns { name, port } => {
                     let of_name = resolved(name).into_iter().map(|ip| Address::Ip((ip, *port).into()));
-                    addresses.extend(of_name.map(|address| (address, endpoint.weight)));
+                    endpoints.extend(of_name.map(|address| endpoint.at(address)));
                 }
             }
         }
-        addresses
+        endpoints
     }
 
     /// The names among its endpoints.
@@ -311,6 +330,8 @@ pub struct Http2Plan {
     pub window: u32,
     /// The same on all streams together.
     pub connection_window: u32,
+    /// Towards endpoints: from one PING to the next while streams are under way; 0 is none.
+    pub keep_alive_ms: u64,
 }
 
 /// One endpoint as configured.
@@ -320,6 +341,21 @@ pub struct EndpointPlan {
     pub target: EndpointTarget,
     /// Share among its siblings; each address of a name has it whole.
     pub weight: u16,
+    /// Its level; lower ones are asked first.
+    pub priority: u8,
+    /// Where it is.
+    pub zone: Option<Box<str>>,
+    /// That is where this node is.
+    pub is_near: bool,
+    /// The views of its service that it is in.
+    pub views: u64,
+}
+
+impl EndpointPlan {
+    fn at(&self, address: Address) -> Endpoint {
+        let EndpointPlan { weight, priority, is_near, views, .. } = *self;
+        Endpoint { address, weight, priority, is_near, views }
+    }
 }
 
 /// An address, or a name that stands for some.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ringway_runtime::{Nanos, now};
 
-use super::Service;
+use super::{By, Service};
 use super::connecting::{Connected, Error};
 use super::pool::{Counted, Idle, State};
 use super::reporting::Counts;
@@ -13,11 +13,34 @@ use crate::balance::{Outcome, Slot};
 use crate::http2;
 use crate::link::Link;
 use crate::local_reply::LocalReply;
+use crate::retry::Cause;
+
+/// There is no connection, and what the client is told.
+pub(crate) struct Unreached {
+    pub reply: LocalReply,
+    /// `None`: asking another endpoint would not help.
+    pub cause: Option<Cause>,
+    /// Who was asked.
+    pub slot: Option<Slot>,
+    /// There is no endpoint that was not tried before.
+    pub nobody_else: bool,
+}
+
+impl Unreached {
+    pub(super) fn nobody(reply: LocalReply) -> Unreached {
+        Unreached { reply, cause: None, slot: None, nobody_else: false }
+    }
+
+    pub(super) fn nobody_else(reply: LocalReply) -> Unreached {
+        Unreached { nobody_else: true, ..Unreached::nobody(reply) }
+    }
+}
 
 /// A connection to an endpoint, or a stream on one, for one exchange. Dropping it closes it.
 pub(crate) struct Lent {
     pub(super) service: Rc<Service>,
-    pub(super) slot: Slot,
+    /// Which endpoint.
+    pub slot: Slot,
     link: Option<Link>,
     /// Of a connection, not of a stream.
     counted: Option<Counted>,
@@ -69,18 +92,21 @@ impl Lent {
         }
     }
 
-    /// There is no connection to this endpoint. `Err`: the exchange ends with that; else another endpoint may be asked.
-    pub(super) fn failed(
-        mut self,
-        error: Error,
-        deadline: Nanos,
-        is_last: bool,
-    ) -> Result<(Slot, LocalReply), LocalReply> {
+    /// There is no connection to this endpoint.
+    pub(super) fn unreached(mut self, error: Error, by: By) -> Unreached {
         // Who has no time left says nothing about an endpoint.
-        let is_ours = error.is_ours() || now() >= deadline;
-        self.outcome = if is_ours { Outcome::Abandoned } else { Outcome::Refused };
-        let reply = error.reply(deadline);
-        if is_last || !error.is_refusal() { Err(reply) } else { Ok((self.slot, reply)) }
+        let is_ours = error.is_ours() || now() >= by.deadline;
+        self.outcome = match now() >= by.try_at {
+            _ if is_ours => Outcome::Abandoned,
+            true => Outcome::Failed,
+            false => Outcome::Refused,
+        };
+        let cause = match error.is_refusal() {
+            _ if is_ours => None,
+            true => Some(Cause::Refused),
+            false => Some(Cause::Connect),
+        };
+        Unreached { reply: error.reply(by.deadline), cause, slot: Some(self.slot), nobody_else: false }
     }
 
     /// The connection or stream.
@@ -90,6 +116,18 @@ impl Lent {
             Some(link) => link,
             None => unreachable!("a connection is lent out connected"),
         }
+    }
+
+    /// It did not answer in time: whether a connection that others use too still lives is to be found out.
+    pub fn suspect(&self) {
+        if let Some(stream) = self.link().stream() {
+            stream.doubt();
+        }
+    }
+
+    /// Whose endpoint it is.
+    pub fn service(&self) -> &Service {
+        &self.service
     }
 
     /// The request begins to be sent.
@@ -112,6 +150,11 @@ impl Lent {
         self.service.counters.response_head.record(self.head_after.as_micros() as u64);
         self.count_head(status, is_call);
         self.head_after
+    }
+
+    /// Writes the field that leads the client back to this endpoint.
+    pub fn put_cookie(&self, secure: bool, out: &mut Vec<u8>) {
+        self.service.put_cookie(self.slot, secure, out);
     }
 
     /// The exchange is complete and the connection may carry another.

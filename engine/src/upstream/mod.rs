@@ -9,6 +9,7 @@ mod lent;
 mod pool;
 mod reporting;
 mod sharing;
+mod sticky;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -19,19 +20,21 @@ use std::time::Duration;
 
 use ringway_runtime::{Lease, Nanos, now};
 
-use crate::balance::{self, Balancer, Change, EndpointSeen, Slot};
+use crate::balance::{self, Asked, Balancer, Change, EndpointSeen, How, Picked, Slot};
 use crate::local_reply::LocalReply;
 use crate::observe::ServiceCounters;
 use crate::reason::Reason;
+use crate::retry::{Budget, Cause, Floor, Latencies, Taken};
 use crate::snapshot::{Protocol, ServicePlan};
 use crate::standing::{Stand, Standing, Standings};
 use crate::tls::Offer;
 use crate::worker::Resolved;
 use connecting::{Course, Error};
-pub(crate) use lent::Lent;
+pub(crate) use lent::{Lent, Unreached};
 use pool::{Counted, Pool};
 use reporting::Reported;
 use sharing::Sharing;
+use sticky::Sticky;
 
 /// A service as one worker knows it.
 pub(crate) struct Service {
@@ -39,12 +42,24 @@ pub(crate) struct Service {
     balancer: RefCell<Balancer>,
     /// By slot of the balancer.
     pools: RefCell<Vec<Pool>>,
+    /// Where clients are led back by a cookie.
+    sticky: RefCell<Option<Sticky>>,
     /// Where endpoints are judged, by slot; else empty.
     reported: RefCell<Vec<Option<Reported>>>,
     idle_timeout_ms: Cell<u64>,
     idle_max: Cell<u32>,
     random: Cell<u64>,
+    /// This worker's part of what may be retries.
+    budget: Budget,
+    floor: RefCell<Arc<Floor>>,
+    /// How long answers took, where somebody wants to know.
+    pub latencies: RefCell<Latencies>,
+    /// Mirrored copies under way.
+    pub copies: Cell<u32>,
 }
+
+/// Draws before an endpoint that was tried is asked again.
+const PICKS_MAX: usize = 16;
 
 /// How an exchange wants to be carried.
 #[derive(Clone, Copy, Default)]
@@ -55,33 +70,80 @@ pub(crate) struct Wish {
     pub http2: bool,
     /// It is to become a tunnel: where there is a choice, by HTTP/1.1.
     pub tunnel: bool,
+    /// Only another endpoint than those that were tried.
+    pub elsewhere: bool,
+}
+
+/// Until when there must be a connection.
+#[derive(Clone, Copy)]
+pub(crate) struct By {
+    /// Of the exchange.
+    pub deadline: Nanos,
+    /// Of this try.
+    pub try_at: Nanos,
+}
+
+/// Room for one more try in a service's budget, until dropped.
+pub(crate) struct Permit {
+    service: Rc<Service>,
+    taken: Taken,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.service.budget.give_back(self.taken);
+    }
 }
 
 impl Service {
     pub fn new(plan: &ServicePlan, counters: Arc<ServiceCounters>, seed: u64) -> Service {
         Service {
             counters,
-            balancer: RefCell::new(Balancer::new(plan.policy, seed)),
+            balancer: RefCell::new(Balancer::new(plan.rules, seed)),
             pools: RefCell::default(),
+            sticky: RefCell::default(),
             reported: RefCell::default(),
             idle_timeout_ms: Cell::new(plan.pool.idle_timeout_ms),
             idle_max: Cell::new(plan.pool.idle_max),
             random: Cell::new(seed | 1),
+            budget: Budget::default(),
+            floor: RefCell::default(),
+            latencies: RefCell::default(),
+            copies: Cell::new(0),
         }
     }
 
+    /// An exchange begins: it counts among those of which a share may be retries, until its [`Service::end`].
+    #[inline]
+    pub fn begin(&self) {
+        self.budget.began();
+    }
+
+    /// It ended.
+    #[inline]
+    pub fn end(&self) {
+        self.budget.ended();
+    }
+
+    /// Room for one more try, where the service's budget has any.
+    pub fn permit(self: &Rc<Service>, plan: &ServicePlan) -> Option<Permit> {
+        let taken = self.budget.take(&plan.retry_budget, &self.floor.borrow(), now().0)?;
+        Some(Permit { service: self.clone(), taken })
+    }
+
     /// Takes over what a new snapshot says; endpoints come by [`Service::reconcile`].
-    pub fn set_plan(&self, plan: &ServicePlan) {
-        self.balancer.borrow_mut().set_policy(plan.policy);
+    pub fn set_plan(&self, plan: &ServicePlan, floor: &Arc<Floor>) {
+        self.floor.replace(floor.clone());
+        self.balancer.borrow_mut().set_rules(plan.rules);
         self.idle_timeout_ms.set(plan.pool.idle_timeout_ms);
         self.idle_max.set(plan.pool.idle_max);
     }
 
     /// Makes the plan's endpoints, names resolved, the ones that are asked. Those that stay keep their connections.
     pub fn reconcile(&self, plan: &ServicePlan, resolved: &Resolved, standings: &Standings) {
-        let addresses = plan.addresses(|name| resolved.get(name).map_or(&[][..], |ips| ips).iter().copied());
+        let endpoints = plan.resolved(|name| resolved.get(name).map_or(&[][..], |ips| ips).iter().copied());
         let mut pools = self.pools.borrow_mut();
-        for change in self.balancer.borrow_mut().reconcile(&addresses) {
+        for change in self.balancer.borrow_mut().reconcile(&endpoints, now().0) {
             match change {
                 Change::Added(slot, address) => {
                     let place = slot.0 as usize;
@@ -100,6 +162,7 @@ impl Service {
             }
         }
         drop(pools);
+        self.make_sticky(plan);
         self.heed(standings.get(&plan.name));
     }
 
@@ -107,47 +170,80 @@ impl Service {
     pub fn heed(&self, standings: Option<&BTreeMap<balance::Address, Standing>>) {
         let standing = |address: &_| standings.and_then(|standings| standings.get(address));
         let stand_of = |address: &_| standing(address).map_or(Stand::Admitting, |standing| standing.stand);
-        self.balancer.borrow_mut().set_standings(stand_of);
+        self.balancer.borrow_mut().set_standings(now().0, stand_of);
+    }
+
+    fn make_sticky(&self, plan: &ServicePlan) {
+        let balancer = self.balancer.borrow();
+        let endpoints = balancer.slots().filter_map(|slot| Some((slot, balancer.address(slot)?)));
+        let sticky = plan.balancing.sticky.as_ref().map(|plan| Sticky::new(plan, endpoints));
+        self.sticky.replace(sticky);
+    }
+
+    /// The endpoint that a cookie's value leads to.
+    pub fn stick(&self, value: &[u8]) -> Option<Slot> {
+        let slot = self.sticky.borrow().as_ref()?.slot(value);
+        if slot.is_none() {
+            self.counters.picks.sticky_misses.increment();
+        }
+        slot
+    }
+
+    /// Writes the field that leads a client back to `slot`.
+    pub fn put_cookie(&self, slot: Slot, secure: bool, out: &mut Vec<u8>) {
+        if let Some(sticky) = &*self.sticky.borrow() {
+            sticky.put(slot, secure, out);
+        }
     }
 
     /// The endpoint with the lowest score by address and weight, for datagrams: nothing is connected.
     pub fn lend_by_score(
         self: &Rc<Service>,
+        asked: &Asked,
         score: impl Fn(SocketAddr, u32) -> f64,
     ) -> Option<(SocketAddr, Lent)> {
         let ip = |address: &balance::Address| match address {
             balance::Address::Ip(ip) => Some(*ip),
             balance::Address::Unix(_) => None,
         };
-        let balancer = self.balancer.borrow();
-        let slot = balancer.pick_lowest(now().0, |address, weight| Some(score(ip(address)?, weight)))?;
+        let mut balancer = self.balancer.borrow_mut();
+        let score = |address: &_, weight| Some(score(ip(address)?, weight));
+        let Picked { slot, how } = balancer.pick_lowest(asked, now().0, score)?;
         let address = balancer.address(slot).and_then(ip)?;
         drop(balancer);
+        self.tell(how);
         Some((address, self.lend(slot)))
     }
 
-    /// A connection to one of the endpoints, pooled or new. Where an endpoint refuses, another one is asked, once:
-    /// nothing has been sent yet. `tried` becomes the last one asked, however it ends.
+    /// A connection to one of the endpoints, pooled or new; not to one of `tried` while others remain. Whether another
+    /// is asked where there is none is for the exchange to say. `asked` becomes the one that was, however it ends.
     pub async fn checkout(
         self: &Rc<Service>,
         plan: &ServicePlan,
+        asked: &Asked,
         wish: Wish,
-        deadline: Nanos,
-        tried: &mut Option<Rc<str>>,
-    ) -> Result<Lent, LocalReply> {
-        let mut failed = None;
-        loop {
-            let mut lent = self.next(plan, failed)?;
-            let offer = offer(plan, wish);
-            *tried = Some(lent.endpoint.clone());
-            if self.lend_ready(offer, wish, &mut lent) {
-                return Ok(lent);
-            }
-            // Rare, and large: it lives outside of the exchange.
-            match Box::pin(self.obtain(plan, offer, deadline, &mut lent)).await {
-                Ok(()) => return Ok(lent),
-                Err(error) => failed = Some(lent.failed(error, deadline, failed.is_some())?),
-            }
+        tried: &[Slot],
+        by: By,
+        endpoint: &mut Option<Rc<str>>,
+    ) -> Result<Lent, Unreached> {
+        let mut lent = match self.pick(asked, tried) {
+            Some(slot) => self.lend(slot),
+            None if tried.is_empty() => return Err(Unreached::nobody(self.nobody(plan, asked))),
+            None if wish.elsewhere => return Err(Unreached::nobody_else(self.nobody(plan, asked))),
+            None => match self.pick(asked, &[]) {
+                Some(slot) => self.lend(slot),
+                None => return Err(Unreached::nobody(self.nobody(plan, asked))),
+            },
+        };
+        let offer = offer(plan, wish);
+        *endpoint = Some(lent.endpoint.clone());
+        if self.lend_ready(offer, wish, &mut lent) {
+            return Ok(lent);
+        }
+        // Rare, and large: it lives outside of the exchange.
+        match Box::pin(self.obtain(plan, offer, by.deadline.min(by.try_at), &mut lent)).await {
+            Ok(()) => Ok(lent),
+            Err(error) => Err(lent.unreached(error, by)),
         }
     }
 
@@ -156,38 +252,52 @@ impl Service {
     pub async fn tunnel(
         self: &Rc<Service>,
         plan: &ServicePlan,
+        asked: &Asked,
         deadline: Nanos,
         preface: Option<Lease>,
     ) -> Result<Lent, LocalReply> {
-        let mut failed = None;
+        let mut failed: Option<Unreached> = None;
         loop {
-            let mut lent = self.next(plan, failed)?;
+            let tried: &[Slot] = failed.as_ref().map_or(&[], |failed| failed.slot.as_slice());
+            let Some(slot) = self.pick(asked, tried) else {
+                return Err(failed.map_or_else(|| self.nobody(plan, asked), |failed| failed.reply));
+            };
+            if failed.is_some() {
+                self.counters.retries.count(Cause::Refused);
+            }
+            let mut lent = self.lend(slot);
             let preface = preface.as_ref().map(|preface| preface.slice(0..preface.len()));
             match Box::pin(self.connect(plan, Offer::None, deadline, preface, &mut lent)).await {
                 Ok(()) => {
                     lent.taken();
                     return Ok(lent);
                 }
-                Err(error) => failed = Some(lent.failed(error, deadline, failed.is_some())?),
+                Err(error) => {
+                    let unreached = lent.unreached(error, By { deadline, try_at: Nanos::NEVER });
+                    if failed.is_some() || unreached.cause != Some(Cause::Refused) {
+                        return Err(unreached.reply);
+                    }
+                    failed = Some(unreached);
+                }
             }
         }
     }
 
-    /// The endpoint that is asked next, where one has `failed` already another one.
-    fn next(
-        self: &Rc<Service>,
-        plan: &ServicePlan,
-        failed: Option<(Slot, LocalReply)>,
-    ) -> Result<Lent, LocalReply> {
-        let but = failed.map(|(slot, _)| slot);
-        let picked = self.balancer.borrow_mut().pick(now().0, self.random(), but);
-        let Some(slot) = picked else {
-            return Err(failed.map_or_else(|| self.nobody(plan), |(_, reply)| reply));
-        };
-        if failed.is_some() {
-            self.counters.retries.increment();
+    /// One that may be asked and is not among `tried`.
+    fn pick(&self, asked: &Asked, tried: &[Slot]) -> Option<Slot> {
+        let picked = self.balancer.borrow_mut().pick_for(asked, now().0, self.random(), tried)?;
+        if !picked.how.is_plain() {
+            self.tell(picked.how);
         }
-        Ok(self.lend(slot))
+        if asked.stick.is_some() && !picked.how.stuck {
+            self.counters.picks.sticky_misses.increment();
+        }
+        Some(picked.slot)
+    }
+
+    #[cold]
+    fn tell(&self, how: How) {
+        self.counters.picks.count(how);
     }
 
     fn lend(self: &Rc<Service>, slot: Slot) -> Lent {
@@ -267,12 +377,15 @@ impl Service {
         self.pools.borrow()[slot.0 as usize].count(&self.counters, plan.pool.connections_max)
     }
 
-    fn nobody(&self, plan: &ServicePlan) -> LocalReply {
-        let balancer = self.balancer.borrow();
+    fn nobody(&self, plan: &ServicePlan, asked: &Asked) -> LocalReply {
+        let mut balancer = self.balancer.borrow_mut();
         if balancer.slots().next().is_none() && plan.names().next().is_some() {
             return Reason::Unresolved.into();
         }
-        let wait_ns = balancer.usable_at_ns(now().0).map_or(0, |at| at.saturating_sub(now().0));
+        if balancer.is_empty(asked.view) && asked.view > 0 {
+            return Reason::EmptySubset.into();
+        }
+        let wait_ns = balancer.usable_at_ns(asked.view, now().0).map_or(0, |at| at.saturating_sub(now().0));
         LocalReply::from(Reason::NoEndpoint).retry_after((wait_ns.div_ceil(1_000_000_000)).max(1) as u32)
     }
 
