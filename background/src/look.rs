@@ -48,9 +48,6 @@ fn endpoint_as_json(
     if endpoint.refused_by > 0 {
         whys.push(format!("it refused connections of {} workers", endpoint.refused_by));
     }
-    if !stand.is_admitted() && endpoint.out_of == 0 {
-        whys.push("asked all the same: too many are like that".to_owned());
-    }
     let refused = stand == Stand::Admitting && endpoint.refused_by > 0;
     json!({
         "address": endpoint.address.to_string(),
@@ -58,7 +55,8 @@ fn endpoint_as_json(
         "active": endpoint.active,
         "state": if refused { "refusing" } else { stand.name() },
         "admitted": stand.is_admitted(),
-        "skipped_by": endpoint.out_of.max(endpoint.refused_by),
+        "refused_by": endpoint.refused_by,
+        "rank": endpoint.rank,
         "why": whys.join("; "),
         "until": by_hand.map(|one| time::text(one.until_s)),
         "override": by_hand.map(|one| one.id),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use faults::{Abort, FAULT_DELAY_MAX, FAULT_UNTIL_MAX, FAULTS_MAX, Fault};
+pub use faults::{Abort, FAULT_DELAY_MAX, FAULT_UNTIL_MAX, FAULTS_MAX, Fault, GRPC_CODES};
 pub use balancing::{Balancing, Labels, Part, Position, Sticky, labels_text};
 pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
 pub use fleets::{Fleet, FleetStore, Redis, RedisAt, Rls};

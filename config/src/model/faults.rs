@@ -36,8 +36,8 @@ pub enum Abort {
     Grpc(u8),
 }
 
-/// As written, from 1.
-const GRPC_CODES: [&str; 16] = [
+/// Names of gRPC's codes as they are written, from 1 on: 0 is no failure.
+pub const GRPC_CODES: [&str; 16] = [
     "cancelled",
     "unknown",
     "invalid_argument",

@@ -13,8 +13,8 @@ pub struct EndpointSeen {
     pub active: u32,
     /// It refused a connection and is skipped for so long, unless all are.
     pub refused_for_ns: u64,
-    /// It is skipped for how it stands.
-    pub is_out: bool,
+    /// Lower levels are asked first.
+    pub rank: u16,
 }
 
 impl Balancer {
@@ -27,7 +27,7 @@ impl Balancer {
                 weight: state.weight,
                 active: state.active,
                 refused_for_ns: state.refused_until_ns.saturating_sub(now_ns),
-                is_out: state.out,
+                rank: state.rank,
             }
         })
     }

@@ -35,8 +35,8 @@ pub struct EndpointInfo {
     pub active: u64,
     /// Workers that skip it because it refused a connection.
     pub refused_by: u32,
-    /// Workers that skip it for how it stands.
-    pub out_of: u32,
+    /// Lower ones are asked first: by its level, and whether it is in the node's own zone.
+    pub rank: u16,
 }
 
 /// A route as it runs.
@@ -115,13 +115,13 @@ impl Handles {
 }
 
 fn add(sum: &mut Vec<EndpointInfo>, seen: EndpointSeen) {
+    let (active, refuses) = (u64::from(seen.active), seen.refused_for_ns > 0);
     let place = sum.iter().position(|known| known.address == seen.address).unwrap_or_else(|| {
-        let (address, weight) = (seen.address, seen.weight);
-        sum.push(EndpointInfo { address, weight, active: 0, refused_by: 0, out_of: 0 });
+        let EndpointSeen { address, weight, rank, .. } = seen;
+        sum.push(EndpointInfo { address, weight, rank, active: 0, refused_by: 0 });
         sum.len() - 1
     });
     let known = &mut sum[place];
-    known.active += u64::from(seen.active);
-    known.refused_by += u32::from(seen.refused_for_ns > 0);
-    known.out_of += u32::from(seen.is_out);
+    known.active += active;
+    known.refused_by += u32::from(refuses);
 }
