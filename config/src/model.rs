@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use breaking::{Breaker, Concurrency, ConcurrencyMode, EndpointBreaker, Overload, Priority};
+pub use faults::{Abort, FAULT_DELAY_MAX, FAULT_UNTIL_MAX, FAULTS_MAX, Fault, GRPC_CODES};
 pub use balancing::{Balancing, Labels, Part, Position, Sticky, labels_text};
 pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
 pub use fleets::{Fleet, FleetStore, Redis, RedisAt, Rls};
@@ -26,6 +27,7 @@ pub use tls::{
 
 mod acme;
 mod breaking;
+mod faults;
 mod balancing;
 mod fleets;
 mod health;
@@ -136,6 +138,20 @@ pub struct Buffers {
 pub struct Admin {
     /// Default 127.0.0.1:9901.
     pub address: SocketAddr,
+    /// Whether what runs may be changed by it.
+    pub writes: AdminWrites,
+}
+
+/// `admin.writes`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum AdminWrites {
+    /// Where its address is one of this host only (default).
+    #[default]
+    Local,
+    /// By whoever reaches it.
+    Any,
+    /// By nobody.
+    None,
 }
 
 /// `access_log`
@@ -437,6 +453,8 @@ pub struct Route {
     pub body_limit: Option<u64>,
     /// How late it is shed under overload.
     pub priority: Priority,
+    /// Errors made on purpose, for a while.
+    pub faults: Vec<Fault>,
 }
 
 /// `routes[].hosts[]`

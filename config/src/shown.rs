@@ -4,6 +4,7 @@
 //! configuration again.
 
 mod breaking;
+mod faults;
 mod balancing;
 mod arrivals;
 mod fleets;
@@ -16,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::decode::{listen_text, path_text, segments_text};
 use crate::model::{
-    AccessLog, Action, Backend, Config, ErrorFormat, Forward, HeaderOps, HostPattern, HostPolicy,
+    AccessLog, Action, AdminWrites, Backend, Config, ErrorFormat, Forward, HeaderOps, HostPattern, HostPolicy,
     Listener, LogFormat, LogTo, PathTemplate, Role, Route, Service, ServiceProtocol, ValueMatch,
 };
 use crate::units::{duration_text, size_text};
@@ -54,7 +55,14 @@ pub(crate) fn settings_as_json(config: &Config) -> Map<String, Value> {
             "pin": runtime.pin,
             "buffers": { "size": size_text(u64::from(runtime.buffers.size)), "count": runtime.buffers.count },
         },
-        "admin": { "address": config.admin.address.to_string() },
+        "admin": {
+            "address": config.admin.address.to_string(),
+            "writes": match config.admin.writes {
+                AdminWrites::Local => "local",
+                AdminWrites::Any => "any",
+                AdminWrites::None => "none",
+            },
+        },
         "access_log": config.access_log.as_ref().map_or(json!("none"), access_log_as_json),
         "drain_timeout": duration_text(config.drain_timeout),
         "overload": breaking::overload(&config.overload),
@@ -231,6 +239,9 @@ pub(crate) fn route_as_json(route: &Route, config: &Config) -> Value {
         None => {}
         Some(u64::MAX) => drop(shown.insert("body_limit".into(), json!("none"))),
         Some(bytes) => drop(shown.insert("body_limit".into(), json!(size_text(bytes)))),
+    }
+    if !route.faults.is_empty() {
+        shown.insert("faults".into(), route.faults.iter().map(faults::fault).collect());
     }
     Value::Object(shown)
 }

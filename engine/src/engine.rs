@@ -5,6 +5,7 @@
 //! worker can be the last to hold it, so that no worker ever frees one.
 
 mod handles;
+mod look;
 mod sockets;
 mod start;
 
@@ -34,6 +35,7 @@ use crate::snapshot::{ListenerPlan, Snapshot, SocketPlan};
 use crate::standing::Standings;
 use crate::worker::{Apply, Order, Resolved, counted_pairs};
 pub use handles::{Check, FleetLimit, Handles, Judged, Strain, WorkerInfo};
+pub use look::{EndpointInfo, RouteInfo, ServiceInfo};
 
 /// Snapshots kept alive after they were replaced: exchanges under way hold them, and must not be the last to.
 const KEPT_MAX: usize = 64;

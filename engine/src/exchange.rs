@@ -12,6 +12,7 @@
 mod balancing;
 mod again;
 mod decide;
+mod faults;
 mod failed;
 mod forward;
 mod guise;
@@ -200,6 +201,14 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
         return Err(Reason::UpgradeNotAllowed.into());
     }
     x.shed_by(route)?;
+    if let Some(fault) = faults::drawn(x, matched.route) {
+        if let Some(delay) = fault.delay {
+            Box::pin(faults::wait(x, delay, matched.route)).await?;
+        }
+        if let Some(abort) = fault.abort {
+            return Err(faults::abort(x, abort, matched.route));
+        }
+    }
     if !route.limits.is_empty() {
         limits::admit(x, scratch, matched.route).await?;
     }
@@ -357,7 +366,9 @@ impl Exchange<'_> {
             self.seen.allows("");
         }
         let by_json = self.seen.grpc && !self.request().known(Known::ContentType).is_some_and(grpc::is_call);
-        let code = self.seen.grpc.then(|| grpc::code_of(reply.status, reply.reason));
+        let code = self.seen.grpc.then(|| {
+            self.seen.grpc_status.unwrap_or_else(|| grpc::code_of(reply.status, reply.reason))
+        });
         let web = self.seen.web.take();
         let call = code.filter(|_| web.is_some() || !by_json);
         self.send_answer(

@@ -17,6 +17,8 @@ mod tries;
 #[cfg(test)]
 mod tests;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use crate::routing::{Candidate, Matched, NoMatch, RouteId, RouteQuery};
 use crate::snapshot::{ActionPlan, ForwardPlan, ListenerPlan, Origin, RoutePlan, Snapshot};
 
@@ -316,6 +318,11 @@ fn tell_policies(
     policies.extend(limits::priority(route.priority));
     if has_encoded_slash(path) && route.allow_encoded_slashes {
         policies.push("encoded slashes: pass as they are".into());
+    }
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    for fault in &route.faults {
+        let over = if fault.holds(now_s) { "" } else { " (over: it has no effect)" };
+        policies.push(format!("fault: {}{over}", fault.told));
     }
     let limit = match route.body_bytes_max(listener) {
         u64::MAX => "any size".to_owned(),

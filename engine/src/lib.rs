@@ -16,6 +16,7 @@ mod downstream;
 pub mod engine;
 mod exchange;
 pub mod explain;
+pub mod faults;
 pub mod forwarded;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -32,6 +33,7 @@ pub mod observe;
 pub mod outcomes;
 mod outgoing;
 pub mod overload;
+pub mod overrides;
 pub mod path;
 pub mod proxy_protocol;
 pub mod reason;
@@ -53,6 +55,5 @@ mod worker;
 
 pub use challenges::Challenge;
 pub use engine::{
-    Applied, ApplyError, Check, DrainOutcome, Engine, FleetLimit, Handles, Inherited, Judged, StartError, Strain,
-    WorkerInfo,
+    Applied, ApplyError, Check, DrainOutcome, Engine, FleetLimit, Handles, Inherited, Judged, StartError, Strain, WorkerInfo, EndpointInfo, RouteInfo, ServiceInfo,
 };

@@ -41,6 +41,7 @@ reasons! {
     Redirected, 308, "redirected", "The route redirects.";
     OptionsAnswered, 204, "options_answered", "OPTIONS was for this hop: the target is * or Max-Forwards is 0.";
     TraceAnswered, 200, "trace_answered", "TRACE was for this hop: Max-Forwards is 0.";
+    FaultInjected, 503, "fault_injected", "The route answers with an error on purpose, for a while.";
     ChallengeAnswered, 200, "challenge_answered", "An authority looked for the proof of a name (ACME).";
 
     // The request does not fit the configuration.
@@ -129,7 +130,8 @@ impl Reason {
             | Self::BreakerPending
             | Self::BreakerWait
             | Self::FdLimit
-            | Self::Overloaded => Some(RETRY_AFTER_S),
+            | Self::Overloaded
+            | Self::FaultInjected => Some(RETRY_AFTER_S),
             _ => None,
         }
     }

@@ -7,6 +7,7 @@
 
 mod action;
 mod breaking;
+mod fault;
 mod balancing;
 mod header_plan;
 mod health_plan;
@@ -38,6 +39,7 @@ use crate::tls::{ClientPlan, ServerPlan};
 
 pub use action::{ActionPlan, ForwardPlan, Origin, RedirectPlan, RespondPlan};
 pub use balancing::{BalancingPlan, StickyPlan};
+pub use fault::fault_plan;
 pub use header_plan::HeaderPlan;
 pub use health_plan::{CheckPlan, EjectPlan, HealthPlan, HttpCheckPlan};
 pub use limits::{LimitId, LimitPlan, MissingKey, RouteLimit};
@@ -262,6 +264,7 @@ fn route_plan(
     let action = match &route.action {
         model::Action::Forward(forward) => ActionPlan::Forward(ForwardPlan {
             split: subsets.split(&forward.split),
+            entries: subsets.weighted(&forward.split).collect(),
             split_by: key_plan(&forward.split_by, &rule, &route.name),
             rewrite_path: forward.rewrite_path.as_ref().map(fill),
             rewrite_host: forward.rewrite_host.as_ref().map(|host| host.as_bytes().into()),
@@ -300,6 +303,7 @@ fn route_plan(
         limits: limits::of_route(config, route, &rule, first_at_once),
         allow_encoded_slashes: route.encoded_slashes,
         body_bytes_max: route.body_limit,
+        faults: route.faults.iter().map(fault::fault_plan).collect(),
         rule,
         priority: breaking::priority(route.priority),
     })

@@ -6,6 +6,7 @@
 mod acme;
 mod address;
 mod breaking;
+mod faults;
 mod balancing;
 mod arrivals;
 pub mod fields;
@@ -35,7 +36,7 @@ use crate::describe::tables;
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::files::Files;
 use crate::model::{
-    AccessLog, Admin, Backend, Buffers, Config, LogFormat, LogTo, Role, RouteId, Runtime, ServiceId,
+    AccessLog, Admin, AdminWrites, Backend, Buffers, Config, LogFormat, LogTo, Role, RouteId, Runtime, ServiceId,
 };
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
@@ -194,7 +195,12 @@ fn admin(config: &Fields<'_>, sink: &mut Sink) -> (Admin, Place) {
     let fields = config.object_or_default("admin", &tables::ADMIN, sink);
     let address = fields.parsed("address", sink, |_, text| address::ip(text));
     let address = address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
-    (Admin { address }, fields.value_place("address"))
+    let writes = fields.chosen("writes", &[AdminWrites::Local, AdminWrites::Any, AdminWrites::None], sink);
+    if writes == AdminWrites::Any && !address.ip().is_loopback() {
+        let message = "whoever reaches the admin address may change what runs: it has no authentication";
+        sink.push(Diagnostic::warning("insecure", fields.value_place("writes"), message));
+    }
+    (Admin { address, writes }, fields.value_place("address"))
 }
 
 fn access_log(config: &Fields<'_>, sink: &mut Sink) -> Option<AccessLog> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
-use crate::model::{Hedge, HedgeAfter, Mirror, Part, Retries, RetryBudget, RetryWhen, Service};
+use crate::model::{GRPC_CODES, Hedge, HedgeAfter, Mirror, Part, Retries, RetryBudget, RetryWhen, Service};
 use crate::units::{self, Problem, quoted};
 
 use super::fields::Fields;
@@ -18,26 +18,6 @@ const WORDS: [(&str, RetryWhen); 5] = [
     ("timeout", RetryWhen::Timeout),
     ("gateway", RetryWhen::Gateway),
     ("5xx", RetryWhen::ServerErrors),
-];
-
-/// Names of gRPC's codes from 1 on: 0 is no failure.
-const GRPC_CODES: [&str; 16] = [
-    "cancelled",
-    "unknown",
-    "invalid_argument",
-    "deadline_exceeded",
-    "not_found",
-    "already_exists",
-    "permission_denied",
-    "resource_exhausted",
-    "failed_precondition",
-    "aborted",
-    "out_of_range",
-    "unimplemented",
-    "internal",
-    "unavailable",
-    "data_loss",
-    "unauthenticated",
 ];
 
 /// `retries` of a route whose exchanges take `timeout` at most.

@@ -15,7 +15,7 @@ use super::fields::{Fields, text_of};
 use super::headers::{self, Way};
 use super::limits::Limits;
 use super::near::nearest;
-use super::{Placed, Sink, balancing, breaking, grpc, hosts, name, paths, retries, service_id};
+use super::{Placed, Sink, balancing, breaking, grpc, hosts, name, paths, retries, service_id, faults};
 
 /// Routes of one file.
 const ROUTES_MAX: usize = 100_000;
@@ -81,6 +81,7 @@ fn route(
         encoded_slashes: fields.boolean("encoded_slashes", sink),
         body_limit: body_limit(fields, sink),
         priority: breaking::priority(fields, sink),
+        faults: faults::faults(fields, sink),
         path,
     }
 }

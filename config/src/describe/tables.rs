@@ -2,6 +2,7 @@
 
 mod acme;
 mod breaking;
+mod faults;
 mod balancing;
 mod arrivals;
 mod fleets;
@@ -20,6 +21,7 @@ use super::{Field, Kind, Object};
 pub use breaking::{BREAKER, CONCURRENCY, ENDPOINT_BREAKER, OVERLOAD};
 pub use balancing::{STICKY, SUBSET_LABELS_MAX};
 pub use acme::{ACME_ACCOUNT, EXTERNAL_ACCOUNT};
+pub use faults::FAULT;
 pub use arrivals::{ARRIVAL_RATE, CLIENT_RATE};
 pub use fleets::FLEET;
 pub use health::{EJECT, HEALTH, HEALTH_HTTP, HEALTH_TCP};
@@ -188,12 +190,21 @@ pub static ADMIN: Object = Object {
     name: "admin",
     about: "The admin API.",
     later: &["token", "tls"],
-    fields: &[Field {
-        name: "address",
-        kind: Kind::Text("an address (`127.0.0.1:9901`)"),
-        absent: Default("127.0.0.1:9901"),
-        about: "Where it listens. It has no authentication: keep it local. Changes need a restart.",
-    }],
+    fields: &[
+        Field {
+            name: "address",
+            kind: Kind::Text("an address (`127.0.0.1:9901`)"),
+            absent: Default("127.0.0.1:9901"),
+            about: "Where it listens. It has no authentication: keep it local. Changes need a restart.",
+        },
+        Field {
+            name: "writes",
+            kind: Kind::Choice { now: &["local", "any", "none"], later: &[] },
+            absent: Default("local"),
+            about: "Whether what runs may be changed by it (`ringway ctl`): `local` where the address is one of this host \
+                    only, `any` by whoever reaches it, `none` never.",
+        },
+    ],
 };
 
 /// `access_log`
@@ -276,4 +287,5 @@ pub static ALL: &[&Object] = &[
     &REDIRECT,
     &REWRITE,
     &HEADER_OPS,
+    &FAULT,
 ];

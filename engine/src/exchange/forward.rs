@@ -104,7 +104,8 @@ pub(super) async fn forward(
 ) -> Result<Next, Stop> {
     let current = x.current.clone();
     let plan = &current.snapshot.listeners[x.place];
-    let Part { service: id, view } = balancing::part(x, scratch, to, &to.split);
+    let split = current.split(matched.route, &to.split, x.worker);
+    let Part { service: id, view } = balancing::part(x, scratch, to, split);
     x.seen.service = Some(id);
     let service = &current.services[id.0 as usize];
     let limits = ChunkLimits {
@@ -121,12 +122,8 @@ pub(super) async fn forward(
             Dressed::Answered(next) => return Ok(next),
         }
     }
-    let deadline = to.timeout_ms.map_or(Nanos::NEVER, |ms| x.seen.started.after(Duration::from_millis(ms)));
-    let grpc_timeout =
-        if x.seen.grpc { x.request().get(b"grpc-timeout").and_then(grpc::timeout) } else { None };
-    let deadline = grpc_timeout.map_or(deadline, |within| x.seen.started.after(within).min(deadline));
-    let course =
-        Course { listener: plan, route, to, service: current.snapshot.service(id), deadline, limits };
+    let deadline = deadline(x, to);
+    let course = Course { listener: plan, route, to, service: current.snapshot.service(id), deadline, limits };
     scratch.asked = balancing::ask(x, scratch, service, course.service, view);
     rewrite(x, scratch, plan, to, matched)?;
     if x.request.method == Method::Connect {
@@ -165,6 +162,14 @@ pub(super) async fn forward(
             Box::pin(again::wait_until(x, until)).await?;
         }
     }
+}
+
+/// When the exchange must be over.
+pub(super) fn deadline(x: &Exchange<'_>, to: &ForwardPlan) -> Nanos {
+    let deadline = to.timeout_ms.map_or(Nanos::NEVER, |ms| x.seen.started.after(Duration::from_millis(ms)));
+    let grpc_timeout =
+        if x.seen.grpc { x.request().get(b"grpc-timeout").and_then(grpc::timeout) } else { None };
+    grpc_timeout.map_or(deadline, |within| x.seen.started.after(within).min(deadline))
 }
 
 impl Drop for Forwarding<'_> {

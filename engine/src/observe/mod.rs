@@ -24,4 +24,4 @@ pub use dropped::Dropped;
 pub use limits::LimitCounters;
 pub use record::{CarriedRecord, LineFormat, Record};
 pub use registry::{Counted, NO_ROUTE, Names, Registry};
-pub use stats::{ListenerCounters, RouteCounters, ServiceCounters, WorkerStats};
+pub use stats::{FaultKind, ListenerCounters, RouteCounters, ServiceCounters, WorkerStats};

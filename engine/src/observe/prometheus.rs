@@ -14,7 +14,7 @@ use super::histogram::{Bounds, DURATIONS, Histogram, LAGS, Merged};
 use super::registry::{Kept, REMOVED, Registry};
 use crate::grpc::CODES;
 
-use super::stats::{CLASSES, ReasonCounts, RouteCounters, ServiceCounters, Shown, WorkerStats};
+use super::stats::{CLASSES, FAULT_KINDS, ReasonCounts, RouteCounters, ServiceCounters, Shown, WorkerStats};
 
 /// Appends the text. `version` is that of the binary.
 pub fn render(registry: &Registry, version: &str, out: &mut String) {
@@ -161,6 +161,7 @@ fn routes(text: &mut Text<'_>, kept: &Kept) {
             }
         }
     }
+    faults(text, kept);
     let families: [Number<RouteCounters>; 2] = [
         ("ringway_http_request_bytes_total", "counter", "Bytes of request bodies.", |c| {
             c.request_bytes.get()
@@ -179,6 +180,21 @@ fn routes(text: &mut Text<'_>, kept: &Kept) {
     text.family(name, "histogram", "First byte of a request to the last of its response.");
     for (labels, _, merged) in &used {
         text.histogram(name, labels, merged);
+    }
+}
+
+/// Of routes that have had any.
+fn faults(text: &mut Text<'_>, kept: &Kept) {
+    let name = "ringway_faults_injected_total";
+    text.family(name, "counter", "Errors made on purpose, by route and kind.");
+    for (route, counts) in kept.routes.iter() {
+        let route = route.map_or(REMOVED, |(route, _)| route);
+        for (place, kind) in FAULT_KINDS.into_iter().enumerate() {
+            let sum: u64 = counts.iter().map(|counts| counts.faults()[place]).sum();
+            if sum > 0 {
+                text.sample(name, &[("route", route), ("kind", kind)], sum);
+            }
+        }
     }
 }
 

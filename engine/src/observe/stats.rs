@@ -129,6 +129,9 @@ worker_stats! {
     access_log_lines: Counter "counter" Summed "ringway_access_log_lines_total" "Lines given to the log writer.";
     access_log_dropped: Counter "counter" Summed "ringway_access_log_dropped_total"
         "Lines dropped because the ring to the log writer was full.";
+    faults_delayed: Gauge "gauge" Summed "ringway_faults_delayed" "Exchanges that a fault delays now.";
+    faults_left_out: Counter "counter" Summed "ringway_faults_left_out_total"
+        "Delays left out because too many exchanges were delayed.";
     buffers_in_use: Gauge "gauge" Each "ringway_worker_buffers_in_use" "Receive buffers in use.";
     pipes: Gauge "gauge" Each "ringway_worker_pipes" "Pipes open for splice(2).";
     loop_turns: Counter "counter" Each "ringway_worker_loop_turns_total" "Turns of the event loop.";
@@ -207,6 +210,8 @@ pub struct RouteCounters {
     classes: [Counter; CLASSES.len()],
     /// Taken with the first call: most routes carry none.
     grpc: OnceLock<Box<[Counter; CODES.len()]>>,
+    /// Taken with the first fault: most routes have none.
+    faults: OnceLock<Box<[Counter; FAULT_KINDS.len()]>>,
     /// Bytes of request bodies.
     pub request_bytes: Counter,
     /// Bytes of response bodies.
@@ -217,6 +222,18 @@ pub struct RouteCounters {
     pub duration: Histogram,
 }
 
+/// What a fault did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// The exchange waited.
+    Delay,
+    /// It was answered with an error.
+    Abort,
+}
+
+/// Values of the label `kind`, in the order of [`FaultKind`].
+pub const FAULT_KINDS: [&str; 2] = ["delay", "abort"];
+
 /// Values of the label `code_class`.
 pub const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -225,6 +242,7 @@ impl Default for RouteCounters {
         Self {
             classes: Default::default(),
             grpc: Default::default(),
+            faults: Default::default(),
             request_bytes: Counter::default(),
             response_bytes: Counter::default(),
             shed: Counter::default(),
@@ -248,6 +266,16 @@ impl RouteCounters {
     #[inline]
     pub fn record_grpc(&self, code: u8) {
         self.grpc.get_or_init(Box::default)[usize::from(code).min(CODES.len() - 1)].increment();
+    }
+
+    /// Counts one fault.
+    pub fn record_fault(&self, kind: FaultKind) {
+        self.faults.get_or_init(Box::default)[kind as usize].increment();
+    }
+
+    /// Faults by kind, in the order of [`FAULT_KINDS`].
+    pub fn faults(&self) -> [u64; FAULT_KINDS.len()] {
+        self.faults.get().map_or([0; FAULT_KINDS.len()], |kinds| kinds.each_ref().map(Counter::get))
     }
 
     /// Calls of gRPC by code, in the order of [`CODES`].
@@ -347,6 +375,10 @@ impl Fold for RouteCounters {
         self.classes.iter().zip(&gone.classes).for_each(|(mine, theirs)| mine.add(theirs.get()));
         if let Some(theirs) = gone.grpc.get() {
             let mine = self.grpc.get_or_init(Box::default);
+            mine.iter().zip(theirs.iter()).for_each(|(mine, theirs)| mine.add(theirs.get()));
+        }
+        if let Some(theirs) = gone.faults.get() {
+            let mine = self.faults.get_or_init(Box::default);
             mine.iter().zip(theirs.iter()).for_each(|(mine, theirs)| mine.add(theirs.get()));
         }
         self.request_bytes.add(gone.request_bytes.get());

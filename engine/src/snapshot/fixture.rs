@@ -16,7 +16,7 @@ pub(crate) fn config(services: Vec<Service>, routes: Vec<Route>) -> Config {
             buffers: Buffers { size: 16 << 10, count: 1024 },
             memory: None,
         },
-        admin: Admin { address: "127.0.0.1:9901".parse().unwrap() },
+        admin: Admin { address: "127.0.0.1:9901".parse().unwrap(), writes: AdminWrites::Local },
         access_log: None,
         drain_timeout: Duration::from_secs(10),
         overload: Overload { loop_lag: None, memory: None },
@@ -149,6 +149,7 @@ pub(crate) fn route(name: &str, host: Option<&str>, path: PathPattern, action: A
         encoded_slashes: false,
         body_limit: None,
         priority: Priority::Normal,
+        faults: vec![],
     }
 }
 

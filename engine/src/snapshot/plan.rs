@@ -9,6 +9,7 @@ use super::{ActionPlan, BalancingPlan, EjectPlan, HeaderPlan, HealthPlan, RouteL
 use crate::arrivals::{ClientRate, Pace};
 use crate::balance::{Address, Endpoint, Rules};
 use crate::breaker::{self, Concurrency};
+use crate::faults::FaultPlan;
 use crate::http2::Budget;
 use crate::overload::Priority;
 use crate::proxy_protocol;
@@ -228,6 +229,8 @@ pub struct RoutePlan {
     pub allow_encoded_slashes: bool,
     /// In place of the listener's.
     pub body_bytes_max: Option<u64>,
+    /// Errors made on purpose.
+    pub faults: Box<[FaultPlan]>,
     /// What it asks of requests, as written: for explanations.
     pub rule: RouteRule,
     /// How late it is shed.

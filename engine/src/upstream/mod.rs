@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use ringway_runtime::{Lease, Nanos, now};
 
-use crate::balance::{self, Asked, Balancer, Change, How, Picked, Slot};
+use crate::balance::{self, Asked, Balancer, Change, How, Picked, Slot, EndpointSeen};
 use crate::breaker::Shares;
 use crate::link::Link;
 use crate::local_reply::LocalReply;
@@ -471,6 +471,11 @@ impl Service {
         }
         let wait_ns = balancer.usable_at_ns(asked.view, now().0).map_or(0, |at| at.saturating_sub(now().0));
         LocalReply::from(Reason::NoEndpoint).retry_after((wait_ns.div_ceil(1_000_000_000)).max(1) as u32)
+    }
+
+    /// What is known of its endpoints.
+    pub fn seen(&self, now: Nanos) -> Vec<EndpointSeen> {
+        self.balancer.borrow().seen(now.0).collect()
     }
 
     /// Closes idle connections that have ended or are too old.

@@ -3,7 +3,7 @@
 use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
-use super::{CONCURRENCY_LIMIT, NAME, RATE_LIMIT, TIB};
+use super::{CONCURRENCY_LIMIT, FAULT, NAME, RATE_LIMIT, TIB};
 use super::retries::{HEDGE_FIELD, MIRROR_FIELD, RETRIES_FIELD};
 
 const HOST_PATTERN: Kind =
@@ -27,7 +27,6 @@ pub static ROUTE: Object = Object {
         "cors",
         "cache",
         "compress",
-        "fault",
         "concurrency",
         "policies",
         "plan",
@@ -166,6 +165,12 @@ pub static ROUTE: Object = Object {
             kind: Kind::Or("none", &Kind::Size(0, TIB)),
             absent: Means("the listener's"),
             about: "In place of the listener's `limits.body`: 413 beyond it.",
+        },
+        Field {
+            name: "faults",
+            kind: Kind::List(&Kind::Object(&FAULT)),
+            absent: Means("none"),
+            about: "Errors made on purpose, to test callers with. Each ends by itself.",
         },
     ],
 };
