@@ -155,7 +155,16 @@ impl Ejection {
             let seen = |address: &Address| workers.seen(name, address);
             let events = service.judge.look(now_ns, seen, out);
             anything |= !events.is_empty();
-            events.into_iter().for_each(|event| service.tell(name, event));
+            for event in events {
+                match &event {
+                    Event::Probing(address) => workers.set_probed(name, address, true),
+                    Event::Ejected(address, ..) | Event::Admitted(address) => {
+                        workers.set_probed(name, address, false);
+                    }
+                    Event::Kept(..) => {}
+                }
+                service.tell(name, event);
+            }
             due_ns = due_ns.min(service.judge.due_ns());
         }
         if anything {
