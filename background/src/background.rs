@@ -1,7 +1,7 @@
 //! The background as the binary holds it: its threads, from start to end.
 //!
 //! ```text
-//! ringway-background   tokio, current thread: admin API, DNS, health checks, ACME, watchdog
+//! ringway-background   tokio, current thread: admin API, DNS, health checks, pressure, ACME, limits of fleets, watchdog
 //! ringway-reload       watches the file, parses, applies
 //! ringway-log          access log rings to stdout or a file
 //! ```
@@ -26,6 +26,7 @@ use crate::acme::Acme;
 use crate::admin::{self, Sources};
 use crate::dns::{self, Dns, Sink};
 use crate::ejection::Ejection;
+use crate::fleet::Fleets;
 use crate::health::Health;
 use crate::log_writer::LogWriter;
 use crate::reload::{self, Candidate, Reloader, Unusable};
@@ -98,7 +99,12 @@ impl Background {
         let acme = Acme::new(Box::new(move |challenges| told.set_challenges(challenges)));
         acme.want(&parts.config);
 
+        let fleets = Fleets::default();
+        fleets.want(&parts.config);
+        let counting = fleets.clone();
+
         let (counted, logged, looked_at) = (dns.clone(), control.clone(), handles.clone());
+        let (strained, pressed) = (handles.clone(), handles.clone());
         let (checks, ejections, asked) = (health.clone(), ejection.clone(), handles.clone());
         let (certificates, troubles) = (acme.clone(), acme.clone());
         let sources = Sources {
@@ -110,15 +116,22 @@ impl Background {
                 checks.metrics(out);
                 ejections.metrics(out);
                 certificates.metrics(out);
+                counting.metrics(out);
                 logged.iter().for_each(|log| log.metrics(out));
             }),
             notes: Arc::new(move |out| troubles.describe(out)),
+            strain: Arc::new(move || strained.strain()),
             version: parts.version,
         };
         let (end, ended) = oneshot::channel();
         let (checking, judging, told) = (health.clone(), ejection.clone(), asked.clone());
         let checking = async move {
             tokio::join!(checking.run(asked.clone()), judging.run(asked), opinions.tell(told));
+        };
+        let (keeping, answering, letters) = (fleets.clone(), fleets.clone(), parts.engine.handles());
+        let pressing = crate::pressure::run(pressed);
+        let checking = async move {
+            tokio::join!(checking, pressing, keeping.run(), answering.answer(letters));
         };
         let tasks = Tasks { dns: dns.clone(), sink: Arc::clone(&sink), checking, acme: acme.clone() };
         let runtime = start_runtime(parts.admin, sources, tasks, ended)?;
@@ -132,6 +145,7 @@ impl Background {
             apply: Box::new(move |config| {
                 engine.apply(config).inspect(|_| {
                     health.look_again();
+                    fleets.want(config);
                     ejection.look_again();
                 })
             }),

@@ -57,6 +57,8 @@ pub enum Kind {
     Size(u64, u64),
     /// `100/s`, `60/min`, `7200/h`
     Rate,
+    /// `100/s`, `5/min`, `1000/h`, `10000/day`
+    Quota,
     /// `100B/s`, `1KiB/s`
     ByteRate,
     /// `20%`, `0.5%`, at most all.
@@ -103,6 +105,7 @@ impl Kind {
                 )
             }
             Kind::Rate => "a rate (`100/s`, `60/min`)".to_owned(),
+            Kind::Quota => "how many in a time (`100/s`, `5/min`, `1000/h`, `10000/day`)".to_owned(),
             Kind::ByteRate => "bytes a second (`100B/s`, `1KiB/s`)".to_owned(),
             Kind::Share => "a share (`20%`, `0.5%`)".to_owned(),
             Kind::Choice { now, .. } => {

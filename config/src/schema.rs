@@ -73,6 +73,7 @@ fn kind_schema(kind: &Kind) -> Value {
         Kind::Duration => text("^[1-9][0-9]*(ms|s|m|h)$"),
         Kind::Size(..) => text("^(0|[1-9][0-9]*)(B|KiB|MiB|GiB|TiB)$"),
         Kind::Rate => text("^[1-9][0-9]*/(s|min|h)$"),
+        Kind::Quota => text("^[1-9][0-9]*/(s|min|h|day)$"),
         Kind::ByteRate => text("^(0|[1-9][0-9]*)(B|KiB|MiB|GiB|TiB)/s$"),
         Kind::Share => text("^[0-9]+(\\.[0-9]{1,4})?%$"),
         Kind::Choice { now, .. } => {

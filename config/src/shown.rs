@@ -3,15 +3,21 @@
 //! The result has the fields and forms of the file, so that (where nothing is redacted) it loads as the same
 //! configuration again.
 
+mod breaking;
+mod balancing;
+mod arrivals;
+mod fleets;
 mod health;
+mod limits;
 mod protocols;
+mod retries;
 
 use serde_json::{Map, Value, json};
 
-use crate::decode::{endpoint_text, listen_text, path_text, segments_text};
+use crate::decode::{listen_text, path_text, segments_text};
 use crate::model::{
-    AccessLog, Action, Backend, Balance, Config, ErrorFormat, Forward, HeaderOps, HostPattern, HostPolicy,
-    Listener, LogFormat, LogTo, PathTemplate, Role, Route, Service, ServiceId, ServiceProtocol, ValueMatch,
+    AccessLog, Action, Backend, Config, ErrorFormat, Forward, HeaderOps, HostPattern, HostPolicy,
+    Listener, LogFormat, LogTo, PathTemplate, Role, Route, Service, ServiceProtocol, ValueMatch,
 };
 use crate::units::{duration_text, size_text};
 
@@ -23,6 +29,7 @@ pub fn config_as_json(config: &Config) -> Value {
     let services: Map<String, Value> =
         config.services.iter().map(|service| (service.name.clone(), service_as_json(service))).collect();
     let mut shown = settings_as_json(config);
+    limits::shared(config, &mut shown);
     shown.insert(
         "listeners".into(),
         config.listeners.iter().map(|one| listener_as_json(one, config)).collect(),
@@ -50,14 +57,25 @@ pub(crate) fn settings_as_json(config: &Config) -> Map<String, Value> {
         "admin": { "address": config.admin.address.to_string() },
         "access_log": config.access_log.as_ref().map_or(json!("none"), access_log_as_json),
         "drain_timeout": duration_text(config.drain_timeout),
+        "overload": breaking::overload(&config.overload),
     });
     let mut settings = match settings {
         Value::Object(map) => map,
         _ => Map::new(),
     };
+    if let (Some(memory), Some(Value::Object(shown))) = (runtime.memory, settings.get_mut("runtime")) {
+        shown.insert("memory".into(), json!(size_text(memory)));
+    }
+    if let Some(zone) = &config.zone {
+        settings.insert("zone".into(), json!(zone));
+    }
     if !config.acme.is_empty() {
         let accounts = config.acme.iter().map(|one| (one.name.clone(), protocols::acme(one)));
         settings.insert("acme".into(), Value::Object(accounts.collect()));
+    }
+    if !config.fleets.is_empty() {
+        let fleets = config.fleets.iter().map(|one| (one.name.clone(), fleets::fleet(one)));
+        settings.insert("fleets".into(), Value::Object(fleets.collect()));
     }
     settings
 }
@@ -124,6 +142,9 @@ pub(crate) fn listener_as_json(listener: &Listener, config: &Config) -> Value {
         "errors": match listener.errors { ErrorFormat::Problem => "problem", ErrorFormat::Text => "text" },
         "http2": protocols::listener_http2(&listener.http2),
     });
+    if let (Some(rate), Value::Object(shown)) = (&limits.client_rate, &mut shown["limits"]) {
+        shown.insert("client_rate".into(), arrivals::client_rate(rate));
+    }
     if let Value::Object(shown) = &mut shown {
         protocols::listener(listener, config, shown);
     }
@@ -132,19 +153,9 @@ pub(crate) fn listener_as_json(listener: &Listener, config: &Config) -> Value {
 
 /// One service, without its name.
 pub(crate) fn service_as_json(service: &Service) -> Value {
-    let endpoints: Vec<Value> = service
-        .endpoints
-        .iter()
-        .map(|endpoint| json!({ "address": endpoint_text(&endpoint.address), "weight": endpoint.weight }))
-        .collect();
+    let endpoints: Vec<Value> = service.endpoints.iter().map(balancing::endpoint).collect();
     let mut shown = json!({
         "endpoints": endpoints,
-        "balance": match service.balance {
-            Balance::RoundRobin => "round_robin",
-            Balance::LeastRequest => "least_request",
-            Balance::PeakEwma => "peak_ewma",
-            Balance::Random => "random",
-        },
         "protocol": match service.protocol {
             ServiceProtocol::Http1 => "http1",
             ServiceProtocol::Http2 => "http2",
@@ -158,12 +169,20 @@ pub(crate) fn service_as_json(service: &Service) -> Value {
             "idle": duration_text(service.timeouts.idle),
         },
         "pool": {
-            "connections": service.pool.connections,
             "idle": service.pool.idle,
             "idle_timeout": duration_text(service.pool.idle_timeout),
         },
+        "breaker": breaking::breaker(&service.breaker),
         "http2": protocols::bounds(&service.http2),
+        "retry_budget": retries::budget(&service.retry_budget),
     });
+    if let (Value::Object(shown), Some(one)) = (&mut shown, &service.concurrency) {
+        shown.insert("concurrency".into(), breaking::concurrency(one));
+    }
+    if let Value::Object(shown) = &mut shown {
+        balancing::balancing(service, shown);
+    }
+    shown["http2"]["keep_alive"] = json!(service.http2_keep_alive.map_or("none".to_owned(), duration_text));
     if let (Value::Object(shown), Some(health)) = (&mut shown, &service.health) {
         shown.insert("health".into(), health::health(health));
     }
@@ -198,6 +217,7 @@ pub(crate) fn route_as_json(route: &Route, config: &Config) -> Value {
         shown.insert("query".into(), conditions(&route.query));
     }
     action(&route.action, config, &mut shown);
+    limits::of_route(route, config, &mut shown);
     for (name, ops) in
         [("request_headers", &route.request_headers), ("response_headers", &route.response_headers)]
     {
@@ -205,6 +225,7 @@ pub(crate) fn route_as_json(route: &Route, config: &Config) -> Value {
             shown.insert(name.into(), header_ops(ops));
         }
     }
+    shown.insert("priority".into(), json!(breaking::priority(route.priority)));
     shown.insert("encoded_slashes".into(), json!(route.encoded_slashes));
     match route.body_limit {
         None => {}
@@ -241,7 +262,10 @@ fn action(action: &Action, config: &Config, shown: &mut Map<String, Value>) {
 }
 
 fn forward_as_json(forward: &Forward, config: &Config, shown: &mut Map<String, Value>) {
-    shown.insert("to".into(), split(&forward.split, config));
+    shown.insert("to".into(), balancing::split(&forward.split, config));
+    if !forward.split_by.is_empty() {
+        shown.insert("split_by".into(), balancing::keys(&forward.split_by));
+    }
     let mut rewrite = Map::new();
     if let Some(PathTemplate(segments)) = &forward.rewrite_path {
         rewrite.insert("path".into(), json!(segments_text(segments)));
@@ -265,16 +289,8 @@ fn forward_as_json(forward: &Forward, config: &Config, shown: &mut Map<String, V
         });
         shown.insert("grpc_json".into(), value);
     }
+    retries::route(forward, config, shown);
     shown.insert("timeout".into(), json!(forward.timeout.map_or("none".to_owned(), duration_text)));
-}
-
-/// Services and weights.
-fn split(split: &[(ServiceId, u32)], config: &Config) -> Value {
-    split
-        .iter()
-        .filter_map(|(id, weight)| Some((config.services.get(id.0 as usize)?, weight)))
-        .map(|(service, weight)| json!({ "service": service.name, "weight": weight }))
-        .collect()
 }
 
 fn conditions(conditions: &[ValueMatch]) -> Value {

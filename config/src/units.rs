@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::model::Rate;
+
 /// The longest duration that may be written.
 pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -205,6 +207,47 @@ pub fn share_text(ppm: u32) -> String {
         0 => format!("{units}%"),
         _ => format!("{units}.{}%", format!("{parts:04}").trim_end_matches('0')),
     }
+}
+
+/// The most of a rate in its period; more than a million a second are refused too.
+const QUOTA_MAX: u64 = 1_000_000_000;
+
+/// `100/s`, `5/min`, `1000/h`, `10000/day`: a whole number in a period, above 0 and at most a million a second.
+pub fn quota(text: &str) -> Result<Rate, Problem> {
+    const FORM: &str = "write a whole number and a period: `100/s`, `5/min`, `1000/h`, `10000/day`";
+    let not = || Problem::new("bad-rate", format!("{} is not a rate", quoted(text))).help(FORM);
+    let (number, period) = text.split_once('/').ok_or_else(not)?;
+    let seconds = PERIODS.iter().find(|(word, _)| *word == period).map(|(_, seconds)| *seconds);
+    let Some(seconds) = seconds else {
+        let near = match period.to_ascii_lowercase().as_str() {
+            "sec" | "second" => "s",
+            "m" | "minute" => "min",
+            "hour" | "hr" => "h",
+            "d" => "day",
+            _ => return Err(not()),
+        };
+        return Err(Problem { help: Some(format!("did you mean `{number}/{near}`?")), ..not() });
+    };
+    let number = whole(number).ok_or_else(not)?;
+    if number == 0 {
+        let problem = Problem::new("out-of-range", format!("{} lets nothing through", quoted(text)));
+        return Err(problem.help("write at least `1/day`"));
+    }
+    let count = u32::try_from(number).ok().filter(|_| number <= (seconds * 1_000_000).min(QUOTA_MAX));
+    let Some(count) = count else {
+        let problem = Problem::new("out-of-range", format!("{} is too much", quoted(text)));
+        return Err(problem.help("write at most `1000000/s`"));
+    };
+    Ok(Rate { count, period: Duration::from_secs(seconds) })
+}
+
+const PERIODS: [(&str, u64); 4] = [("s", 1), ("min", 60), ("h", 3600), ("day", 86_400)];
+
+/// The text that [`quota`] reads back.
+pub fn quota_text(rate: Rate) -> String {
+    let of = |(_, seconds): &&(&str, u64)| *seconds == rate.period.as_secs();
+    let word = PERIODS.iter().find(of).map_or("s", |(word, _)| word);
+    format!("{}/{word}", rate.count)
 }
 
 /// `100B/s`, `1KiB/s`; `0B/s` is off.

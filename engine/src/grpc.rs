@@ -32,6 +32,8 @@ pub const CODES: [&str; 17] = [
 pub const CANCELLED: u8 = 1;
 /// UNKNOWN: also where no status came.
 pub const UNKNOWN: u8 = 2;
+/// The caller asks too often.
+const RESOURCE_EXHAUSTED: u8 = 8;
 /// INTERNAL: what came can't be made sense of.
 pub const INTERNAL: u8 = 13;
 /// DEADLINE_EXCEEDED
@@ -49,11 +51,14 @@ pub fn code_of(status: u16, reason: &str) -> u8 {
     match (status, reason) {
         (_, "exchange_timeout") => DEADLINE_EXCEEDED,
         (499, _) => CANCELLED,
+        (_, "rate_limited" | "concurrency_limited") => RESOURCE_EXHAUSTED,
         (413 | 431, _) => 8,
         (400, _) => 13,
         (401, _) => 16,
         (403, _) => 7,
         (404 | 405, _) => 12,
+        // Another try would find the service as full as this one; of an overloaded proxy there may be another.
+        (503, reason) if reason.starts_with("breaker_") || reason == "pool_full" => 8,
         (429 | 502 | 503 | 504, _) => 14,
         _ => UNKNOWN,
     }

@@ -4,8 +4,10 @@
 //! or values in, decisions out, `now` passed in. Only `snapshot` and `engine` know config types.
 
 mod accept;
+mod arrivals;
 pub mod balance;
 mod body;
+pub mod breaker;
 mod carried;
 mod challenges;
 pub mod date;
@@ -23,15 +25,18 @@ pub mod grpc_web;
 pub mod http1;
 pub mod http2;
 pub mod key;
+pub mod limits;
 mod link;
 pub mod local_reply;
 pub mod observe;
 pub mod outcomes;
 mod outgoing;
+pub mod overload;
 pub mod path;
 pub mod proxy_protocol;
 pub mod reason;
 pub mod request_id;
+pub mod retry;
 pub mod routing;
 pub mod sink;
 #[cfg(test)]
@@ -48,5 +53,6 @@ mod worker;
 
 pub use challenges::Challenge;
 pub use engine::{
-    Applied, ApplyError, Check, DrainOutcome, Engine, Handles, Inherited, Judged, StartError, WorkerInfo,
+    Applied, ApplyError, Check, DrainOutcome, Engine, FleetLimit, Handles, Inherited, Judged, StartError, Strain,
+    WorkerInfo,
 };

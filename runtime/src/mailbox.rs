@@ -44,6 +44,11 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
+    /// The next letter, if one is there.
+    pub fn try_recv(&self) -> Option<T> {
+        self.0.queue.pop()
+    }
+
     /// The next letter. Waits for ever once every sender is gone.
     pub async fn recv(&self) -> T {
         poll_fn(|cx| {

@@ -1,7 +1,5 @@
 //! Keys of requests: `client_ip`, `header:x-user`, or a list of such.
 
-#![allow(dead_code)]
-
 use crate::diagnostic::Place;
 use crate::model::KeySource;
 use crate::tree::{Node, Value};

@@ -5,12 +5,17 @@
 
 mod acme;
 mod address;
+mod breaking;
+mod balancing;
+mod arrivals;
 pub mod fields;
+mod fleets;
 mod grpc;
 mod headers;
 mod health;
 mod hosts;
 pub(crate) mod keys;
+mod limits;
 mod listeners;
 pub(crate) mod near;
 mod overlap;
@@ -18,6 +23,7 @@ mod paths;
 mod protocols;
 mod reach;
 mod references;
+mod retries;
 mod routes;
 mod services;
 mod tls;
@@ -36,9 +42,11 @@ use crate::units::{Problem, quoted};
 
 pub(crate) use address::{endpoint_text, text as listen_text};
 use fields::Fields;
+pub(crate) use keys::key_text;
 pub(crate) use health::multiple_text;
 pub(crate) use paths::{pattern_text as path_text, text as segments_text};
 pub(crate) use protocols::HTTP_ONLY;
+pub(crate) use retries::condition_text;
 pub(crate) use tls::parsed as certificate;
 
 /// Diagnostics kept of one file; the rest is counted.
@@ -54,6 +62,8 @@ pub struct Sink {
     errors: usize,
     /// Reads the files that the configuration names.
     pub files: Files,
+    /// What limits name as their fleet, and where.
+    fleets_named: Vec<(String, Place)>,
 }
 
 impl Sink {
@@ -118,16 +128,21 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
     let (admin, admin_place) = admin(&fields, sink);
     let access_log = access_log(&fields, sink);
     let drain_timeout = fields.duration("drain_timeout", sink);
+    let overload = breaking::overload(&fields, sink);
+    let zone = balancing::zone(&fields, sink);
 
     let services = services::services(&fields, sink);
-    let routes = routes::routes(&fields, &services, sink);
+    let mut limits = limits::Limits::decode(&fields, sink);
+    let routes = routes::routes(&fields, &services, &mut limits, sink);
     let mut accounts = acme::Accounts::decode(&fields, sink);
     let listeners = listeners::listeners(&fields, &services, &routes, &mut accounts, sink);
     let acme = accounts.finish(&listeners, sink);
+    let fleets = fleets::fleets(&fields, sink);
 
     overlap::check(&listeners, &admin, admin_place, sink);
     reach::check(&listeners, &routes, sink);
     references::check(&fields, &services, &routes, &listeners, sink);
+    let rate_limits = limits.finish(sink);
 
     if sink.has_errors() {
         return None;
@@ -138,7 +153,11 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
         admin,
         access_log,
         drain_timeout,
+        overload,
+        zone,
         acme,
+        fleets,
+        rate_limits,
         listeners: listeners.into_iter().map(|listener| listener.value).collect(),
         services: services.into_iter().map(|service| service.value).collect(),
         routes: routes.into_iter().map(|route| route.value).collect(),
@@ -166,6 +185,7 @@ fn runtime(config: &Fields<'_>, role: Role, sink: &mut Sink) -> Runtime {
         backend,
         pin: if sidecar && !fields.has("pin") { false } else { pin },
         buffers: Buffers { size, count: buffers.integer("count", sink) },
+        memory: fields.size_or("memory", sink),
     }
 }
 

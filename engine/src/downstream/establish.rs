@@ -72,6 +72,9 @@ pub(super) async fn establish(
     let seen = || Carried::begun(worker, &connection.open, "TCP", connection.peer.get(), began);
     let current = worker.current_of(&connection.open);
     let plan = plan_of(&current, connection);
+    if !plan.proxy_protocol.is_empty() && !super::admits(connection, plan, &stream) {
+        return None;
+    }
     match &plan.mode {
         Mode::Http => {
             let (link, rest, http2) = under_tls(worker, connection, &current, stream, rest).await?;

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::limits::LimitCounters;
 use super::stats::{Fold, ListenerCounters, RouteCounters, ServiceCounters, WorkerStats};
 
 /// All counts of an engine.
@@ -27,6 +28,8 @@ pub struct Names<'a> {
     pub services: &'a [&'a str],
     /// Listeners.
     pub listeners: &'a [&'a str],
+    /// Limits: what is limited, and the name.
+    pub limits: &'a [(&'static str, &'a str)],
 }
 
 /// The counts of one worker for one snapshot, each kind in the order of the [`Names`] it was made from.
@@ -40,6 +43,8 @@ pub struct Counted {
     pub services: Box<[Arc<ServiceCounters>]>,
     /// By listener.
     pub listeners: Box<[Arc<ListenerCounters>]>,
+    /// By limit.
+    pub limits: Box<[Arc<LimitCounters>]>,
 }
 
 impl Registry {
@@ -49,6 +54,7 @@ impl Registry {
             routes: Table::new(workers),
             services: Table::new(workers),
             listeners: Table::new(workers),
+            limits: Table::new(workers),
         };
         Self { workers: (0..workers).map(|_| Arc::default()).collect(), kept: Mutex::new(kept) }
     }
@@ -65,12 +71,14 @@ impl Registry {
         let mut routes = kept.routes.adopt(pairs);
         let mut services = kept.services.adopt(names.services.iter().map(|name| name.to_string()));
         let mut listeners = kept.listeners.adopt(names.listeners.iter().map(|name| name.to_string()));
+        let mut limits = kept.limits.adopt(names.limits.iter().map(|(what, name)| (*what, name.to_string())));
         drop(kept);
         let take = |worker: &Arc<WorkerStats>| Counted {
             worker: Arc::clone(worker),
             routes: routes.next().unwrap_or_default(),
             services: services.next().unwrap_or_default(),
             listeners: listeners.next().unwrap_or_default(),
+            limits: limits.next().unwrap_or_default(),
         };
         self.workers.iter().map(take).collect()
     }
@@ -95,6 +103,7 @@ pub(super) struct Kept {
     pub routes: Table<(String, String), RouteCounters>,
     pub services: Table<String, ServiceCounters>,
     pub listeners: Table<String, ListenerCounters>,
+    pub limits: Table<(&'static str, String), LimitCounters>,
 }
 
 /// The counts of one kind.

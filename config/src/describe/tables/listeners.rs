@@ -149,6 +149,13 @@ pub static LIMITS: Object = Object {
             about: "New connections over all workers. Beyond it new ones wait in the backlog.",
         },
         Field {
+            name: "client_rate",
+            kind: Kind::Object(&super::CLIENT_RATE),
+            absent: Means("as often as they do"),
+            about: "New connections from one client's address, as the PROXY protocol tells it where it is spoken. Beyond it \
+                    they are reset at once and counted.",
+        },
+        Field {
             name: "head",
             kind: Kind::Size(KIB, MIB),
             absent: Default("32KiB"),

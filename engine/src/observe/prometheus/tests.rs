@@ -91,6 +91,7 @@ fn rendered(registry: &Registry) -> Series {
 fn what_workers_count_is_summed_and_reads_back_strictly() {
     let registry = Registry::new(2);
     let counted = registry.adopt(Names {
+        limits: &[],
         routes: &[("orders", "a\"b\\c\nd"), (NO_ROUTE, "")],
         services: &["orders"],
         listeners: &["web"],

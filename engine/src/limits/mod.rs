@@ -1,0 +1,31 @@
+//! Rate limits and concurrency limits: a limit of R for a key means R on the node, on however many cores it is asked.
+//!
+//! Each key has a home core, by its hash, and there a bucket ([`gcra`], [`home`]) in a bounded table ([`shard`]). Other
+//! cores lease batches of its tokens ([`lease`]), so that a warm key is decided where the request is, without a lock or a
+//! letter; small bursts are always decided at home and so are exact. [`limiter`] is all of that for one worker, pure;
+//! [`node`] carries its letters and has requests wait for answers. [`fleet`] is the way to buckets beyond this node. On
+//! the line: `exchange/limits.rs`.
+//!
+//! **How much may pass.** For a key with rate R and burst B, on `w` workers, within any time `x`:
+//!
+//! ```text
+//! passed <= B + R * (x + wait) + (w - 1) * b + u       b = B / 8 / (w - 1), or 0 where that is less than 4
+//! ```
+//!
+//! `b` is what a core may have on lease, so all leases together are at most an eighth of the burst. `wait` is how long a
+//! request may wait for home's answer (1 ms): an answer is as old as that when it is acted on. `u` are the requests that
+//! home did not answer for in time and that were let through by `when_unsure: allow`; they are counted, and what home would
+//! have refused is owed by the key. With leases off (small bursts) and `when_unsure: deny` it is `B + R * (x + wait)`.
+
+pub mod counts;
+pub mod fields;
+pub mod fleet;
+pub mod gcra;
+pub mod home;
+pub mod lease;
+pub mod limiter;
+pub(crate) mod node;
+pub mod shard;
+mod waits;
+#[cfg(test)]
+mod world;
