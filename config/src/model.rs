@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use breaking::{Breaker, Concurrency, ConcurrencyMode, EndpointBreaker, Overload, Priority};
-pub use balancing::{Balancing, Labels, Part, Position, Sticky, labels_text};
 pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
+pub use balancing::{Balancing, Labels, Part, Position, Sticky, labels_text};
+pub use breaking::{Breaker, Concurrency, ConcurrencyMode, EndpointBreaker, Overload, Priority};
 pub use fleets::{Fleet, FleetStore, Redis, RedisAt, Rls};
 pub use health::{CheckBy, Eject, EjectMode, Health, HttpCheck};
 pub use keys::KeySource;
 pub use limits::{ConcurrencyLimit, Cost, LimitBy, Missing, Rate, RateLimit, RateLimitId, Tell, Unsure};
-pub use protocols::{ArrivalRate, ClientRate, Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp};
+pub use protocols::{
+    ArrivalRate, ClientRate, Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp,
+};
 pub use retries::{Hedge, HedgeAfter, Mirror, Retries, RetryBudget, RetryWhen};
 pub use tls::{
     Authorities, Certificate, ClientCertificates, ListenerCertificate, ListenerTls, Secret, ServiceTls, Tls,
@@ -25,8 +27,8 @@ pub use tls::{
 };
 
 mod acme;
-mod breaking;
 mod balancing;
+mod breaking;
 mod fleets;
 mod health;
 mod keys;

@@ -3,9 +3,9 @@
 //! The result has the fields and forms of the file, so that (where nothing is redacted) it loads as the same
 //! configuration again.
 
-mod breaking;
-mod balancing;
 mod arrivals;
+mod balancing;
+mod breaking;
 mod fleets;
 mod health;
 mod limits;
@@ -16,8 +16,8 @@ use serde_json::{Map, Value, json};
 
 use crate::decode::{listen_text, path_text, segments_text};
 use crate::model::{
-    AccessLog, Action, Backend, Config, ErrorFormat, Forward, HeaderOps, HostPattern, HostPolicy,
-    Listener, LogFormat, LogTo, PathTemplate, Role, Route, Service, ServiceProtocol, ValueMatch,
+    AccessLog, Action, Backend, Config, ErrorFormat, Forward, HeaderOps, HostPattern, HostPolicy, Listener,
+    LogFormat, LogTo, PathTemplate, Role, Route, Service, ServiceProtocol, ValueMatch,
 };
 use crate::units::{duration_text, size_text};
 

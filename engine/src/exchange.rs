@@ -9,20 +9,20 @@
 //! afterwards. Invariant: each exchange is observed exactly once, when its [`Exchange`] is dropped, however it ended;
 //! and no byte of a request whose end is uncertain is ever read as another request.
 
-mod balancing;
 mod again;
+mod balancing;
 mod decide;
 mod failed;
 mod forward;
 mod guise;
-mod limits;
 mod hedge;
+mod limits;
 mod mirror;
 pub(crate) mod pace;
 mod relay;
-mod shed;
 pub(crate) mod replay;
 mod seen;
+mod shed;
 mod switch;
 mod upload;
 mod waiting;

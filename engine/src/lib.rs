@@ -53,6 +53,6 @@ mod worker;
 
 pub use challenges::Challenge;
 pub use engine::{
-    Applied, ApplyError, Check, DrainOutcome, Engine, FleetLimit, Handles, Inherited, Judged, StartError, Strain,
-    WorkerInfo,
+    Applied, ApplyError, Check, DrainOutcome, Engine, FleetLimit, Handles, Inherited, Judged, StartError,
+    Strain, WorkerInfo,
 };

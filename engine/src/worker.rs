@@ -357,7 +357,12 @@ impl Worker {
 
     /// The services of a snapshot: those that live on by name, and new ones. Those that are gone are let go when their
     /// last exchange ends.
-    fn services_of(&self, snapshot: &Snapshot, counted: &Counted, floors: &[Arc<Floor>]) -> Box<[Rc<Service>]> {
+    fn services_of(
+        &self,
+        snapshot: &Snapshot,
+        counted: &Counted,
+        floors: &[Arc<Floor>],
+    ) -> Box<[Rc<Service>]> {
         let mut kept = self.services.borrow_mut();
         let services: Box<[Rc<Service>]> = snapshot
             .services

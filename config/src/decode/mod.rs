@@ -5,9 +5,9 @@
 
 mod acme;
 mod address;
-mod breaking;
-mod balancing;
 mod arrivals;
+mod balancing;
+mod breaking;
 pub mod fields;
 mod fleets;
 mod grpc;
@@ -42,8 +42,8 @@ use crate::units::{Problem, quoted};
 
 pub(crate) use address::{endpoint_text, text as listen_text};
 use fields::Fields;
-pub(crate) use keys::key_text;
 pub(crate) use health::multiple_text;
+pub(crate) use keys::key_text;
 pub(crate) use paths::{pattern_text as path_text, text as segments_text};
 pub(crate) use protocols::HTTP_ONLY;
 pub(crate) use retries::condition_text;

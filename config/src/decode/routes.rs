@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    Action, Forward, HeaderOps, HostPattern, Part, PathPattern, PathTemplate, Redirect, Respond, Route, Service,
-    ServiceId,
+    Action, Forward, HeaderOps, HostPattern, Part, PathPattern, PathTemplate, Redirect, Respond, Route,
+    Service, ServiceId,
 };
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
@@ -249,11 +249,7 @@ fn new_path(fields: &Fields<'_>, pattern: &PathPattern, sink: &mut Sink) -> Opti
 }
 
 /// `to`: a service, or services with weights.
-pub(super) fn split(
-    fields: &Fields<'_>,
-    services: &[Placed<Service>],
-    sink: &mut Sink,
-) -> Vec<Part> {
+pub(super) fn split(fields: &Fields<'_>, services: &[Placed<Service>], sink: &mut Sink) -> Vec<Part> {
     let Some(node) = fields.node("to") else { return Vec::new() };
     let items = match &node.value {
         Value::Text(text) => {
@@ -296,7 +292,12 @@ pub(super) fn split(
     split
 }
 
-pub(super) fn service(text: &str, node: &Node, services: &[Placed<Service>], sink: &mut Sink) -> Option<ServiceId> {
+pub(super) fn service(
+    text: &str,
+    node: &Node,
+    services: &[Placed<Service>],
+    sink: &mut Sink,
+) -> Option<ServiceId> {
     if let Ok(index) = services.binary_search_by(|service| service.value.name.as_str().cmp(text)) {
         return Some(service_id(index));
     }

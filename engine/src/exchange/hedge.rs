@@ -86,7 +86,9 @@ pub(super) async fn race(
         let by = By { deadline: call.course.deadline, try_at: call.course.try_at(), client: None };
         let (service, plan) = (call.service, call.course.service);
         let mut other = match permit {
-            Some(_) => Other::Connecting(Box::pin(service.checkout(plan, &whom, wish, &tried, by, &mut asked))),
+            Some(_) => {
+                Other::Connecting(Box::pin(service.checkout(plan, &whom, wish, &tried, by, &mut asked)))
+            }
             None => Other::None,
         };
         poll_fn(|cx| {
@@ -175,7 +177,13 @@ impl Other<'_> {
 }
 
 /// Sends the request whole.
-fn send(call: &Forwarding<'_>, x: &mut Exchange<'_>, scratch: &Scratch, lent: &mut Lent, by: By<'_>) -> Waiting {
+fn send(
+    call: &Forwarding<'_>,
+    x: &mut Exchange<'_>,
+    scratch: &Scratch,
+    lent: &mut Lent,
+    by: By<'_>,
+) -> Waiting {
     let head = call.request_head(x, scratch, lent.link().draft(), 2, None);
     lent.sending(now());
     x.worker.stats.upstream_sent.add(head.len() as u64);

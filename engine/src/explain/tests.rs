@@ -395,8 +395,12 @@ fn what_is_sent_again_is_told_and_what_is_not_too() {
             after: model::HedgeAfter::Share(950_000),
             at_least: std::time::Duration::from_millis(5),
         });
-        forward.mirror =
-            Some(model::Mirror { service: model::ServiceId(1), share: 5_000, concurrency: 64, body: 64 << 10 });
+        forward.mirror = Some(model::Mirror {
+            service: model::ServiceId(1),
+            share: 5_000,
+            concurrency: 64,
+            body: 64 << 10,
+        });
     }
     let url = "http://api.example.com/v1/orders/7";
     let policies = |method: &str, headers: &[(&str, &str)]| {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use ringway_runtime::{Nanos, now};
 
 use super::admission::Admission;
-use super::{By, Service};
 use super::connecting::{Connected, Error};
 use super::pool::{Counted, Idle, State};
 use super::reporting::Counts;
+use super::{By, Service};
 use crate::balance::{Outcome, Slot};
 use crate::http2;
 use crate::link::Link;

@@ -3,8 +3,8 @@
 use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
-use super::{CONCURRENCY_LIMIT, NAME, RATE_LIMIT, TIB};
 use super::retries::{HEDGE_FIELD, MIRROR_FIELD, RETRIES_FIELD};
+use super::{CONCURRENCY_LIMIT, NAME, RATE_LIMIT, TIB};
 
 const HOST_PATTERN: Kind =
     Kind::Text("a host name (`api.example.com`) or `*.` and one (`*.example.org`, any depth)");
@@ -22,16 +22,7 @@ const NEW_PATH: Kind =
 pub static ROUTE: Object = Object {
     name: "route",
     about: "What happens to some requests. It has exactly one of `to`, `respond` and `redirect`.",
-    later: &[
-        "auth",
-        "cors",
-        "cache",
-        "compress",
-        "fault",
-        "concurrency",
-        "policies",
-        "plan",
-    ],
+    later: &["auth", "cors", "cache", "compress", "fault", "concurrency", "policies", "plan"],
     fields: &[
         Field {
             name: "name",
