@@ -223,7 +223,8 @@ fn pretty_with(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
 }
 
 fn not_allowed(allow: &'static str) -> Response<Full<Bytes>> {
-    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "This page has other methods; Allow lists them.");
+    let mut response =
+        problem(StatusCode::METHOD_NOT_ALLOWED, "This page has other methods; Allow lists them.");
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response
 }
@@ -359,7 +360,8 @@ mod tests {
         let told = "degraded: requests of low priority are shed (a worker's loop is 150 ms late)\n";
         assert!(response.contains(told), "{response}");
         let (memory_used, memory_cap) = (120 << 20, Some(100 << 20));
-        let strain = Strain { pressure: Pressure::Full, memory: Pressure::Full, lag_us: 0, memory_used, memory_cap };
+        let strain =
+            Strain { pressure: Pressure::Full, memory: Pressure::Full, lag_us: 0, memory_used, memory_cap };
         sources.strain = Arc::new(move || strain);
         let response = get(&sources, "/readyz").await;
         assert!(response.starts_with("HTTP/1.1 503 "), "{response}");

@@ -135,12 +135,7 @@ impl Background {
         let (end, ended) = oneshot::channel();
         let (checking, judging, told) = (health.clone(), ejection.clone(), asked.clone());
         let checking = async move {
-            tokio::join!(
-                checking.run(asked.clone()),
-                judging.run(asked),
-                opinions.tell(told),
-                ending.run()
-            );
+            tokio::join!(checking.run(asked.clone()), judging.run(asked), opinions.tell(told), ending.run());
         };
         let (keeping, answering, letters) = (fleets.clone(), fleets.clone(), parts.engine.handles());
         let pressing = crate::pressure::run(pressed);

@@ -31,7 +31,9 @@ pub(crate) async fn run(handles: Handles) {
         handles.look_at_services();
         plan = handles.overload_plan().unwrap_or(plan);
         if look % CGROUP_EVERY == 0 {
-            allowed = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| limit(&text, Path::new(CGROUPS)));
+            allowed = fs::read_to_string("/proc/self/cgroup")
+                .ok()
+                .and_then(|text| limit(&text, Path::new(CGROUPS)));
         }
         let used = process::resident().unwrap_or(0);
         let cap = plan.memory_bytes.or(allowed);

@@ -3,10 +3,10 @@
 //! The result has the fields and forms of the file, so that (where nothing is redacted) it loads as the same
 //! configuration again.
 
+mod arrivals;
+mod balancing;
 mod breaking;
 mod faults;
-mod balancing;
-mod arrivals;
 mod fleets;
 mod health;
 mod limits;
@@ -17,8 +17,8 @@ use serde_json::{Map, Value, json};
 
 use crate::decode::{listen_text, path_text, segments_text};
 use crate::model::{
-    AccessLog, Action, AdminWrites, Backend, Config, ErrorFormat, Forward, HeaderOps, HostPattern, HostPolicy,
-    Listener, LogFormat, LogTo, PathTemplate, Role, Route, Service, ServiceProtocol, ValueMatch,
+    AccessLog, Action, AdminWrites, Backend, Config, ErrorFormat, Forward, HeaderOps, HostPattern,
+    HostPolicy, Listener, LogFormat, LogTo, PathTemplate, Role, Route, Service, ServiceProtocol, ValueMatch,
 };
 use crate::units::{duration_text, size_text};
 

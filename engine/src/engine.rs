@@ -19,8 +19,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ringway_config::model::Config;
-use ringway_runtime::{Gauges, Nanos};
 use ringway_runtime::mailbox::Sender;
+use ringway_runtime::{Gauges, Nanos};
 use rtrb::Consumer;
 
 use crate::accept::SharedListener;
@@ -28,8 +28,8 @@ use crate::balance::Address;
 use crate::breaker::{Board, Shares};
 use crate::limits::node::Posts;
 use crate::observe::{Counted, LogWake, Names, Registry};
-use crate::overload::Memory;
 use crate::outcomes::Reports;
+use crate::overload::Memory;
 use crate::retry::Floor;
 use crate::snapshot::{ListenerPlan, Snapshot, SocketPlan};
 use crate::standing::Standings;

@@ -9,21 +9,21 @@
 //! afterwards. Invariant: each exchange is observed exactly once, when its [`Exchange`] is dropped, however it ended;
 //! and no byte of a request whose end is uncertain is ever read as another request.
 
-mod balancing;
 mod again;
+mod balancing;
 mod decide;
-mod faults;
 mod failed;
+mod faults;
 mod forward;
 mod guise;
-mod limits;
 mod hedge;
+mod limits;
 mod mirror;
 pub(crate) mod pace;
 mod relay;
-mod shed;
 pub(crate) mod replay;
 mod seen;
+mod shed;
 mod switch;
 mod upload;
 mod waiting;
@@ -366,9 +366,10 @@ impl Exchange<'_> {
             self.seen.allows("");
         }
         let by_json = self.seen.grpc && !self.request().known(Known::ContentType).is_some_and(grpc::is_call);
-        let code = self.seen.grpc.then(|| {
-            self.seen.grpc_status.unwrap_or_else(|| grpc::code_of(reply.status, reply.reason))
-        });
+        let code = self
+            .seen
+            .grpc
+            .then(|| self.seen.grpc_status.unwrap_or_else(|| grpc::code_of(reply.status, reply.reason)));
         let web = self.seen.web.take();
         let call = code.filter(|_| web.is_some() || !by_json);
         self.send_answer(

@@ -5,9 +5,9 @@
 
 mod calls;
 mod connection;
+mod health;
 mod limits;
 mod picking;
-mod health;
 mod reasons;
 mod render;
 mod request;
@@ -418,6 +418,7 @@ fn tell_services(
             explanation.policies.push(format!("host sent to {}: {authority}", service.name));
         }
     }
-    explanation.services = services::shares(snapshot, &forward.split, services::Carries::Requests, Some(asking));
+    explanation.services =
+        services::shares(snapshot, &forward.split, services::Carries::Requests, Some(asking));
     explanation.policies.extend(picking::split_by(snapshot, forward, asking));
 }

@@ -55,5 +55,6 @@ mod worker;
 
 pub use challenges::Challenge;
 pub use engine::{
-    Applied, ApplyError, Check, DrainOutcome, Engine, FleetLimit, Handles, Inherited, Judged, StartError, Strain, WorkerInfo, EndpointInfo, RouteInfo, ServiceInfo,
+    Applied, ApplyError, Check, DrainOutcome, EndpointInfo, Engine, FleetLimit, Handles, Inherited, Judged,
+    RouteInfo, ServiceInfo, StartError, Strain, WorkerInfo,
 };

@@ -6,15 +6,15 @@
 //! a snapshot, so that an old one is soon dropped.
 
 mod action;
+mod balancing;
 mod breaking;
 mod fault;
-mod balancing;
 mod header_plan;
 mod health_plan;
 mod limits;
 mod plan;
-mod split;
 mod retries;
+mod split;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -26,16 +26,16 @@ use std::time::Duration;
 
 use ringway_config::model;
 
-use crate::balance::Address;
 use crate::arrivals::{ClientRate, Pace};
+use crate::balance::Address;
 use crate::grpc_json::{self, Transcoder};
 use crate::http2::Budget;
 use crate::key::{KeyPart, KeyPlan};
 use crate::overload::{OverloadPlan, Priority};
 use crate::proxy_protocol;
-use balancing::Subsets;
 use crate::routing::{Condition, HostRule, PathFill, PathRule, RouteId, RouteRule, Router, Segment};
 use crate::tls::{ClientPlan, ServerPlan};
+use balancing::Subsets;
 
 pub use action::{ActionPlan, ForwardPlan, Origin, RedirectPlan, RespondPlan};
 pub use balancing::{BalancingPlan, StickyPlan};
@@ -43,11 +43,11 @@ pub use fault::fault_plan;
 pub use header_plan::HeaderPlan;
 pub use health_plan::{CheckPlan, EjectPlan, HealthPlan, HttpCheckPlan};
 pub use limits::{LimitId, LimitPlan, MissingKey, RouteLimit};
-pub use retries::{HedgeAfter, HedgePlan, MirrorPlan};
 pub use plan::{
     EndpointPlan, EndpointTarget, ErrorFormat, Http2Plan, Limits, ListenerPlan, Mode, PoolPlan, Protocol,
     RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts, UdpPlan,
 };
+pub use retries::{HedgeAfter, HedgePlan, MirrorPlan};
 
 pub use split::{Part, SPLIT_SEED, Split, Weighted};
 
@@ -356,10 +356,7 @@ fn service_plan(
         connect_ms: ms(service.timeouts.connect),
         response_head_ms: ms(service.timeouts.response_head),
         idle_ms: ms(service.timeouts.idle),
-        pool: PoolPlan {
-            idle_max: service.pool.idle,
-            idle_timeout_ms: ms(service.pool.idle_timeout),
-        },
+        pool: PoolPlan { idle_max: service.pool.idle, idle_timeout_ms: ms(service.pool.idle_timeout) },
         breaker: breaking::limits(&service.breaker),
         concurrency: service.concurrency.as_ref().map(breaking::concurrency),
         protocol: match service.protocol {

@@ -51,7 +51,8 @@ const RETRIED_UPLOAD: &str =
     "POST /retried HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 11\r\n\r\nhello world";
 
 /// With a key to hash and to split by, and a cookie that has to be set.
-const BALANCED: &str = "GET /balanced/7 HTTP/1.1\r\nHost: api.example.com\r\nCookie: user=5; to=unknown\r\n\r\n";
+const BALANCED: &str =
+    "GET /balanced/7 HTTP/1.1\r\nHost: api.example.com\r\nCookie: user=5; to=unknown\r\n\r\n";
 
 const REWRITTEN: &str = "GET /old/./a%2db?x=1 HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
 

@@ -165,7 +165,10 @@ fn beyond_the_line_requests_are_refused_at_once_and_in_it_when_their_time_is_ove
     let mut queued: Vec<Client> = (0..2).map(|_| ask(&gateway, "/queued")).collect();
     until_waiting(&gateway, 2.0);
     let refused = gateway.get("/refused").expect(503);
-    assert_eq!((refused.reason().as_str(), refused.header("retry-after")), ("breaker_pending", Some("1".into())));
+    assert_eq!(
+        (refused.reason().as_str(), refused.header("retry-after")),
+        ("breaker_pending", Some("1".into()))
+    );
     for client in &mut queued {
         assert_eq!(client.response().expect(503).reason(), "breaker_wait");
     }
@@ -303,9 +306,11 @@ fn connections_of_all_workers_count_together_and_waiting_requests_get_what_is_gi
 
 #[test]
 fn connections_hold_for_tunnels() {
-    let origin = Origin::start(|connection: &mut ringway_tests::origins::Connection| loop {
-        let bytes = connection.read_some()?;
-        connection.send(bytes)?;
+    let origin = Origin::start(|connection: &mut ringway_tests::origins::Connection| {
+        loop {
+            let bytes = connection.read_some()?;
+            connection.send(bytes)?;
+        }
     });
     let text = "runtime: { workers: 4, backend: {{backend}}, pin: false }\n\
                 listeners:\n  - { name: web, address: \"127.0.0.1:{{web}}\", tcp: { to: app } }\n\
@@ -377,7 +382,9 @@ fn what_is_low_is_shed_first_and_what_is_critical_never() {
                 response.status == expected
             })
         };
-        wait::until_true("the pressure", || settled(&mut clients) && gateway.admin("/readyz").status == ready);
+        wait::until_true("the pressure", || {
+            settled(&mut clients) && gateway.admin("/readyz").status == ready
+        });
     }
     let metrics = gateway.metrics();
     assert!(metrics.sum("ringway_shed_total", &[("priority", "low")]) >= 4.0);
@@ -397,7 +404,12 @@ fn under_full_pressure_new_connections_wait_but_not_at_a_listener_of_critical_ro
     gateway.reload(&text);
     wait::until_true("full pressure", || gateway.admin("/readyz").status == 503);
     let told = gateway.admin("/readyz").text();
-    assert!(told.contains("overloaded: all requests but critical ones are shed, and new connections wait (memory"), "{told}");
+    assert!(
+        told.contains(
+            "overloaded: all requests but critical ones are shed, and new connections wait (memory"
+        ),
+        "{told}"
+    );
     let began = Instant::now();
     for _ in 0..40 {
         Client::connect(gateway.address("health")).get("/healthz").expect(200);
@@ -417,22 +429,24 @@ fn a_limit_that_is_found_stays_near_what_a_slow_origin_can_do() {
     let (crowd, room) = (Crowd::default(), Arc::new((Mutex::new(8usize), Condvar::new())));
     let at_work = room.clone();
     let counted = crowd.clone();
-    let origin = Origin::start(move |connection: &mut ringway_tests::origins::Connection| loop {
-        connection.request()?;
-        {
-            let mut inner = counted.0.0.lock().unwrap();
-            inner.now += 1;
-            inner.most = inner.most.max(inner.now);
+    let origin = Origin::start(move |connection: &mut ringway_tests::origins::Connection| {
+        loop {
+            connection.request()?;
+            {
+                let mut inner = counted.0.0.lock().unwrap();
+                inner.now += 1;
+                inner.most = inner.most.max(inner.now);
+            }
+            let (free, changed) = &*at_work;
+            let mut free = changed.wait_while(free.lock().unwrap(), |free| *free == 0).unwrap();
+            *free -= 1;
+            drop(free);
+            std::thread::sleep(Duration::from_millis(10));
+            *at_work.0.lock().unwrap() += 1;
+            changed.notify_one();
+            counted.0.0.lock().unwrap().now -= 1;
+            connection.answer("ok")?;
         }
-        let (free, changed) = &*at_work;
-        let mut free = changed.wait_while(free.lock().unwrap(), |free| *free == 0).unwrap();
-        *free -= 1;
-        drop(free);
-        std::thread::sleep(Duration::from_millis(10));
-        *at_work.0.lock().unwrap() += 1;
-        changed.notify_one();
-        counted.0.0.lock().unwrap().now -= 1;
-        connection.answer("ok")?;
     });
     let text = text(2, "concurrency: { min: 2, tolerance: 50% }, breaker: { wait: 20s }");
     let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);

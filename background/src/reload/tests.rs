@@ -1,7 +1,9 @@
 //! With a file in a folder of the test's own and a recorder in the engine's place.
 
 use super::*;
-use ringway_config::model::{AccessLog, Admin, Backend, Buffers, LogFormat, Overload, Role, Runtime, AdminWrites};
+use ringway_config::model::{
+    AccessLog, Admin, AdminWrites, Backend, Buffers, LogFormat, Overload, Role, Runtime,
+};
 use serde_json::json;
 use std::sync::Mutex;
 

@@ -2,9 +2,7 @@
 
 use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
-use crate::model::{
-    Breaker, Concurrency, ConcurrencyMode, EndpointBreaker, Overload, Priority,
-};
+use crate::model::{Breaker, Concurrency, ConcurrencyMode, EndpointBreaker, Overload, Priority};
 use crate::units::Problem;
 
 use super::Sink;
@@ -88,7 +86,10 @@ pub(super) fn overload(config: &Fields<'_>, sink: &mut Sink) -> Overload {
     if let Some(node) = fields.node("memory")
         && memory == Some(0)
     {
-        sink.problem(node, Problem::new("out-of-range", "some memory is always used").help("write a larger share"));
+        sink.problem(
+            node,
+            Problem::new("out-of-range", "some memory is always used").help("write a larger share"),
+        );
     }
     Overload { loop_lag: fields.duration_or("loop_lag", sink), memory }
 }

@@ -393,9 +393,10 @@ fn unknown_field(object: &Object, name: &str, near: Option<&str>, place: Place) 
 fn article(object: &Object) -> String {
     match object.name {
         "config" => "the file".to_owned(),
-        name @ ("breaker" | "endpoint_breaker" | "concurrency" | "overload" | "runtime" | "buffers" | "admin" | "access_log" | "limits" | "socket" | "pool" | "respond"
-        | "redirect" | "rewrite" | "tls" | "clients" | "http2" | "tcp" | "udp" | "detect"
-        | "external_account" | "retries" | "hedge" | "mirror" | "retry_budget") => {
+        name @ ("breaker" | "endpoint_breaker" | "concurrency" | "overload" | "runtime" | "buffers"
+        | "admin" | "access_log" | "limits" | "socket" | "pool" | "respond" | "redirect"
+        | "rewrite" | "tls" | "clients" | "http2" | "tcp" | "udp" | "detect" | "external_account"
+        | "retries" | "hedge" | "mirror" | "retry_budget") => {
             format!("`{name}`")
         }
         "acme_account" => "an account of `acme`".to_owned(),

@@ -5,10 +5,10 @@
 
 mod acme;
 mod address;
+mod arrivals;
+mod balancing;
 mod breaking;
 mod faults;
-mod balancing;
-mod arrivals;
 pub mod fields;
 mod fleets;
 mod grpc;
@@ -36,15 +36,16 @@ use crate::describe::tables;
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::files::Files;
 use crate::model::{
-    AccessLog, Admin, AdminWrites, Backend, Buffers, Config, LogFormat, LogTo, Role, RouteId, Runtime, ServiceId,
+    AccessLog, Admin, AdminWrites, Backend, Buffers, Config, LogFormat, LogTo, Role, RouteId, Runtime,
+    ServiceId,
 };
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
 
 pub(crate) use address::{endpoint_text, text as listen_text};
 use fields::Fields;
-pub(crate) use keys::key_text;
 pub(crate) use health::multiple_text;
+pub(crate) use keys::key_text;
 pub(crate) use paths::{pattern_text as path_text, text as segments_text};
 pub(crate) use protocols::HTTP_ONLY;
 pub(crate) use retries::condition_text;

@@ -1,10 +1,10 @@
 //! The tables. Change one and the decoder, the schema and the reference change with it.
 
 mod acme;
+mod arrivals;
+mod balancing;
 mod breaking;
 mod faults;
-mod balancing;
-mod arrivals;
 mod fleets;
 mod health;
 mod limits;
@@ -18,11 +18,11 @@ mod tls;
 use super::Absent::{Default, Means, Required};
 use super::{Field, Kind, Object};
 
-pub use breaking::{BREAKER, CONCURRENCY, ENDPOINT_BREAKER, OVERLOAD};
-pub use balancing::{STICKY, SUBSET_LABELS_MAX};
 pub use acme::{ACME_ACCOUNT, EXTERNAL_ACCOUNT};
-pub use faults::FAULT;
 pub use arrivals::{ARRIVAL_RATE, CLIENT_RATE};
+pub use balancing::{STICKY, SUBSET_LABELS_MAX};
+pub use breaking::{BREAKER, CONCURRENCY, ENDPOINT_BREAKER, OVERLOAD};
+pub use faults::FAULT;
 pub use fleets::FLEET;
 pub use health::{EJECT, HEALTH, HEALTH_HTTP, HEALTH_TCP};
 pub use limits::{CONCURRENCY_LIMIT, RATE_LIMIT};

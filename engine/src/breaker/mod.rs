@@ -52,4 +52,3 @@ pub struct Limits {
     /// Requests under way at one endpoint.
     pub endpoint_requests: u32,
 }
-

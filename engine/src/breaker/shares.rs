@@ -177,7 +177,9 @@ impl Board {
     /// Looks at how the services do, and moves the limits that are found. From time to time, by one thread.
     pub fn look(&mut self, now: Nanos) {
         for (name, adaptive) in &mut self.adaptive {
-            let Some(gate) = self.shares.service(name).and_then(|share| share.gate.as_ref()) else { continue };
+            let Some(gate) = self.shares.service(name).and_then(|share| share.gate.as_ref()) else {
+                continue;
+            };
             let busy = gate.requests.in_use() + u64::from(gate.waiting());
             let limit = adaptive.look(now, busy);
             let written = self.written.get(name).copied().unwrap_or(u32::MAX);

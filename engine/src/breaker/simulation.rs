@@ -104,7 +104,13 @@ impl World {
     fn act(&mut self, one: usize) {
         let Simulated { worker, at, .. } = self.requests[one];
         let next = match at {
-            At::Comes => if self.gate.may_pass() { At::Takes(0) } else { At::Enters },
+            At::Comes => {
+                if self.gate.may_pass() {
+                    At::Takes(0)
+                } else {
+                    At::Enters
+                }
+            }
             At::Takes(step) => self.take(worker, step).map_or(At::Enters, |taken| match taken {
                 true => At::Holds,
                 false => At::Takes(step + 1),

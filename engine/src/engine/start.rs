@@ -16,8 +16,8 @@ use crate::breaker::Board;
 use crate::limits::limiter::Letter;
 use crate::limits::node::{Node, Posts};
 use crate::observe::{AccessLog, LineFormat, LogWake, Registry};
-use crate::overload::Memory;
 use crate::outcomes::{Reporter, reports};
+use crate::overload::Memory;
 use crate::request_id::RequestIds;
 use crate::snapshot::Snapshot;
 use crate::worker::{Apply, Order, Resolved, Worker};
@@ -197,8 +197,21 @@ fn live(birth: Birth) {
         }
     };
     let driver = runtime.picked().driver.to_owned();
-    let Birth { number, gauges, orders, first, log, resolved, limits, inbox, memory, reporter, born, ended, .. } =
-        birth;
+    let Birth {
+        number,
+        gauges,
+        orders,
+        first,
+        log,
+        resolved,
+        limits,
+        inbox,
+        memory,
+        reporter,
+        born,
+        ended,
+        ..
+    } = birth;
     let _ = runtime.block_on(async move {
         let limits = Node::new(number, limits, inbox);
         let worker = Worker::new(first, resolved, log, gauges, ids, limits, reporter, memory);

@@ -123,7 +123,8 @@ pub(super) async fn forward(
         }
     }
     let deadline = deadline(x, to);
-    let course = Course { listener: plan, route, to, service: current.snapshot.service(id), deadline, limits };
+    let course =
+        Course { listener: plan, route, to, service: current.snapshot.service(id), deadline, limits };
     scratch.asked = balancing::ask(x, scratch, service, course.service, view);
     rewrite(x, scratch, plan, to, matched)?;
     if x.request.method == Method::Connect {

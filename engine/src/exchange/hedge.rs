@@ -177,7 +177,13 @@ impl Other<'_> {
 }
 
 /// Sends the request whole.
-fn send(call: &Forwarding<'_>, x: &mut Exchange<'_>, scratch: &Scratch, lent: &mut Lent, by: By<'_>) -> Waiting {
+fn send(
+    call: &Forwarding<'_>,
+    x: &mut Exchange<'_>,
+    scratch: &Scratch,
+    lent: &mut Lent,
+    by: By<'_>,
+) -> Waiting {
     let head = call.request_head(x, scratch, lent.link().draft(), 2, None);
     lent.sending(now());
     x.worker.stats.upstream_sent.add(head.len() as u64);

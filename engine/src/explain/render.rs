@@ -84,9 +84,7 @@ impl Explanation {
     pub fn to_json(&self) -> Value {
         let contender = |c: &Contender| json!({ "name": c.name, "pattern": c.pattern, "why": c.why });
         let contenders = |all: &[Contender]| all.iter().map(contender).collect::<Vec<_>>();
-        let endpoint = |e: &EndpointShare| {
-            json!({ "address": e.address, "weight": e.weight, "level": e.level, "zone": e.zone, "near": e.is_near })
-        };
+        let endpoint = |e: &EndpointShare| json!({ "address": e.address, "weight": e.weight, "level": e.level, "zone": e.zone, "near": e.is_near });
         let service = |s: &ServiceShare| {
             json!({
                 "name": s.name,

@@ -40,7 +40,10 @@ pub(super) struct Ask {
 pub(super) enum Waiter {
     /// None waits any more, or ever did.
     Nobody,
-    Waiting { waker: Option<Waker>, until_ns: u64 },
+    Waiting {
+        waker: Option<Waker>,
+        until_ns: u64,
+    },
     /// To be taken by the one who waited.
     Decided(Decision),
     /// It waits for another answer now.

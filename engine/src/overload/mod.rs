@@ -11,8 +11,8 @@ mod lag;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 pub use gauge::{Gauge, signal};
-pub use ringway_runtime::Nanos;
 pub(crate) use lag::watch;
+pub use ringway_runtime::Nanos;
 
 /// How often the signals are looked at.
 pub const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(100);

@@ -303,7 +303,10 @@ impl ServicePlan {
     }
 
     /// The endpoints for [`crate::balance::Balancer::reconcile`]; `resolved` as above.
-    pub fn resolved<A: IntoIterator<Item = IpAddr>>(&self, mut resolved: impl FnMut(&str) -> A) -> Vec<Endpoint> {
+    pub fn resolved<A: IntoIterator<Item = IpAddr>>(
+        &self,
+        mut resolved: impl FnMut(&str) -> A,
+    ) -> Vec<Endpoint> {
         let mut endpoints = Vec::new();
         for endpoint in &self.endpoints {
             match &endpoint.target {

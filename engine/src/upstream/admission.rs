@@ -80,7 +80,11 @@ impl Limited {
 
 impl EndpointPart {
     /// Of an endpoint of this service. `None`: as it was.
-    pub fn fitting(before: Option<&EndpointPart>, limited: &Limited, share: &Arc<EndpointShare>) -> Option<Self> {
+    pub fn fitting(
+        before: Option<&EndpointPart>,
+        limited: &Limited,
+        share: &Arc<EndpointShare>,
+    ) -> Option<Self> {
         let of = |share: &Option<Arc<ServiceShare>>| share.as_ref().map(Arc::as_ptr);
         let is_same = before.is_some_and(|before| {
             Arc::ptr_eq(&before.share, share) && of(&before.service) == of(&limited.share)
@@ -252,7 +256,7 @@ impl Service {
     }
 
     /// A place among the retries that the service may have under way.
-        pub fn retry_place(&self) -> Option<RetryPlace> {
+    pub fn retry_place(&self) -> Option<RetryPlace> {
         let limited = self.limited.borrow();
         let Some(retries) = limited.share.as_ref().map(|share| &share.retries) else {
             return Some(RetryPlace(None));

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use ringway_runtime::{Lease, Nanos, now};
 
-use crate::balance::{self, Asked, Balancer, Change, How, Picked, Slot, EndpointSeen};
+use crate::balance::{self, Asked, Balancer, Change, EndpointSeen, How, Picked, Slot};
 use crate::breaker::Shares;
 use crate::link::Link;
 use crate::local_reply::LocalReply;
@@ -32,8 +32,8 @@ use crate::snapshot::{Protocol, ServicePlan};
 use crate::standing::{Stand, Standing, Standings};
 use crate::tls::Offer;
 use crate::worker::Resolved;
-use connecting::{Course, Error};
 use admission::{Admission, Limited, Refused, RetryPlace};
+use connecting::{Course, Error};
 pub(crate) use lent::{Lent, Unreached};
 use pool::{Counted, Pool};
 use reporting::Reported;
@@ -333,7 +333,8 @@ impl Service {
                     return Ok(lent);
                 }
                 Err(error) => {
-                    let unreached = lent.unreached(error, By { deadline, try_at: Nanos::NEVER, client: None });
+                    let unreached =
+                        lent.unreached(error, By { deadline, try_at: Nanos::NEVER, client: None });
                     if failed.is_some() || unreached.cause != Some(Cause::Refused) {
                         return Err(unreached.reply);
                     }

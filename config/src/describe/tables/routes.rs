@@ -4,6 +4,7 @@ use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
 use super::{CONCURRENCY_LIMIT, FAULT, NAME, RATE_LIMIT, TIB};
+
 use super::retries::{HEDGE_FIELD, MIRROR_FIELD, RETRIES_FIELD};
 
 const HOST_PATTERN: Kind =
@@ -22,15 +23,7 @@ const NEW_PATH: Kind =
 pub static ROUTE: Object = Object {
     name: "route",
     about: "What happens to some requests. It has exactly one of `to`, `respond` and `redirect`.",
-    later: &[
-        "auth",
-        "cors",
-        "cache",
-        "compress",
-        "concurrency",
-        "policies",
-        "plan",
-    ],
+    later: &["auth", "cors", "cache", "compress", "concurrency", "policies", "plan"],
     fields: &[
         Field {
             name: "name",

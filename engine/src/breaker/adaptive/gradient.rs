@@ -95,7 +95,10 @@ mod tests {
         let mut gradient = Gradient::new(4, 100, 1.25, 1000, Nanos(0));
         gradient.window(Nanos(0), &window(99.0));
         gradient.window(Nanos(0), &window(10.0));
-        assert!(matches!(gradient.at, At::Following { rest_ns: 10.0, .. }), "what was before is not measured");
+        assert!(
+            matches!(gradient.at, At::Following { rest_ns: 10.0, .. }),
+            "what was before is not measured"
+        );
         gradient
     }
 
