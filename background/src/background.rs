@@ -1,7 +1,7 @@
 //! The background as the binary holds it: its threads, from start to end.
 //!
 //! ```text
-//! ringway-background   tokio, current thread: admin API, DNS, health checks, ACME, limits of fleets, watchdog
+//! ringway-background   tokio, current thread: admin API, DNS, health checks, pressure, ACME, limits of fleets, watchdog
 //! ringway-reload       watches the file, parses, applies
 //! ringway-log          access log rings to stdout or a file
 //! ```
@@ -104,6 +104,7 @@ impl Background {
         let counting = fleets.clone();
 
         let (counted, logged, looked_at) = (dns.clone(), control.clone(), handles.clone());
+        let (strained, pressed) = (handles.clone(), handles.clone());
         let (checks, ejections, asked) = (health.clone(), ejection.clone(), handles.clone());
         let (certificates, troubles) = (acme.clone(), acme.clone());
         let sources = Sources {
@@ -119,6 +120,7 @@ impl Background {
                 logged.iter().for_each(|log| log.metrics(out));
             }),
             notes: Arc::new(move |out| troubles.describe(out)),
+            strain: Arc::new(move || strained.strain()),
             version: parts.version,
         };
         let (end, ended) = oneshot::channel();
@@ -127,8 +129,9 @@ impl Background {
             tokio::join!(checking.run(asked.clone()), judging.run(asked), opinions.tell(told));
         };
         let (keeping, answering, letters) = (fleets.clone(), fleets.clone(), parts.engine.handles());
+        let pressing = crate::pressure::run(pressed);
         let checking = async move {
-            tokio::join!(checking, keeping.run(), answering.answer(letters));
+            tokio::join!(checking, pressing, keeping.run(), answering.answer(letters));
         };
         let tasks = Tasks { dns: dns.clone(), sink: Arc::clone(&sink), checking, acme: acme.clone() };
         let runtime = start_runtime(parts.admin, sources, tasks, ended)?;

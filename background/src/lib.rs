@@ -12,6 +12,7 @@ mod fleet;
 mod grpc;
 mod health;
 pub mod log_writer;
+mod pressure;
 mod process;
 mod reload;
 pub mod say;

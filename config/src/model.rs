@@ -10,25 +10,29 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use breaking::{Breaker, Concurrency, ConcurrencyMode, EndpointBreaker, Overload, Priority};
+pub use balancing::{Balancing, Labels, Part, Position, Sticky, labels_text};
 pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
 pub use fleets::{Fleet, FleetStore, Redis, RedisAt, Rls};
 pub use health::{CheckBy, Eject, EjectMode, Health, HttpCheck};
 pub use keys::KeySource;
 pub use limits::{ConcurrencyLimit, Cost, LimitBy, Missing, Rate, RateLimit, RateLimitId, Tell, Unsure};
-pub use protocols::{
-    ArrivalRate, ClientRate, Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp,
-};
+pub use protocols::{ArrivalRate, ClientRate, Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp};
+pub use retries::{Hedge, HedgeAfter, Mirror, Retries, RetryBudget, RetryWhen};
 pub use tls::{
     Authorities, Certificate, ClientCertificates, ListenerCertificate, ListenerTls, Secret, ServiceTls, Tls,
     TlsVersion,
 };
 
 mod acme;
+mod breaking;
+mod balancing;
 mod fleets;
 mod health;
 mod keys;
 mod limits;
 mod protocols;
+mod retries;
 mod tls;
 
 /// Index into [`Config::services`].
@@ -52,6 +56,10 @@ pub struct Config {
     pub access_log: Option<AccessLog>,
     /// How long a stop waits for what is under way.
     pub drain_timeout: Duration,
+    /// When something is shed.
+    pub overload: Overload,
+    /// Where this node is.
+    pub zone: Option<String>,
     /// Sorted by name.
     pub acme: Vec<AcmeAccount>,
     /// Sorted by name.
@@ -98,6 +106,8 @@ pub struct Runtime {
     pub pin: bool,
     /// Receive buffers of one worker.
     pub buffers: Buffers,
+    /// Bytes that the process may use; `None`: what its cgroup allows, if that is bounded.
+    pub memory: Option<u64>,
 }
 
 /// `runtime.backend`
@@ -280,6 +290,8 @@ pub struct Service {
     pub endpoints: Vec<Endpoint>,
     /// How endpoints are picked.
     pub balance: Balance,
+    /// What goes with that.
+    pub balancing: Balancing,
     /// `host[:port]` sent when an HTTP/1.0 request had no Host, default the first endpoint's address as written
     /// (without `dns:`; `localhost` for a Unix socket); and in place of the request's own when `host: service`.
     pub authority: String,
@@ -287,14 +299,22 @@ pub struct Service {
     pub host: HostPolicy,
     /// How long upstreams may take.
     pub timeouts: ServiceTimeouts,
-    /// Bounds of the per-worker pool, for each endpoint.
+    /// What each worker keeps of connections, for each endpoint.
     pub pool: Pool,
+    /// How much it may be asked at once.
+    pub breaker: Breaker,
+    /// The same, as far as it is found out.
+    pub concurrency: Option<Concurrency>,
     /// What its endpoints speak.
     pub protocol: ServiceProtocol,
     /// Where they speak TLS.
     pub tls: Option<ServiceTls>,
     /// Bounds of HTTP/2.
     pub http2: Http2,
+    /// Between two PINGs while streams are under way (`http2.keep_alive`); `None` is none.
+    pub http2_keep_alive: Option<Duration>,
+    /// How many requests may be retries.
+    pub retry_budget: RetryBudget,
     /// How endpoints are checked, if they are.
     pub health: Option<Health>,
     /// How endpoints are judged by what their exchanges come to, if they are.
@@ -320,6 +340,8 @@ pub struct Endpoint {
     pub address: EndpointAddress,
     /// Share among its siblings, 1 to 1000 (default 1).
     pub weight: u16,
+    /// Level, zone and labels.
+    pub position: Position,
 }
 
 /// Where an endpoint answers.
@@ -348,6 +370,10 @@ pub enum Balance {
     PeakEwma,
     /// By weight.
     Random,
+    /// By key, along a ring.
+    RingHash,
+    /// By key, by a table.
+    Maglev,
 }
 
 /// `services.X.host`
@@ -374,9 +400,7 @@ pub struct ServiceTimeouts {
 /// `services.X.pool`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool {
-    /// Connections of one worker to one endpoint (default 1024): 503 beyond it.
-    pub connections: u32,
-    /// Idle ones kept of those (default 128).
+    /// Idle connections kept by one worker to one endpoint (default 128).
     pub idle: u32,
     /// An idle one is closed after (default 30 s).
     pub idle_timeout: Duration,
@@ -411,6 +435,8 @@ pub struct Route {
     pub encoded_slashes: bool,
     /// In place of the listener's body limit when set; `u64::MAX` (written `none`) is no limit.
     pub body_limit: Option<u64>,
+    /// How late it is shed under overload.
+    pub priority: Priority,
 }
 
 /// `routes[].hosts[]`
@@ -470,7 +496,9 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
     /// Never empty; weights add up to more than zero.
-    pub split: Vec<(ServiceId, u32)>,
+    pub split: Vec<Part>,
+    /// What tells who goes where; empty: chance.
+    pub split_by: Vec<KeySource>,
     /// New path, in the form of the route's own: `/**` at its end stands for what the route's `**` matched,
     /// `{name}` for what the template matched.
     pub rewrite_path: Option<PathTemplate>,
@@ -482,6 +510,12 @@ pub struct Forward {
     pub grpc_json: Option<GrpcJson>,
     /// The exchange from request head to the response's last byte (`timeout`; default none): 504.
     pub timeout: Option<Duration>,
+    /// What is sent again.
+    pub retries: Option<Retries>,
+    /// When another endpoint is asked too.
+    pub hedge: Option<Hedge>,
+    /// Who gets copies.
+    pub mirror: Option<Mirror>,
 }
 
 /// `routes[].grpc_web`

@@ -64,6 +64,7 @@ fn the_forms_of_the_design_mean_what_they_say() {
             backend: Backend::Auto,
             pin: true,
             buffers: Buffers { size: 16384, count: 640 },
+            memory: None,
         }
     );
     assert_eq!(config.listeners[0].routes, (0..4).map(RouteId).collect::<Vec<_>>());
@@ -82,7 +83,8 @@ fn the_forms_of_the_design_mean_what_they_say() {
     assert_eq!(orders.path, PathPattern::Prefix("/v1/orders".into()));
     assert_eq!(orders.headers, [ValueMatch { name: "x-tenant".into(), value: Some("acme".into()) }]);
     let Action::Forward(forward) = &orders.action else { panic!() };
-    assert_eq!(forward.split, [(ServiceId(1), 95), (ServiceId(2), 5)]);
+    let parts: Vec<_> = forward.split.iter().map(|part| (part.service, part.weight)).collect();
+    assert_eq!(parts, [(ServiceId(1), 95), (ServiceId(2), 5)]);
     let rewrite = PathTemplate(vec![Segment::Literal("orders".into()), Segment::Rest]);
     assert_eq!(forward.rewrite_path, Some(rewrite));
     assert_eq!(forward.timeout, Some(Duration::from_secs(5)));
@@ -137,7 +139,7 @@ fn defaults_are_those_of_the_model() {
             idle: Duration::from_secs(60),
         }
     );
-    assert_eq!(service.pool, Pool { connections: 1024, idle: 128, idle_timeout: Duration::from_secs(30) });
+    assert_eq!(service.pool, Pool { idle: 128, idle_timeout: Duration::from_secs(30) });
     assert_eq!((config.access_log, config.drain_timeout), (None, Duration::from_secs(30)));
     assert_eq!(config.admin.address, "127.0.0.1:9901".parse().unwrap());
 }
@@ -145,10 +147,12 @@ fn defaults_are_those_of_the_model() {
 /// Everything that can be said, said once, and nothing as its default.
 const FULL: &str = r#"
 role: sidecar
-runtime: { workers: 3, backend: epoll, pin: true, buffers: { size: 64KiB, count: 100 } }
+runtime: { workers: 3, backend: epoll, pin: true, buffers: { size: 64KiB, count: 100 }, memory: 512MiB }
 admin: { address: "[::1]:9902" }
 access_log: { format: common, to: /var/log/ringway.log, ring: 1MiB }
 drain_timeout: 1500ms
+overload: { loop_lag: none, memory: 75% }
+zone: z-1
 listeners:
   - name: a
     address: "[::1]:8080"
@@ -167,14 +171,22 @@ listeners:
   - { name: b, address: unix:/run/b.sock, routes: all, upgrades: [] }
 services:
   s:
-    endpoints: [ { address: unix:/run/s.sock, weight: 7 }, "dns:x.y.:80" ]
+    endpoints:
+      - { address: unix:/run/s.sock, weight: 7, priority: 2, zone: z-1, labels: { version: v2, track: "5" } }
+      - "dns:x.y.:80"
     balance: peak_ewma
+    slow_start: 30s
+    panic: 0.5%
+    sticky: { cookie: to, ttl: 90m }
     protocol: http1
     authority: S.internal:81
     host: service
     timeouts: { connect: 1ms, response_head: 2ms, idle: 3ms }
-    pool: { connections: 3, idle: 2, idle_timeout: 1m }
-  t: { endpoints: [ 127.0.0.1:1 ] }
+    pool: { idle: 2, idle_timeout: 1m }
+    breaker: { connections: 9, requests: 8, pending: 7, wait: 6s, retries: 5, endpoint: { connections: 4, requests: 3 } }
+    concurrency: { mode: aimd, min: 2, max: 90, latency: 80ms, failures: 7.5% }
+  t: { endpoints: [ 127.0.0.1:1 ], balance: ring_hash, hash_by: [ "cookie:sid", client_ip/24/56 ], hash_load: none }
+  u: { endpoints: [ 127.0.0.1:2 ], balance: maglev, hash_by: path, hash_load: 200% }
 routes:
   - name: one
     hosts: [ a.b, "*.c.d" ]
@@ -182,14 +194,17 @@ routes:
     methods: [ GET, PURGE ]
     headers: { X-A: "*", x-b: "1.10" }
     query: { "a b": "", q: "*" }
-    to: [ { service: s, weight: 0 }, { service: t, weight: 9 } ]
+    to: [ { service: s, weight: 0, subset: { version: v2 } }, { service: t, weight: 9 }, { service: s } ]
+    split_by: [ "header:x-user", host ]
     rewrite: { path: "/{id}/y/**", host: z.internal:99 }
     timeout: 7s
     request_headers: { remove: [ X-R ], set: { X-S: "no" }, add: { x-t: "010" } }
     response_headers: { remove: [ server ], set: { a: b }, add: { c: d } }
     encoded_slashes: true
     body_limit: 5B
+    priority: low
   - { name: two, path: /two, respond: { status: 503, body: "a\nb", content_type: text/html }, body_limit: none }
+  - { name: four, path: /four, to: { service: u, weight: 3 } }
   - { name: three, path: "/three/**", redirect: { path: "/3/**", status: 302, scheme: https, host: w.x, port: 444 } }
 "#;
 
@@ -429,17 +444,32 @@ fn with_field(object: &'static Object, field: &'static Field, value: &str) -> St
             let rest = if by_itself { "" } else { ", grpc: a.Service" };
             service.push_str(&format!(", protocol: http2, health: {{ {one}{rest} }}"));
         }
+        "sticky" => {
+            let rest = unless("cookie", "cookie: c");
+            service.push_str(&format!(", sticky: {{ {one}{rest} }}"));
+        }
         "health_http" => {
             let path = unless("path", "path: /healthz");
             service.push_str(&format!(", health: {{ http: {{ {one}{path} }} }}"));
         }
         "eject" => service.push_str(&format!(", eject: {{ {one} }}")),
         "service_http2" => service.push_str(&format!(", http2: {{ {one} }}")),
-        "service" => service = format!("{one}{}", unless("endpoints", "endpoints: [ 127.0.0.1:1 ]")),
+        "service" => {
+            let hashed = match field.name {
+                "hash_by" => ", balance: maglev",
+                "hash_load" => ", balance: maglev, hash_by: path",
+                _ => "",
+            };
+            service = format!("{one}{hashed}{}", unless("endpoints", "endpoints: [ 127.0.0.1:1 ]"));
+        }
         "endpoint" => {
             service = format!("endpoints: [ {{ {one}{} }} ]", unless("address", "address: 127.0.0.1:1"));
         }
         "service_timeouts" => service.push_str(&format!(", timeouts: {{ {one} }}")),
+        "overload" => root = format!("overload: {{ {one} }}\n"),
+        "breaker" => service.push_str(&format!(", breaker: {{ {one} }}")),
+        "endpoint_breaker" => service.push_str(&format!(", breaker: {{ endpoint: {{ {one} }} }}")),
+        "concurrency" => service.push_str(&format!(", concurrency: {{ {one} }}")),
         "pool" => service.push_str(&format!(", pool: {{ {one} }}")),
         "route" => {
             let action = if matches!(field.name, "respond" | "redirect") { "" } else { "to: s" };
@@ -462,6 +492,12 @@ fn with_field(object: &'static Object, field: &'static Field, value: &str) -> St
         "respond" => route = format!("name: r, respond: {{ {one} }}"),
         "redirect" => route = format!("name: r, redirect: {{ {one}{} }}", unless("host", "host: h")),
         "rewrite" => route.push_str(&format!(", rewrite: {{ {one} }}")),
+        "retries" => route.push_str(&format!(", retries: {{ {one} }}")),
+        "hedge" => route.push_str(&format!(", hedge: {{ {one} }}")),
+        "mirror" => {
+            route.push_str(&format!(", mirror: {{ {one}{} }}", unless("service", "service: s")));
+        }
+        "retry_budget" => service.push_str(&format!(", retry_budget: {{ {one} }}")),
         "header_ops" => route.push_str(&format!(", request_headers: {{ {one} }}")),
         other => panic!("no place known for {other}"),
     }

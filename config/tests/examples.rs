@@ -26,6 +26,7 @@ fn every_example_is_checked_here() {
         names,
         [
             "acme.yaml",
+            "canary.yaml",
             "demo.yaml",
             "fleet.yaml",
             "gateway.yaml",
@@ -54,7 +55,7 @@ fn the_demo_has_its_three_services_and_routes() {
     assert_eq!(config.listeners[0].address, Address::Ip("127.0.0.1:8080".parse().unwrap()));
     assert_eq!(config.listeners[0].routes.len(), config.routes.len());
     let Action::Forward(split) = &config.routes[1].action else { panic!() };
-    let weights: Vec<u32> = split.split.iter().map(|(_, weight)| *weight).collect();
+    let weights: Vec<u32> = split.split.iter().map(|part| part.weight).collect();
     assert_eq!(weights, [90, 10]);
 }
 
@@ -70,6 +71,16 @@ fn the_gateway_serves_two_listeners() {
 fn the_sidecar_has_one_unpinned_worker() {
     let config = example("sidecar.yaml");
     assert_eq!((config.runtime.workers, config.runtime.pin), (Some(1), false));
+}
+
+#[test]
+fn the_canary_is_a_subset_that_users_stay_on() {
+    let config = example("canary.yaml");
+    let Action::Forward(forward) = &config.routes[0].action else { panic!() };
+    assert_eq!(forward.split.len(), 2);
+    assert_eq!(forward.split[0].service, forward.split[1].service);
+    assert!(!forward.split_by.is_empty());
+    assert_eq!(config.zone.as_deref(), Some("eu-1a"));
 }
 
 #[test]

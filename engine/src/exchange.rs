@@ -9,14 +9,23 @@
 //! afterwards. Invariant: each exchange is observed exactly once, when its [`Exchange`] is dropped, however it ended;
 //! and no byte of a request whose end is uncertain is ever read as another request.
 
+mod balancing;
+mod again;
 mod decide;
+mod failed;
 mod forward;
 mod guise;
 mod limits;
+mod hedge;
+mod mirror;
 pub(crate) mod pace;
 mod relay;
+mod shed;
+pub(crate) mod replay;
 mod seen;
+mod switch;
 mod upload;
+mod waiting;
 
 use std::io::ErrorKind;
 use std::rc::Rc;
@@ -86,6 +95,16 @@ pub(crate) enum Stop {
     Reply(LocalReply),
     /// A response had begun, or nobody is there to read one.
     Cut(Reason),
+}
+
+impl Stop {
+    /// There was no way to an endpoint, or nobody is left to look for one.
+    fn of_checkout(reply: LocalReply) -> Stop {
+        match reply.reason == Reason::ClientGone.name() {
+            true => Stop::Cut(Reason::ClientGone),
+            false => Stop::Reply(reply),
+        }
+    }
 }
 
 impl From<Reason> for Stop {
@@ -176,10 +195,11 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
     let route = current.snapshot.route(matched.route);
     // Whatever is answered with 2xx would be taken for a tunnel.
     if x.client.stream().is_some_and(http2::Stream::opens_tunnel)
-        && !(matches!(route.action, ActionPlan::Forward(_)) && forward::upgrade(&x.request(), plan).is_some())
+        && !(matches!(route.action, ActionPlan::Forward(_)) && switch::upgrade(&x.request(), plan).is_some())
     {
         return Err(Reason::UpgradeNotAllowed.into());
     }
+    x.shed_by(route)?;
     if !route.limits.is_empty() {
         limits::admit(x, scratch, matched.route).await?;
     }

@@ -7,6 +7,7 @@ mod accept;
 mod arrivals;
 pub mod balance;
 mod body;
+pub mod breaker;
 mod carried;
 mod challenges;
 pub mod date;
@@ -30,10 +31,12 @@ pub mod local_reply;
 pub mod observe;
 pub mod outcomes;
 mod outgoing;
+pub mod overload;
 pub mod path;
 pub mod proxy_protocol;
 pub mod reason;
 pub mod request_id;
+pub mod retry;
 pub mod routing;
 pub mod sink;
 #[cfg(test)]
@@ -50,6 +53,6 @@ mod worker;
 
 pub use challenges::Challenge;
 pub use engine::{
-    Applied, ApplyError, Check, DrainOutcome, Engine, FleetLimit, Handles, Inherited, Judged, StartError,
+    Applied, ApplyError, Check, DrainOutcome, Engine, FleetLimit, Handles, Inherited, Judged, StartError, Strain,
     WorkerInfo,
 };

@@ -1,7 +1,7 @@
 //! Outcomes: how exchanges with an endpoint ended, as one worker counts it and the background thread reads it.
 //!
 //! At the end of the line, under `observe`. A worker has one [`Outcomes`] for each endpoint of a service that is judged
-//! (`eject`), and alone writes it; a success is four plain stores. Whoever judges is woken by failures only, at most
+//! (`eject`), and alone writes it; a success is three plain stores. Whoever judges is woken by failures only, at most
 //! once until it has looked. Invariant: times are of the clock that all workers share, so what several workers saw has
 //! an order.
 

@@ -68,7 +68,12 @@ reasons! {
     // No way to an upstream.
     NoEndpoint, 503, "no_endpoint", "The service has no endpoint that can be used now.";
     Unresolved, 503, "unresolved", "The names of the service's endpoints have not been resolved.";
+    EmptySubset, 503, "empty_subset", "No endpoint of the service has the labels that the route asks for.";
     PoolFull, 503, "pool_full", "The limit of connections to the endpoint is reached.";
+    BreakerRequests, 503, "breaker_requests", "The service has as many requests as it may.";
+    BreakerEndpoints, 503, "breaker_endpoints", "Each endpoint of the service has as many requests as it may.";
+    BreakerPending, 503, "breaker_pending", "As many requests as may wait for the service already.";
+    BreakerWait, 503, "breaker_wait", "The request waited for its turn as long as it may.";
     FdLimit, 503, "fd_limit", "The limit of open files is reached.";
     UpstreamConnectRefused, 502, "upstream_connect_refused", "The endpoint refused the connection.";
     UpstreamConnectFailed, 502, "upstream_connect_failed", "The endpoint could not be reached.";
@@ -83,10 +88,12 @@ reasons! {
     UpstreamBadUpgrade, 502, "upstream_bad_upgrade", "The endpoint switched to a protocol nobody asked for.";
     UpstreamStalled, 504, "upstream_stalled", "The endpoint stopped taking the request.";
     UpstreamHeadTimeout, 504, "upstream_head_timeout", "The endpoint did not begin its response in time.";
+    UpstreamTryTimeout, 504, "upstream_try_timeout", "The endpoint did not begin its response in the time of one try.";
     UpstreamIdleTimeout, 504, "upstream_idle_timeout", "The endpoint fell silent within its response.";
     ExchangeTimeout, 504, "exchange_timeout", "The exchange took longer than the route allows.";
 
     // Ours.
+    Overloaded, 503, "overloaded", "There is more to do than this proxy can; less important requests are turned away.";
     DrainCut, 503, "drain_cut", "The time to drain ran out before the exchange was complete.";
 }
 
@@ -114,9 +121,15 @@ impl Reason {
             Self::RateLimited
             | Self::ConcurrencyLimited
             | Self::NoEndpoint
+            | Self::EmptySubset
             | Self::Unresolved
             | Self::PoolFull
-            | Self::FdLimit => Some(RETRY_AFTER_S),
+            | Self::BreakerRequests
+            | Self::BreakerEndpoints
+            | Self::BreakerPending
+            | Self::BreakerWait
+            | Self::FdLimit
+            | Self::Overloaded => Some(RETRY_AFTER_S),
             _ => None,
         }
     }

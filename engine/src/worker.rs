@@ -17,15 +17,20 @@ use ringway_runtime::{
 use rustc_hash::FxHashMap;
 
 use crate::accept::{self, OpenListener, SharedListener};
+use crate::balance::Asked;
+use crate::breaker::Shares;
 use crate::challenges::Challenges;
 use crate::date::DateCache;
 use crate::downstream::Downstream;
+use crate::exchange::replay::Kept;
 use crate::http1::{RequestHead, ResponseHead};
 use crate::limits::limiter::Limit;
 use crate::limits::node::Node;
 use crate::observe::{Counted, WorkerStats};
 use crate::outcomes::Reporter;
+use crate::overload::{self, Memory, Pressure};
 use crate::request_id::RequestIds;
+use crate::retry::Floor;
 use crate::snapshot::{ActionPlan, ListenerPlan, Mode, ServiceId, Snapshot};
 use crate::standing::Standings;
 use crate::udp;
@@ -45,6 +50,8 @@ pub(crate) enum Order {
     Apply(Box<Apply>),
     /// Names resolve to these addresses.
     Resolved(Arc<Resolved>),
+    /// What workers share about services and endpoints from now on; what it is for follows.
+    Shares(Arc<Shares>),
     /// Endpoints stand like that now.
     Standings(Arc<Standings>),
     /// Authorities are about to look for these, and for no others. Answered when that holds.
@@ -61,10 +68,16 @@ pub(crate) enum Order {
 pub(crate) struct Apply {
     pub snapshot: Arc<Snapshot>,
     pub counted: Counted,
+    /// What workers share about its services.
+    pub shares: Arc<Shares>,
     /// New sockets, each with its listener's place in the snapshot.
     pub sockets: Vec<(usize, BoundSocket)>,
     /// What workers share about each listener, in the snapshot's order.
     pub shared: Vec<Arc<SharedListener>>,
+    /// What workers share of each service's retry budget, likewise.
+    pub floors: Vec<Arc<Floor>>,
+    /// Which worker this is, and of how many.
+    pub place: (u32, u32),
     /// Told once the snapshot runs here.
     pub done: mpsc::Sender<()>,
 }
@@ -79,7 +92,11 @@ pub(crate) struct Scratch {
     pub response: ResponseHead,
     pub path: Vec<u8>,
     pub rewritten: Vec<u8>,
+    /// Room for bodies that may have to be sent again; made when it is first needed.
+    pub kept: Option<Box<Kept>>,
     pub lines: Vec<u8>,
+    /// Of the service's balancer.
+    pub asked: Asked,
     /// What was taken of limits, and whom they count.
     pub held: Vec<crate::exchange::Held>,
     pub permits: Vec<crate::exchange::Permit>,
@@ -116,6 +133,12 @@ pub(crate) struct Worker {
     /// Wall-clock microseconds at the loop's time zero; looked at again in each sweep.
     epoch_us: Cell<u64>,
     gauges: Arc<Gauges>,
+    /// Which worker it is, and of how many.
+    place: (u32, u32),
+    shares: RefCell<Arc<Shares>>,
+    /// Of all workers.
+    pub memory: Arc<Memory>,
+    pressure: Cell<Pressure>,
 }
 
 /// A socket of a listener.
@@ -144,8 +167,8 @@ pub(crate) fn counted_pairs(snapshot: &Snapshot) -> (Vec<(&str, &str)>, Box<[u32
         first.push(pairs.len() as u32);
         pairs.push((&route.name, ""));
         if let ActionPlan::Forward(forward) = &route.action {
-            for (service, _) in forward.split.weights() {
-                pairs.push((&route.name, &snapshot.service(service).name));
+            for (part, _) in forward.split.weights() {
+                pairs.push((&route.name, &snapshot.service(part.service).name));
             }
         }
     }
@@ -169,6 +192,7 @@ impl Worker {
         ids: RequestIds,
         limits: Rc<Node>,
         reporter: Reporter,
+        memory: Arc<Memory>,
     ) -> Rc<Worker> {
         let seed = fastrand::u64(..);
         let worker = Rc::new(Worker {
@@ -200,6 +224,10 @@ impl Worker {
             scratch: RefCell::default(),
             epoch_us: Cell::new(0),
             gauges,
+            place: first.place,
+            shares: RefCell::new(first.shares.clone()),
+            memory,
+            pressure: Cell::default(),
         });
         worker.apply(first);
         worker
@@ -208,6 +236,7 @@ impl Worker {
     /// Takes orders until told to stop.
     pub async fn run(self: Rc<Worker>, orders: Receiver<Order>) {
         spawn(self.clone().sweep());
+        spawn(overload::watch(self.clone()));
         spawn(self.limits.clone().serve());
         loop {
             match orders.recv().await {
@@ -216,6 +245,7 @@ impl Worker {
                     *self.resolved.borrow_mut() = resolved;
                     self.reconcile_services();
                 }
+                Order::Shares(shares) => drop(self.shares.replace(shares)),
                 Order::Standings(standings) => {
                     let before = self.standings.replace(standings.clone());
                     for (name, service) in self.services.borrow().iter() {
@@ -257,6 +287,18 @@ impl Worker {
         open.last().unwrap_or_else(|| self.current())
     }
 
+    /// How much more there is to do than can be done.
+    #[inline]
+    pub fn pressure(&self) -> Pressure {
+        self.pressure.get()
+    }
+
+    /// From now on it is this.
+    pub fn set_pressure(&self, pressure: Pressure) {
+        self.pressure.set(pressure);
+        self.stats.pressure.set(pressure as u64);
+    }
+
     /// Seconds since 1970, from the loop's clock.
     #[inline]
     pub fn unix_seconds(&self) -> u64 {
@@ -268,6 +310,12 @@ impl Worker {
         self.epoch_us.get() + at.0 / 1000
     }
 
+    /// This worker's part of what is allowed on the node: the parts of all workers add up to it.
+    pub fn part_of(&self, allowed: u32) -> u32 {
+        let (number, of) = self.place;
+        allowed / of + u32::from(number < allowed % of)
+    }
+
     pub fn take_scratch(&self) -> Box<Scratch> {
         self.scratch.borrow_mut().pop().unwrap_or_default()
     }
@@ -275,6 +323,9 @@ impl Worker {
     pub fn give_scratch(&self, mut scratch: Box<Scratch>) {
         scratch.request.clear();
         scratch.response.clear();
+        if let Some(kept) = &mut scratch.kept {
+            kept.trim();
+        }
         scratch.lines.clear();
         scratch.held.clear();
         scratch.permits.clear();
@@ -285,9 +336,10 @@ impl Worker {
     }
 
     fn apply(self: &Rc<Worker>, apply: Apply) {
-        let Apply { snapshot, counted, sockets, shared, done } = apply;
+        let Apply { snapshot, counted, shares, sockets, shared, floors, done, .. } = apply;
+        self.shares.replace(shares);
         let (_, route_counters) = counted_pairs(&snapshot);
-        let services = self.services_of(&snapshot, &counted);
+        let services = self.services_of(&snapshot, &counted, &floors);
         let old = self.current.replace(Rc::new(Current {
             snapshot: snapshot.clone(),
             counted: counted.clone(),
@@ -305,17 +357,23 @@ impl Worker {
 
     /// The services of a snapshot: those that live on by name, and new ones. Those that are gone are let go when their
     /// last exchange ends.
-    fn services_of(&self, snapshot: &Snapshot, counted: &Counted) -> Box<[Rc<Service>]> {
+    fn services_of(
+        &self,
+        snapshot: &Snapshot,
+        counted: &Counted,
+        floors: &[Arc<Floor>],
+    ) -> Box<[Rc<Service>]> {
         let mut kept = self.services.borrow_mut();
         let services: Box<[Rc<Service>]> = snapshot
             .services
             .iter()
             .zip(&counted.services)
-            .map(|(plan, counters)| {
+            .zip(floors)
+            .map(|((plan, counters), floor)| {
                 let service = kept.entry(plan.name.clone()).or_insert_with(|| {
                     Rc::new(Service::new(plan, counters.clone(), self.random.borrow_mut().u64(..)))
                 });
-                service.set_plan(plan);
+                service.set_plan(plan, floor);
                 service.clone()
             })
             .collect();
@@ -336,8 +394,9 @@ impl Worker {
     fn reconcile_services(&self) {
         let current = self.current();
         let (resolved, standings) = (self.resolved.borrow().clone(), self.standings.borrow().clone());
+        let shares = self.shares.borrow().clone();
         for (plan, service) in current.snapshot.services.iter().zip(&current.services) {
-            service.reconcile(plan, &resolved, &standings);
+            service.reconcile(plan, &resolved, &standings, (self.place.0 as usize, &shares));
             service.report(plan, &self.reporter);
         }
     }
@@ -493,7 +552,7 @@ impl Current {
         let first = self.route_counters[route.0 as usize] as usize;
         let within = match (&self.snapshot.route(route).action, service) {
             (ActionPlan::Forward(forward), Some(service)) => {
-                1 + forward.split.weights().position(|(s, _)| s == service).unwrap_or(0)
+                1 + forward.split.weights().position(|(part, _)| part.service == service).unwrap_or(0)
             }
             _ => 0,
         };

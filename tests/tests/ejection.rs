@@ -175,12 +175,16 @@ fn no_more_than_a_share_are_ejected_and_a_verdict_outlives_a_reload() {
     gateway.reload(&format!("drain_timeout: 4s{text}"));
     assert_eq!(ejected(&gateway), 1.0);
     assert_eq!(gateway.metrics().sum("ringway_ejections_total", &[("service", "app")]), 1.0);
-    gateway.reload(
-        &text
-            .replace("eject:", "slow: ")
-            .replace("    slow: { consecutive: 5, base: 1h, max: 1h, interval: 1h, mode: {{mode}} }\n", ""),
-    );
-    wait::until_true("nobody to be judged any more", || ejected(&gateway) == 0.0);
+    let line = "    eject: { consecutive: 5, base: 1h, max: 1h, interval: 1h, mode: {{mode}} }\n";
+    assert!(text.contains(line));
+    gateway.reload(&text.replace(line, ""));
+    [&one, &two, &three].iter().for_each(|origin| origin.forget());
+    let load = Load::on(gateway.address("web"));
+    wait::until_true("all to be asked", || {
+        [&one, &two, &three].iter().all(|origin| !origin.seen().is_empty())
+    });
+    drop(load);
+    assert_eq!(ejected(&gateway), 0.0);
 }
 
 #[test]

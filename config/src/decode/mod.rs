@@ -5,6 +5,8 @@
 
 mod acme;
 mod address;
+mod breaking;
+mod balancing;
 mod arrivals;
 pub mod fields;
 mod fleets;
@@ -21,6 +23,7 @@ mod paths;
 mod protocols;
 mod reach;
 mod references;
+mod retries;
 mod routes;
 mod services;
 mod tls;
@@ -39,10 +42,11 @@ use crate::units::{Problem, quoted};
 
 pub(crate) use address::{endpoint_text, text as listen_text};
 use fields::Fields;
-pub(crate) use health::multiple_text;
 pub(crate) use keys::key_text;
+pub(crate) use health::multiple_text;
 pub(crate) use paths::{pattern_text as path_text, text as segments_text};
 pub(crate) use protocols::HTTP_ONLY;
+pub(crate) use retries::condition_text;
 pub(crate) use tls::parsed as certificate;
 
 /// Diagnostics kept of one file; the rest is counted.
@@ -124,6 +128,8 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
     let (admin, admin_place) = admin(&fields, sink);
     let access_log = access_log(&fields, sink);
     let drain_timeout = fields.duration("drain_timeout", sink);
+    let overload = breaking::overload(&fields, sink);
+    let zone = balancing::zone(&fields, sink);
 
     let services = services::services(&fields, sink);
     let mut limits = limits::Limits::decode(&fields, sink);
@@ -147,6 +153,8 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
         admin,
         access_log,
         drain_timeout,
+        overload,
+        zone,
         acme,
         fleets,
         rate_limits,
@@ -177,6 +185,7 @@ fn runtime(config: &Fields<'_>, role: Role, sink: &mut Sink) -> Runtime {
         backend,
         pin: if sidecar && !fields.has("pin") { false } else { pin },
         buffers: Buffers { size, count: buffers.integer("count", sink) },
+        memory: fields.size_or("memory", sink),
     }
 }
 

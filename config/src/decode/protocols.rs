@@ -169,7 +169,8 @@ pub(super) fn check(
 
 fn goes_by_name(route: &Route) -> bool {
     let plain = matches!(&route.action, Action::Forward(forward)
-        if forward.rewrite_path.is_none() && forward.rewrite_host.is_none());
+        if forward.rewrite_path.is_none() && forward.rewrite_host.is_none()
+            && forward.retries.is_none() && forward.hedge.is_none() && forward.mirror.is_none());
     plain
         && route.path == PathPattern::Any
         && route.methods.is_empty()

@@ -1,12 +1,15 @@
 //! The tables. Change one and the decoder, the schema and the reference change with it.
 
 mod acme;
+mod breaking;
+mod balancing;
 mod arrivals;
 mod fleets;
 mod health;
 mod limits;
 mod listeners;
 mod protocols;
+mod retries;
 mod routes;
 mod services;
 mod tls;
@@ -14,6 +17,8 @@ mod tls;
 use super::Absent::{Default, Means, Required};
 use super::{Field, Kind, Object};
 
+pub use breaking::{BREAKER, CONCURRENCY, ENDPOINT_BREAKER, OVERLOAD};
+pub use balancing::{STICKY, SUBSET_LABELS_MAX};
 pub use acme::{ACME_ACCOUNT, EXTERNAL_ACCOUNT};
 pub use arrivals::{ARRIVAL_RATE, CLIENT_RATE};
 pub use fleets::FLEET;
@@ -21,6 +26,7 @@ pub use health::{EJECT, HEALTH, HEALTH_HTTP, HEALTH_TCP};
 pub use limits::{CONCURRENCY_LIMIT, RATE_LIMIT};
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
 pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP, UDP};
+pub use retries::{HEDGE, MIRROR, RETRIES, RETRY_BUDGET};
 pub use routes::{GRPC_JSON, GRPC_WEB, HEADER_OPS, REDIRECT, RESPOND, REWRITE, ROUTE, SPLIT};
 pub use services::{ENDPOINT_OBJECT, POOL, SERVICE, SERVICE_TIMEOUTS};
 pub use tls::{CERTIFICATE, CLIENT_CERTIFICATES, LISTENER_CERTIFICATE, LISTENER_TLS, SERVICE_TLS};
@@ -50,7 +56,7 @@ pub static CONFIG: Object = Object {
             name: "runtime",
             kind: Kind::Object(&RUNTIME),
             absent: Means("its defaults"),
-            about: "Workers, driver and buffers. Changes need a restart.",
+            about: "Workers, driver, buffers and memory. Changes of all but `memory` need a restart.",
         },
         Field {
             name: "admin",
@@ -69,6 +75,13 @@ pub static CONFIG: Object = Object {
             kind: Kind::Duration,
             absent: Default("30s"),
             about: "How long a stop waits for what is under way.",
+        },
+        balancing::ZONE,
+        Field {
+            name: "overload",
+            kind: Kind::Object(&OVERLOAD),
+            absent: Means("its defaults"),
+            about: "When something is shed so that the rest is served.",
         },
         Field {
             name: "acme",
@@ -139,6 +152,12 @@ pub static RUNTIME: Object = Object {
             kind: Kind::Object(&BUFFERS),
             absent: Means("its defaults"),
             about: "Receive buffers of one worker.",
+        },
+        Field {
+            name: "memory",
+            kind: Kind::Size(MIB, TIB),
+            absent: Means("what the process's cgroup allows, if that is bounded"),
+            about: "How much this process may use; `overload.memory` is a share of it. A reload applies it.",
         },
     ],
 };
@@ -211,6 +230,7 @@ pub static ALL: &[&Object] = &[
     &BUFFERS,
     &ADMIN,
     &ACCESS_LOG,
+    &OVERLOAD,
     &ACME_ACCOUNT,
     &EXTERNAL_ACCOUNT,
     &FLEET,
@@ -231,17 +251,25 @@ pub static ALL: &[&Object] = &[
     &ENDPOINT_OBJECT,
     &SERVICE_TIMEOUTS,
     &POOL,
+    &BREAKER,
+    &ENDPOINT_BREAKER,
+    &CONCURRENCY,
     &SERVICE_TLS,
     &CERTIFICATE,
     &SERVICE_HTTP2,
     &HEALTH,
+    &STICKY,
     &HEALTH_HTTP,
     &HEALTH_TCP,
     &EJECT,
+    &RETRY_BUDGET,
     &ROUTE,
     &SPLIT,
     &RATE_LIMIT,
     &CONCURRENCY_LIMIT,
+    &RETRIES,
+    &HEDGE,
+    &MIRROR,
     &GRPC_WEB,
     &GRPC_JSON,
     &RESPOND,

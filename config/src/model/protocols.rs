@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Rate, ServiceId};
+use super::{Part, Rate};
 
 /// `listeners[].protocol`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -18,7 +18,7 @@ pub enum ListenerProtocol {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tcp {
     /// Never empty; weights add up to more than zero.
-    pub split: Vec<(ServiceId, u32)>,
+    pub split: Vec<Part>,
     /// The header endpoints are sent first.
     pub proxy_protocol: ProxyProtocol,
 }
@@ -27,7 +27,7 @@ pub struct Tcp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Udp {
     /// Never empty; weights add up to more than zero.
-    pub split: Vec<(ServiceId, u32)>,
+    pub split: Vec<Part>,
     /// Silence after which a session ends (default 30 s).
     pub idle: Duration,
     /// Sessions at once on one worker (default 4096).

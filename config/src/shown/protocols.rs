@@ -24,11 +24,11 @@ pub(super) fn listener(listener: &Listener, config: &Config, shown: &mut Map<Str
             ProxyProtocol::V1 => "v1",
             ProxyProtocol::V2 => "v2",
         };
-        let to = super::split(&tcp.split, config);
+        let to = super::balancing::split(&tcp.split, config);
         shown.insert("tcp".into(), json!({ "to": to, "proxy_protocol": proxy_protocol }));
     }
     if let Some(udp) = &listener.udp {
-        let to = super::split(&udp.split, config);
+        let to = super::balancing::split(&udp.split, config);
         let mut told = json!({ "to": to, "idle": duration_text(udp.idle), "sessions": udp.sessions });
         if let Some(rate) = &udp.rate {
             told["rate"] = arrivals::rate(rate);

@@ -185,7 +185,7 @@ fn bytes(
         "bytes: both ways, until both sides have ended or nothing has moved for {}",
         duration(listener.timeouts.tunnel_idle_ms)
     ));
-    explanation.services = services::shares(snapshot, &to.split, Carries::Bytes);
+    explanation.services = services::shares(snapshot, &to.split, Carries::Bytes, None);
     Outcome::Carry
 }
 
@@ -203,6 +203,6 @@ fn datagrams(explanation: &mut Explanation, snapshot: &Snapshot, to: &UdpPlan) -
         duration(to.idle_ms),
         to.sessions_max
     ));
-    explanation.services = services::shares(snapshot, &to.split, Carries::Datagrams);
+    explanation.services = services::shares(snapshot, &to.split, Carries::Datagrams, None);
     Outcome::Carry
 }

@@ -3,9 +3,12 @@
 //! Read when scraped, from counters that go on counting: every number was true at some moment of the scrape. Each
 //! family is written once, with HELP and TYPE before its samples. Off the request path.
 
+mod retries;
+
 use std::fmt::Write;
 use std::sync::Arc;
 
+use super::breaking::{self, BreakerRow};
 use super::dropped::DroppedCounts;
 use super::histogram::{Bounds, DURATIONS, Histogram, LAGS, Merged};
 use super::registry::{Kept, REMOVED, Registry};
@@ -24,6 +27,13 @@ pub fn render(registry: &Registry, version: &str, out: &mut String) {
     routes(&mut text, &kept);
     services(&mut text, &kept);
     super::limits::render(&mut text, &kept);
+    breaking::services(&mut text, &kept);
+    breaking::shed(&mut text, registry, &kept);
+}
+
+/// Appends what is known of limits of all workers together.
+pub fn render_limits(rows: &[BreakerRow], out: &mut String) {
+    breaking::limits(&mut Text { out }, rows);
 }
 
 /// Appends one family without labels, for numbers that others keep.
@@ -173,7 +183,7 @@ fn routes(text: &mut Text<'_>, kept: &Kept) {
 }
 
 fn services(text: &mut Text<'_>, kept: &Kept) {
-    let families: [Number<ServiceCounters>; 9] = [
+    let families: [Number<ServiceCounters>; 8] = [
         ("ringway_upstream_requests_total", "counter", "Requests sent, tries counted.", |c| c.requests.get()),
         ("ringway_upstream_requests_active", "gauge", "Exchanges under way.", |c| c.active.get()),
         ("ringway_upstream_connects_total", "counter", "Connections begun.", |c| c.connects.get()),
@@ -186,18 +196,15 @@ fn services(text: &mut Text<'_>, kept: &Kept) {
         ("ringway_upstream_reuses_total", "counter", "Requests sent on a pooled connection.", |c| {
             c.reuses.get()
         }),
-        (
-            "ringway_upstream_stale_retries_total",
-            "counter",
-            "Requests sent again because the pooled connection had been closed.",
-            |c| c.stale_retries.get(),
-        ),
-        ("ringway_upstream_retries_total", "counter", "Requests sent again for another reason.", |c| {
-            c.retries.get()
-        }),
         ("ringway_upstream_connections_active", "gauge", "Connections with an exchange on them.", |c| {
             c.connections_active.get()
         }),
+        (
+            "ringway_upstream_pings_unanswered_total",
+            "counter",
+            "Connections of HTTP/2 ended because a PING was not answered.",
+            |c| c.pings_unanswered.get(),
+        ),
         ("ringway_upstream_connections_idle", "gauge", "Connections in the pool.", |c| {
             c.connections_idle.get()
         }),
@@ -209,6 +216,14 @@ fn services(text: &mut Text<'_>, kept: &Kept) {
             text.sample(name, &[("service", service.map_or(REMOVED, String::as_str))], sum);
         }
     }
+    for (name, help, value) in super::picks::PickCounters::FAMILIES {
+        text.family(name, "counter", help);
+        for (service, counts) in kept.services.iter() {
+            let sum = counts.iter().map(|counts| value(&counts.picks)).sum();
+            text.sample(name, &[("service", service.map_or(REMOVED, String::as_str))], sum);
+        }
+    }
+    retries::services(text, kept);
     let name = "ringway_upstream_response_head_seconds";
     text.family(name, "histogram", "Request sent to response head read.");
     for (service, counts) in kept.services.iter() {
@@ -224,7 +239,7 @@ fn merged<C>(bounds: &'static Bounds, counts: &[Arc<C>], histogram: impl Fn(&C) 
 }
 
 /// The text so far. Writing to a `String` can't fail.
-pub(super) struct Text<'a> {
+pub(crate) struct Text<'a> {
     out: &'a mut String,
 }
 
@@ -240,7 +255,7 @@ impl Text<'_> {
         let _ = writeln!(self.out, " {value}");
     }
 
-    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], merged: &Merged) {
+    pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], merged: &Merged) {
         let mut with_bound = labels.to_vec();
         with_bound.push(("le", ""));
         for (bound, count) in merged.cumulative() {

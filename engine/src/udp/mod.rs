@@ -28,11 +28,11 @@ use std::time::Duration;
 use ringway_runtime::{Batch, Datagram, Local, Nanos, Outbox, UdpSocket, now, sleep_until, spawn};
 
 use crate::accept::OpenListener;
-use crate::balance::Outcome;
+use crate::balance::{Asked, Outcome};
 use crate::carried::Carried;
 use crate::observe::Dropped;
 use crate::reason::Reason;
-use crate::snapshot::{Mode, UdpPlan};
+use crate::snapshot::{Mode, Part, UdpPlan};
 use crate::upstream::{Lent, Service};
 use crate::worker::{Current, Worker};
 
@@ -209,10 +209,11 @@ impl Sessions {
     ) -> Result<Rc<Session>, Dropped> {
         let stats = &self.worker.stats;
         let random = if plan.split.is_split() { self.worker.random.borrow_mut().u32(..) } else { 0 };
-        let id = plan.split.pick(random);
+        let Part { service: id, view } = plan.split.pick(random);
         let service = &current.services[id.0 as usize];
         let score = |endpoint, weight| table::score(client, endpoint, weight, seed());
-        let (endpoint, mut lent) = service.lend_by_score(score).ok_or(Dropped::NoEndpoint)?;
+        let asked = Asked { view, hash: Some(table::hash(client, seed())), stick: None };
+        let (endpoint, mut lent) = service.lend_by_score(&asked, score).ok_or(Dropped::NoEndpoint)?;
         service.counters.connects.increment();
         let socket = UdpSocket::connect(endpoint).map_err(|error| {
             service.counters.connect_failures.increment();

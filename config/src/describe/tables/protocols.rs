@@ -3,8 +3,7 @@
 use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
-use super::routes::SPLIT;
-use super::{KIB, MIB, NAME};
+use super::{KIB, MIB};
 
 const STREAMS: Field = Field {
     name: "streams",
@@ -84,7 +83,18 @@ pub static SERVICE_HTTP2: Object = Object {
     name: "service_http2",
     about: "HTTP/2 with endpoints.",
     later: &[],
-    fields: &[STREAMS, WINDOW, CONNECTION_WINDOW],
+    fields: &[
+        STREAMS,
+        WINDOW,
+        CONNECTION_WINDOW,
+        Field {
+            name: "keep_alive",
+            kind: Kind::Or("none", &Kind::Duration),
+            absent: Default("none"),
+            about: "How often a PING asks whether an endpoint is there while it has requests to answer; a connection whose \
+                    PING is not answered within 2s ends. One is sent in any case when an answer did not come in time.",
+        },
+    ],
 };
 
 /// `listeners[].tcp`
@@ -95,7 +105,7 @@ pub static TCP: Object = Object {
     fields: &[
         Field {
             name: "to",
-            kind: Kind::Either(&NAME, &Kind::List(&Kind::Object(&SPLIT))),
+            kind: super::balancing::TO,
             absent: Required,
             about: "The service connections go to, or services with weights.",
         },
@@ -116,7 +126,7 @@ pub static UDP: Object = Object {
     fields: &[
         Field {
             name: "to",
-            kind: Kind::Either(&NAME, &Kind::List(&Kind::Object(&SPLIT))),
+            kind: super::balancing::TO,
             absent: Required,
             about: "The service datagrams go to, or services with weights. Endpoints are picked by hash of the client.",
         },

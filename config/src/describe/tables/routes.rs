@@ -4,6 +4,7 @@ use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
 use super::{CONCURRENCY_LIMIT, NAME, RATE_LIMIT, TIB};
+use super::retries::{HEDGE_FIELD, MIRROR_FIELD, RETRIES_FIELD};
 
 const HOST_PATTERN: Kind =
     Kind::Text("a host name (`api.example.com`) or `*.` and one (`*.example.org`, any depth)");
@@ -22,16 +23,12 @@ pub static ROUTE: Object = Object {
     name: "route",
     about: "What happens to some requests. It has exactly one of `to`, `respond` and `redirect`.",
     later: &[
-        "retries",
         "auth",
         "cors",
         "cache",
         "compress",
-        "mirror",
         "fault",
-        "hedge",
         "concurrency",
-        "priority",
         "policies",
         "plan",
     ],
@@ -74,10 +71,11 @@ pub static ROUTE: Object = Object {
         },
         Field {
             name: "to",
-            kind: Kind::Either(&NAME, &Kind::List(&Kind::Object(&SPLIT))),
+            kind: super::balancing::TO,
             absent: Means("not forwarded"),
-            about: "Forward to this service, or split over several by weight.",
+            about: "Forward to this service, or split over several, or over subsets of one, by weight.",
         },
+        super::balancing::SPLIT_BY,
         Field {
             name: "respond",
             kind: Kind::Object(&RESPOND),
@@ -109,11 +107,20 @@ pub static ROUTE: Object = Object {
             about: "Others call the services by JSON. With `to`.",
         },
         Field {
+            name: "priority",
+            kind: Kind::Choice { now: &["critical", "high", "normal", "low"], later: &[] },
+            absent: Means("`normal`; `critical` for `respond`"),
+            about: "How late it is shed under `overload`: what is low goes first, what is critical never does.",
+        },
+        Field {
             name: "timeout",
             kind: Kind::Or("none", &Kind::Duration),
             absent: Default("none"),
             about: "The exchange from request head to the response's last byte: 504. Only with `to`.",
         },
+        RETRIES_FIELD,
+        HEDGE_FIELD,
+        MIRROR_FIELD,
         Field {
             name: "rate_limit",
             kind: Kind::Either(
@@ -176,6 +183,7 @@ pub static SPLIT: Object = Object {
             absent: Default("1"),
             about: "Its share of the sum of all weights, which is more than 0.",
         },
+        super::balancing::SUBSET,
     ],
 };
 
