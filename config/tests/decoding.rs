@@ -726,6 +726,8 @@ fn a_fault_does_something_that_can_be_borne() {
     assert_eq!(codes("delay: 6m"), ["out-of-range"]);
     assert_eq!(codes("abort: 200"), ["out-of-range"]);
     assert_eq!(codes("abort: grpc:ok"), ["bad-choice"]);
+}
+
 /// A file with this in `fleets`, and a route whose limit names one of them.
 fn with_fleets(fleets: &str, named: &str) -> String {
     format!(

@@ -63,9 +63,6 @@ pub(crate) struct Service {
     pub copies: Cell<u32>,
 }
 
-/// Draws before an endpoint that was tried is asked again.
-const PICKS_MAX: usize = 16;
-
 /// How an exchange wants to be carried.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Wish {
