@@ -64,6 +64,7 @@ pub enum What {
 pub struct Limit {
     /// The same on every worker: of its name.
     id: u64,
+    /// What it decides here.
     pub counters: Arc<LimitCounters>,
     state: RefCell<State>,
 }
@@ -118,13 +119,45 @@ pub enum Taken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Letter {
     /// For tokens at the key's home, or to be let in there.
-    Ask { limit: u64, key: Key, least: u32, want: u32, from: u16, ticket: Ticket },
+    Ask {
+        /// Which limit.
+        limit: u64,
+        /// Which key.
+        key: Key,
+        /// With less a request does not pass.
+        least: u32,
+        /// As much would be welcome.
+        want: u32,
+        /// Who asks.
+        from: u16,
+        /// To be told with the answer.
+        ticket: Ticket,
+    },
     /// To an ask, of a home or of the fleet's.
-    Answer { ticket: Ticket, told: Told },
+    Answer {
+        /// Which ask.
+        ticket: Ticket,
+        /// What is said.
+        told: Told,
+    },
     /// Tokens were not used, or a request is over.
-    GiveBack { limit: u64, key: Key, tokens: u32 },
+    GiveBack {
+        /// Which limit.
+        limit: u64,
+        /// Which key.
+        key: Key,
+        /// How many.
+        tokens: u32,
+    },
     /// These were used all the same.
-    Debit { limit: u64, key: Key, tokens: u32 },
+    Debit {
+        /// Which limit.
+        limit: u64,
+        /// Which key.
+        key: Key,
+        /// How many.
+        tokens: u32,
+    },
 }
 
 /// Where a letter goes.

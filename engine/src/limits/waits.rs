@@ -72,11 +72,6 @@ pub(super) struct Answered {
 }
 
 impl Waits {
-    /// Asks under way.
-    pub fn len(&self) -> usize {
-        self.slots.len() - self.spare.len()
-    }
-
     /// A new ask, for a request that waits until then, or for nobody.
     pub fn begin(&mut self, ask: Ask, until_ns: Option<u64>) -> Option<Ticket> {
         let waiter = until_ns.map_or(Waiter::Nobody, |until_ns| Waiter::Waiting { waker: None, until_ns });
