@@ -25,10 +25,12 @@ use tokio::sync::oneshot;
 use crate::acme::Acme;
 use crate::admin::{self, Sources};
 use crate::dns::{self, Dns, Sink};
+use crate::ejection::Ejection;
 use crate::health::Health;
 use crate::log_writer::LogWriter;
 use crate::reload::{self, Candidate, Reloader, Unusable};
 use crate::say;
+use crate::standing::Opinions;
 use crate::status::{Phase, Status};
 use crate::systemd;
 
@@ -83,11 +85,13 @@ impl Background {
         let names = dns::names(&parts.config);
         dns.want(names.clone());
         let resolved = handles.clone();
-        let health = Health::default();
-        let checked = health.clone();
+        let opinions = Opinions::default();
+        let (health, ejection) = (Health::new(opinions.clone()), Ejection::new(opinions.clone()));
+        let (checked, judged) = (health.clone(), ejection.clone());
         let sink: Sink = Arc::new(move |name, addresses| {
             resolved.set_resolved(name, addresses);
             checked.look_again();
+            judged.look_again();
         });
 
         let told = handles.clone();
@@ -95,7 +99,7 @@ impl Background {
         acme.want(&parts.config);
 
         let (counted, logged, looked_at) = (dns.clone(), control.clone(), handles.clone());
-        let (checks, asked) = (health.clone(), handles.clone());
+        let (checks, ejections, asked) = (health.clone(), ejection.clone(), handles.clone());
         let (certificates, troubles) = (acme.clone(), acme.clone());
         let sources = Sources {
             status: Arc::clone(&status),
@@ -104,6 +108,7 @@ impl Background {
                 handles.metrics(out);
                 counted.metrics(out);
                 checks.metrics(out);
+                ejections.metrics(out);
                 certificates.metrics(out);
                 logged.iter().for_each(|log| log.metrics(out));
             }),
@@ -111,9 +116,9 @@ impl Background {
             version: parts.version,
         };
         let (end, ended) = oneshot::channel();
-        let (telling, told) = (health.clone(), asked.clone());
+        let (checking, judging, told) = (health.clone(), ejection.clone(), asked.clone());
         let checking = async move {
-            tokio::join!(telling.clone().run(asked), telling.tell(told));
+            tokio::join!(checking.run(asked.clone()), judging.run(asked), opinions.tell(told));
         };
         let tasks = Tasks { dns: dns.clone(), sink: Arc::clone(&sink), checking, acme: acme.clone() };
         let runtime = start_runtime(parts.admin, sources, tasks, ended)?;
@@ -124,7 +129,12 @@ impl Background {
             running: parts.config,
             text: parts.text.into_bytes(),
             load: Box::new(load),
-            apply: Box::new(move |config| engine.apply(config).inspect(|_| health.look_again())),
+            apply: Box::new(move |config| {
+                engine.apply(config).inspect(|_| {
+                    health.look_again();
+                    ejection.look_again();
+                })
+            }),
             status: Arc::clone(&status),
             dns: dns.clone(),
             acme,

@@ -62,7 +62,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
     /// Proxies, in the order of their turns
-    #[arg(long, value_delimiter = ',', default_value = "ringway,nginx,haproxy,envoy")]
+    #[arg(long, value_delimiter = ',', default_value = "ringway,ringway-policies,nginx,haproxy,envoy")]
     proxies: Vec<Kind>,
     /// Another build of Ringway, for the proxy `baseline`
     #[arg(long, value_name = "BINARY")]

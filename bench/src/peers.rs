@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::configurations::Said;
 use crate::front::Front;
 use crate::identity::Identity;
 use crate::process::{Process, free_port, program};
@@ -18,6 +19,8 @@ pub enum Kind {
     Ringway,
     /// The same on epoll
     RingwayEpoll,
+    /// The same with timeout, retries, ejection, breaker and rate limit on its route
+    RingwayPolicies,
     /// Another build of Ringway: `--baseline`
     Baseline,
     /// From the distribution
@@ -66,6 +69,7 @@ impl Kind {
         match self {
             Kind::Ringway => "ringway",
             Kind::RingwayEpoll => "ringway-epoll",
+            Kind::RingwayPolicies => "ringway-policies",
             Kind::Baseline => "baseline",
             Kind::Nginx => "nginx",
             Kind::Haproxy => "haproxy",
@@ -75,7 +79,7 @@ impl Kind {
 
     /// Whether it reads our configuration.
     pub fn is_ringway(self) -> bool {
-        matches!(self, Kind::Ringway | Kind::RingwayEpoll | Kind::Baseline)
+        matches!(self, Kind::Ringway | Kind::RingwayEpoll | Kind::RingwayPolicies | Kind::Baseline)
     }
 }
 
@@ -93,8 +97,11 @@ impl Peer {
             }
             Kind::Haproxy => configurations::haproxy(place, port),
             Kind::Envoy => configurations::envoy(place, port),
-            Kind::RingwayEpoll => configurations::ringway(place, "epoll", port, free_port()?),
-            Kind::Ringway | Kind::Baseline => configurations::ringway(place, "auto", port, free_port()?),
+            Kind::RingwayEpoll => configurations::ringway(place, Said::Epoll, port, free_port()?),
+            Kind::RingwayPolicies => configurations::ringway(place, Said::Policies, port, free_port()?),
+            Kind::Ringway | Kind::Baseline => {
+                configurations::ringway(place, Said::Nothing, port, free_port()?)
+            }
         };
         std::fs::write(&file, text).map_err(|error| error.to_string())?;
         let mut words = wrapper.to_vec();
@@ -139,7 +146,7 @@ fn arguments(kind: Kind, file: &Path) -> Vec<String> {
 
 fn binary(kind: Kind, options: &Options) -> Result<PathBuf, String> {
     match kind {
-        Kind::Ringway | Kind::RingwayEpoll => std::env::var_os("RINGWAY_RELEASE")
+        Kind::Ringway | Kind::RingwayEpoll | Kind::RingwayPolicies => std::env::var_os("RINGWAY_RELEASE")
             .map(PathBuf::from)
             .filter(|file| file.is_file())
             .ok_or_else(|| "no release build; run `cargo xtask perf`".into()),

@@ -50,7 +50,11 @@ const RESIDENT_BYTES_MAX: f64 = 15.0 * 1024.0 * 1024.0;
 const IDLE_BYTES_MAX: [(Front, f64); 3] =
     [(Front::Http1, 2048.0), (Front::Tls, 24.0 * 1024.0), (Front::Http2, 32.0 * 1024.0)];
 
+/// Timeout, retries, ejection, breaker and rate limit together.
+const POLICIES_INSTRUCTIONS_MAX: f64 = 1_500.0;
+
 const OURS: &str = "ringway";
+const OURS_WITH_POLICIES: &str = "ringway-policies";
 
 /// Every target, in a fixed order.
 pub fn judge(report: &Report) -> Vec<Target> {
@@ -63,11 +67,20 @@ pub fn judge(report: &Report) -> Vec<Target> {
         let of = |cost| report.ratio(cost, (scenario, OURS), ("routes-10", OURS));
         ratio(what, Cost::Instructions, of, bound)
     }));
-    let counted = report.median(Cost::InstructionsUser, "1k-bare", OURS);
+    let counted = |proxy| {
+        let counted = report.median(Cost::InstructionsUser, "1k-bare", proxy);
+        counted.or_else(|| report.by_valgrind("1k-bare", proxy))
+    };
     targets.push(absolute(
         "1k-bare, user-space instructions",
-        counted.or_else(|| report.by_valgrind("1k-bare", OURS)),
+        counted(OURS),
         INSTRUCTIONS_USER_MAX,
+        |count| format!("{count:.0}"),
+    ));
+    targets.push(absolute(
+        "1k-bare, user-space instructions of policies beyond none",
+        counted(OURS_WITH_POLICIES).zip(counted(OURS)).map(|(with, without)| with - without),
+        POLICIES_INSTRUCTIONS_MAX,
         |count| format!("{count:.0}"),
     ));
     let resident = report.resident.iter().find(|(name, _)| *name == OURS).map(|(_, bytes)| *bytes as f64);

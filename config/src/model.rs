@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
+pub use health::{CheckBy, Eject, EjectMode, Health, HttpCheck};
 pub use keys::KeySource;
 pub use limits::{ConcurrencyLimit, Cost, LimitBy, Missing, Rate, RateLimit, RateLimitId, Tell, Unsure};
 pub use protocols::{Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp};
@@ -20,6 +21,7 @@ pub use tls::{
 };
 
 mod acme;
+mod health;
 mod keys;
 mod limits;
 mod protocols;
@@ -287,21 +289,8 @@ pub struct Service {
     pub http2: Http2,
     /// How endpoints are checked, if they are.
     pub health: Option<Health>,
-}
-
-/// `services.X.health`: asks each endpoint by the gRPC health protocol.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Health {
-    /// The name that is asked about; empty: the server as a whole.
-    pub grpc: String,
-    /// From one check to the next.
-    pub interval: Duration,
-    /// Of one check, connecting included.
-    pub timeout: Duration,
-    /// Checks in a row that make an endpoint healthy again.
-    pub healthy: u32,
-    /// Failed checks in a row that make it unhealthy.
-    pub unhealthy: u32,
+    /// How endpoints are judged by what their exchanges come to, if they are.
+    pub eject: Option<Eject>,
 }
 
 /// `services.X.protocol`

@@ -4,6 +4,7 @@
 //! configuration again.
 
 mod limits;
+mod health;
 mod protocols;
 
 use serde_json::{Map, Value, json};
@@ -166,14 +167,10 @@ pub(crate) fn service_as_json(service: &Service) -> Value {
         "http2": protocols::bounds(&service.http2),
     });
     if let (Value::Object(shown), Some(health)) = (&mut shown, &service.health) {
-        let health = json!({
-            "grpc": health.grpc,
-            "interval": duration_text(health.interval),
-            "timeout": duration_text(health.timeout),
-            "healthy": health.healthy,
-            "unhealthy": health.unhealthy,
-        });
-        shown.insert("health".into(), health);
+        shown.insert("health".into(), health::health(health));
+    }
+    if let (Value::Object(shown), Some(eject)) = (&mut shown, &service.eject) {
+        shown.insert("eject".into(), health::eject(eject));
     }
     if let (Value::Object(shown), Some(tls)) = (&mut shown, &service.tls) {
         shown.insert("tls".into(), protocols::service_tls(tls));

@@ -249,6 +249,54 @@ fn credentials_are_not_shown() {
 }
 
 #[test]
+fn checks_and_ejection_read_back_as_they_are_shown() {
+    let text = "listeners: [ { name: a, address: 127.0.0.1:1 } ]
+services:
+  s:
+    endpoints: [ 127.0.0.1:2 ]
+    health: { http: { path: /healthz?deep, status: [ 200, 300-399 ], body: ok, host: h.example }, jitter: 0% }
+    eject: { latency: 2.5x, success: 0%, mode: observe, share: 33.3%, consecutive: 3, base: 1s, max: 2s }
+  t: { endpoints: [ 127.0.0.1:3 ], health: { tcp: {} }, eject: {} }
+routes: [ { to: [ { service: s }, { service: t } ] } ]
+";
+    let first = config(text);
+    assert_eq!(config(&config_as_json(&first).to_string()), first);
+    let CheckBy::Http(http) = &first.services[0].health.as_ref().unwrap().by else { panic!() };
+    assert_eq!(http.statuses, [(200, 200), (300, 399)]);
+    let eject = first.services[1].eject.unwrap();
+    assert_eq!((eject.consecutive, eject.success, eject.latency, eject.share), (5, 800_000, None, 500_000));
+}
+
+#[test]
+fn checks_that_ask_nothing_or_two_things_are_refused() {
+    for (said, code, line) in [
+        ("health: {}", "missing-field", "a check says what it asks"),
+        ("health: { tcp: {}, grpc: a }", "conflict", "a check asks one thing"),
+        ("health: { grpc: a }", "conflict", "calls of gRPC need HTTP/2"),
+        ("health: { http: { path: healthz } }", "bad-path", "no path that can be asked for"),
+        ("health: { http: { path: /, status: [ 100 ] } }", "bad-status", "no status that ends a response"),
+        ("health: { http: { path: /, status: [] } }", "out-of-range", "1 to 32 statuses"),
+        ("health: { http: { path: /, body: '' } }", "out-of-range", "1 to 256 bytes"),
+        ("eject: { latency: 3 }", "bad-multiple", "no multiple"),
+        ("eject: { base: 10m }", "out-of-range", "longer than any may"),
+        ("eject: { consecutive: 65 }", "out-of-range", "65"),
+        ("eject: { interval: 10ms }", "out-of-range", "at least 100ms"),
+        ("eject: { consecutive: 0, success: 0% }", "no-effect", "judged by nothing"),
+    ] {
+        let text = format!(
+            "listeners: [ {{ name: a, address: 127.0.0.1:1 }} ]\nroutes: [ {{ to: s }} ]\nservices: {{ s: {{ endpoints: \
+             [ 127.0.0.1:2 ], {said} }} }}\n"
+        );
+        let found = match load_str("test.yaml", &text, &no_env) {
+            Ok(loaded) => loaded.report(),
+            Err(report) => report,
+        };
+        let one = found.diagnostics.iter().find(|one| one.code == code);
+        assert!(one.is_some_and(|one| one.message.contains(line)), "{said}: {found}");
+    }
+}
+
+#[test]
 fn none_lifts_a_limit_for_one_route() {
     assert_eq!(config(FULL).routes[1].body_limit, Some(u64::MAX));
     assert_eq!(config(FULL).routes[2].body_limit, None);
@@ -353,9 +401,15 @@ fn with_field(object: &'static Object, field: &'static Field, value: &str) -> St
         }
         "service_tls" => service.push_str(&format!(", tls: {{ {one} }}")),
         "health" => {
-            let rest = unless("grpc", "grpc: a.Service");
+            let by_itself = matches!(field.name, "http" | "grpc" | "tcp");
+            let rest = if by_itself { "" } else { ", grpc: a.Service" };
             service.push_str(&format!(", protocol: http2, health: {{ {one}{rest} }}"));
         }
+        "health_http" => {
+            let path = unless("path", "path: /healthz");
+            service.push_str(&format!(", health: {{ http: {{ {one}{path} }} }}"));
+        }
+        "eject" => service.push_str(&format!(", eject: {{ {one} }}")),
         "service_http2" => service.push_str(&format!(", http2: {{ {one} }}")),
         "service" => service = format!("{one}{}", unless("endpoints", "endpoints: [ 127.0.0.1:1 ]")),
         "endpoint" => {

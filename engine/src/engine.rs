@@ -26,9 +26,11 @@ use crate::accept::SharedListener;
 use crate::balance::Address;
 use crate::limits::node::Posts;
 use crate::observe::{Counted, LogWake, Names, Registry};
+use crate::outcomes::Reports;
 use crate::snapshot::{ListenerPlan, Snapshot, SocketPlan};
+use crate::standing::Standings;
 use crate::worker::{Apply, Order, Resolved, counted_pairs};
-pub use handles::{Check, Handles, WorkerInfo};
+pub use handles::{Check, Handles, Judged, WorkerInfo};
 
 /// Snapshots kept alive after they were replaced: exchanges under way hold them, and must not be the last to.
 const KEPT_MAX: usize = 64;
@@ -123,6 +125,10 @@ struct Shared {
     workers: Vec<WorkerPost>,
     log_wake: LogWake,
     limits: Arc<Posts>,
+    /// As the workers were told last. Of its own, so that endpoints that fail don't wait for a reload.
+    standings: Mutex<Arc<Standings>>,
+    /// Until somebody takes it who judges endpoints.
+    reports: Mutex<Option<Reports>>,
     state: Mutex<State>,
 }
 

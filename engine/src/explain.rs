@@ -5,6 +5,7 @@
 
 mod calls;
 mod connection;
+mod health;
 mod reasons;
 mod render;
 mod request;
@@ -113,6 +114,8 @@ pub struct ServiceShare {
     pub speaks: String,
     /// In words; empty where there are none.
     pub timeouts: String,
+    /// How its endpoints are checked and judged, a line for each.
+    pub judged: Vec<String>,
 }
 
 /// Decides about `request` as a worker would.

@@ -27,6 +27,7 @@ pub mod limits;
 mod link;
 pub mod local_reply;
 pub mod observe;
+pub mod outcomes;
 mod outgoing;
 pub mod path;
 pub mod proxy_protocol;
@@ -37,6 +38,7 @@ pub mod sink;
 #[cfg(test)]
 mod sizes;
 pub mod snapshot;
+pub mod standing;
 pub mod tls;
 mod tunnel;
 mod udp;
@@ -47,5 +49,5 @@ mod worker;
 
 pub use challenges::Challenge;
 pub use engine::{
-    Applied, ApplyError, Check, DrainOutcome, Engine, Handles, Inherited, StartError, WorkerInfo,
+    Applied, ApplyError, Check, DrainOutcome, Engine, Handles, Inherited, Judged, StartError, WorkerInfo,
 };

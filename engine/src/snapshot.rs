@@ -8,6 +8,7 @@
 mod action;
 mod header_plan;
 mod limits;
+mod health_plan;
 mod plan;
 
 #[cfg(test)]
@@ -31,9 +32,10 @@ use crate::tls::{ClientPlan, ServerPlan};
 pub use action::{ActionPlan, ForwardPlan, Origin, RedirectPlan, RespondPlan, Split};
 pub use header_plan::HeaderPlan;
 pub use limits::{LimitId, LimitPlan, MissingKey, RouteLimit};
+pub use health_plan::{CheckPlan, EjectPlan, HealthPlan, HttpCheckPlan};
 pub use plan::{
-    EndpointPlan, EndpointTarget, ErrorFormat, HealthPlan, Http2Plan, Limits, ListenerPlan, Mode, PoolPlan,
-    Protocol, RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts, UdpPlan,
+    EndpointPlan, EndpointTarget, ErrorFormat, Http2Plan, Limits, ListenerPlan, Mode, PoolPlan, Protocol,
+    RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts, UdpPlan,
 };
 
 /// All that a worker needs to serve. `Send + Sync`, no interior mutability.
@@ -311,13 +313,8 @@ fn service_plan(service: &model::Service) -> Result<ServicePlan, String> {
         },
         http2: http2_plan(&service.http2),
         tls: tls.map(Arc::new),
-        health: service.health.as_ref().map(|health| HealthPlan {
-            grpc: health.grpc.as_str().into(),
-            interval_ms: ms(health.interval),
-            timeout_ms: ms(health.timeout),
-            healthy: health.healthy,
-            unhealthy: health.unhealthy,
-        }),
+        health: service.health.as_ref().map(health_plan::health_plan),
+        eject: service.eject.as_ref().map(health_plan::eject_plan),
     })
 }
 

@@ -17,7 +17,6 @@ use ringway_runtime::{
 use rustc_hash::FxHashMap;
 
 use crate::accept::{self, OpenListener, SharedListener};
-use crate::balance::Unhealthy;
 use crate::challenges::Challenges;
 use crate::date::DateCache;
 use crate::downstream::Downstream;
@@ -25,8 +24,10 @@ use crate::http1::{RequestHead, ResponseHead};
 use crate::limits::limiter::Limit;
 use crate::limits::node::Node;
 use crate::observe::{Counted, WorkerStats};
+use crate::outcomes::Reporter;
 use crate::request_id::RequestIds;
 use crate::snapshot::{ActionPlan, ListenerPlan, Mode, ServiceId, Snapshot};
+use crate::standing::Standings;
 use crate::udp;
 use crate::upstream::Service;
 use crate::waiters::Waiters;
@@ -44,8 +45,8 @@ pub(crate) enum Order {
     Apply(Box<Apply>),
     /// Names resolve to these addresses.
     Resolved(Arc<Resolved>),
-    /// These endpoints fail their checks.
-    Unhealthy(Arc<Unhealthy>),
+    /// Endpoints stand like that now.
+    Standings(Arc<Standings>),
     /// Authorities are about to look for these, and for no others. Answered when that holds.
     Challenges(Option<Arc<Challenges>>, mpsc::Sender<()>),
     /// Stop accepting; end connections and sessions as they fall idle. Answered when none is left.
@@ -103,7 +104,8 @@ pub(crate) struct Worker {
     current: RefCell<Rc<Current>>,
     services: RefCell<FxHashMap<Arc<str>, Rc<Service>>>,
     resolved: RefCell<Arc<Resolved>>,
-    unhealthy: RefCell<Arc<Unhealthy>>,
+    standings: RefCell<Arc<Standings>>,
+    reporter: Reporter,
     listeners: RefCell<Vec<Rc<OpenListener>>>,
     connections: RefCell<Connections>,
     #[expect(
@@ -166,6 +168,7 @@ impl Worker {
         gauges: Arc<Gauges>,
         ids: RequestIds,
         limits: Rc<Node>,
+        reporter: Reporter,
     ) -> Rc<Worker> {
         let seed = fastrand::u64(..);
         let worker = Rc::new(Worker {
@@ -190,7 +193,8 @@ impl Worker {
             })),
             services: RefCell::default(),
             resolved: RefCell::new(resolved),
-            unhealthy: RefCell::default(),
+            standings: RefCell::default(),
+            reporter,
             listeners: RefCell::default(),
             connections: RefCell::default(),
             scratch: RefCell::default(),
@@ -212,10 +216,10 @@ impl Worker {
                     *self.resolved.borrow_mut() = resolved;
                     self.reconcile_services();
                 }
-                Order::Unhealthy(unhealthy) => {
-                    let before = self.unhealthy.replace(unhealthy.clone());
+                Order::Standings(standings) => {
+                    let before = self.standings.replace(standings.clone());
                     for (name, service) in self.services.borrow().iter() {
-                        let now = unhealthy.get(name);
+                        let now = standings.get(name);
                         if before.get(name) != now {
                             service.heed(now);
                         }
@@ -330,9 +334,10 @@ impl Worker {
 
     fn reconcile_services(&self) {
         let current = self.current();
-        let (resolved, unhealthy) = (self.resolved.borrow().clone(), self.unhealthy.borrow().clone());
+        let (resolved, standings) = (self.resolved.borrow().clone(), self.standings.borrow().clone());
         for (plan, service) in current.snapshot.services.iter().zip(&current.services) {
-            service.reconcile(plan, &resolved, &unhealthy);
+            service.reconcile(plan, &resolved, &standings);
+            service.report(plan, &self.reporter);
         }
     }
 

@@ -131,7 +131,7 @@ fn config(backend: &str, origin: SocketAddr) -> ringway_config::model::Config {
          listeners:\n\
          - {{ name: web, address: 127.0.0.1:0, routes: all }}\n\
          - {{ name: secure, address: 127.0.0.1:0, routes: all, tls: {{ certificates: [ {{ cert: ../config/tests/tls/site.crt, key: ../config/tests/tls/site.key }} ] }} }}\n\
-         services: {{ orders: {{ endpoints: [ \"{origin}\" ] }} }}\n\
+         services: {{ orders: {{ endpoints: [ \"{origin}\" ], eject: {{}} }} }}\n\
          routes:\n\
          - {{ path: /v1/orders/**, to: orders, timeout: 30s }}\n\
          - {{ path: /old/**, to: orders, rewrite: {{ path: /new/** }} }}\n\

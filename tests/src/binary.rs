@@ -17,8 +17,16 @@ pub fn path() -> &'static Path {
             assert!(named.is_file(), "RINGWAY_BIN={} is no file", named.display());
             named
         }
-        None => beside_this_test(),
+        None => {
+            beside_this_test("ringway", "ringway", &["config", "runtime", "engine", "background", "ringway"])
+        }
     })
+}
+
+/// The load generator, of the same profile.
+pub fn load_path() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| beside_this_test("ringway-loadgen", "ringway-load", &["runtime", "loadgen"]))
 }
 
 /// Whether it was optimised, so that sizes and speeds say something.
@@ -26,39 +34,39 @@ pub fn is_release() -> bool {
     path().components().any(|part| part.as_os_str() == "release")
 }
 
-fn beside_this_test() -> PathBuf {
+/// A binary of ours, built where it is missing or older than the sources in `folders`.
+fn beside_this_test(package: &str, name: &str, folders: &[&str]) -> PathBuf {
     let test = std::env::current_exe().expect("a path of our own");
     let profile_dir = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>").to_owned();
-    let binary = profile_dir.join("ringway");
+    let binary = profile_dir.join(name);
     let lock = File::create(profile_dir.join(".ringway-tests.lock")).expect("a lock file");
     lock.lock().expect("the lock");
-    if is_stale(&binary) {
-        build(&profile_dir);
+    if is_stale(&binary, folders) {
+        build(&profile_dir, package, name);
         // Cargo leaves a binary alone whose sources are only newer; say that this one was looked at.
         let _ = File::options().append(true).open(&binary).and_then(|f| f.set_modified(SystemTime::now()));
     }
     binary
 }
 
-fn build(profile_dir: &Path) {
+fn build(profile_dir: &Path, package: &str, name: &str) {
     let profile = match profile_dir.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
         Some(other) => other,
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "ringway", "--bin", "ringway", "--profile", profile])
+        .args(["build", "--quiet", "--package", package, "--bin", name, "--profile", profile])
         .arg("--target-dir")
         .arg(profile_dir.parent().expect("the target folder"))
         .current_dir(root())
         .status();
-    assert!(status.is_ok_and(|s| s.success()), "cargo build --package ringway failed");
+    assert!(status.is_ok_and(|s| s.success()), "cargo build --package {package} failed");
 }
 
-fn is_stale(binary: &Path) -> bool {
+fn is_stale(binary: &Path, folders: &[&str]) -> bool {
     let Ok(built) = binary.metadata().and_then(|m| m.modified()) else { return true };
-    let crates = ["config", "runtime", "engine", "background", "ringway"];
-    crates.iter().any(|name| newest(&root().join(name)) > Some(built))
+    folders.iter().any(|name| newest(&root().join(name)) > Some(built))
 }
 
 fn newest(folder: &Path) -> Option<SystemTime> {

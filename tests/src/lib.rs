@@ -13,6 +13,7 @@ pub mod case;
 pub mod client;
 pub mod escape;
 pub mod gateway;
+pub mod generator;
 pub mod http2;
 pub mod load;
 pub mod metrics;

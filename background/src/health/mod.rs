@@ -4,6 +4,8 @@
 //! to know. Invariant: a verdict outlives reloads as long as the endpoint is checked, and no longer.
 
 mod grpc;
+mod http;
+mod probe;
 mod tally;
 
 use std::collections::btree_map::Entry;
@@ -12,45 +14,49 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ringway_engine::balance::{Address, Unhealthy};
+use ringway_engine::snapshot::CheckPlan;
+use ringway_engine::tls::Offer;
 use ringway_engine::{Check, Handles};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::say;
+use crate::standing::{Key, Opinions, beside};
 use tally::Tally;
 
 /// Checks under way at once.
 const CHECKS_MAX: usize = 256;
-/// Verdicts are told no more often than this.
-const TOLD_EVERY: Duration = Duration::from_millis(100);
 
 /// What is known of endpoints by checks. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Health {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
     known: Mutex<Known>,
     /// What is to be checked may have changed.
     changed: Notify,
-    /// A verdict has.
-    judged: Notify,
+    /// Who is told of verdicts.
+    opinions: Opinions,
 }
-
-/// An endpoint of a service.
-type Key = (Arc<str>, Address);
 
 #[derive(Default)]
 struct Known {
     tallies: BTreeMap<Key, Tally>,
+    /// Of those that are unhealthy.
+    why: BTreeMap<Key, Arc<str>>,
     /// Checks by service: good ones and failed ones.
     counts: BTreeMap<Arc<str>, [u64; 2]>,
 }
 
 impl Health {
+    /// Nothing is known yet; verdicts become opinions.
+    pub fn new(opinions: Opinions) -> Health {
+        let shared = Shared { known: Mutex::default(), changed: Notify::new(), opinions };
+        Health { shared: Arc::new(shared) }
+    }
+
     /// The configuration or the addresses of names have changed.
     pub fn look_again(&self) {
         self.shared.changed.notify_one();
@@ -76,8 +82,9 @@ impl Health {
                 let mut known = self.shared.known();
                 known.tallies.retain(|key, _| wanted.contains_key(key));
                 known.counts.retain(|service, _| services.contains(service));
+                known.why.retain(|key, _| wanted.contains_key(key));
+                self.shared.opinions.set_unhealthy(known.why.clone());
             }
-            self.shared.judged.notify_one();
             for (key, check) in wanted {
                 if let Entry::Vacant(entry) = running.entry(key) {
                     let keep = keep(check.clone(), self.shared.clone(), permits.clone());
@@ -86,18 +93,6 @@ impl Health {
             }
             while tasks.try_join_next().is_some() {}
             self.shared.changed.notified().await;
-        }
-    }
-
-    /// Tells the workers of verdicts, those of a moment together, until the runtime ends.
-    pub async fn tell(self, handles: Handles) {
-        loop {
-            self.shared.judged.notified().await;
-            let unhealthy = unhealthy(&self.shared.known());
-            if beside(&handles, |handles| handles.set_unhealthy(unhealthy)).await.is_none() {
-                return;
-            }
-            tokio::time::sleep(TOLD_EVERY).await;
         }
     }
 
@@ -137,10 +132,26 @@ async fn keep(check: Check, shared: Arc<Shared>, permits: Arc<Semaphore>) {
     tokio::time::sleep(interval.mul_f64(fastrand::f64())).await;
     loop {
         let Ok(permit) = permits.acquire().await else { return };
-        let result = grpc::ask(&check).await;
+        let result = ask(&check).await;
         drop(permit);
         learn(&check, &result, &shared);
-        tokio::time::sleep(interval.mul_f64(0.9 + 0.2 * fastrand::f64())).await;
+        let jitter = f64::from(check.health.jitter_ppm) / 1e6;
+        tokio::time::sleep(interval.mul_f64(1.0 + jitter * (2.0 * fastrand::f64() - 1.0))).await;
+    }
+}
+
+/// One check, within its time.
+async fn ask(check: &Check) -> Result<(), String> {
+    let asking = async {
+        match &check.health.by {
+            CheckPlan::Grpc(service) => grpc::ask(check, service).await,
+            CheckPlan::Http(plan) => http::ask(check, plan).await,
+            CheckPlan::Tcp => probe::connect(check, Offer::None).await.map(drop),
+        }
+    };
+    match tokio::time::timeout(Duration::from_millis(check.health.timeout_ms), asking).await {
+        Ok(result) => result,
+        Err(_) => Err(format!("no answer within {} ms", check.health.timeout_ms)),
     }
 }
 
@@ -152,31 +163,18 @@ fn learn(check: &Check, result: &Result<(), String>, shared: &Shared) {
     if !tally.observe(result.is_ok(), check.health.healthy, check.health.unhealthy) {
         return;
     }
-    shared.judged.notify_one();
-    let (service, endpoint) = (&check.service, shown(&check.address));
+    match result {
+        Ok(()) => drop(known.why.remove(&key(check))),
+        Err(why) => drop(known.why.insert(key(check), why.as_str().into())),
+    }
+    shared.opinions.set_unhealthy(known.why.clone());
+    let (service, endpoint) = (&check.service, &check.address);
     match result {
         Ok(()) => say::info(format_args!("service {service}: the endpoint {endpoint} is healthy again")),
         Err(why) => {
             say::warning(format_args!("service {service}: the endpoint {endpoint} is unhealthy: {why}"))
         }
     }
-}
-
-/// Does what may have to wait for the engine beside the background thread. `None`: the runtime ends.
-async fn beside<T: Send + 'static>(
-    handles: &Handles,
-    what: impl FnOnce(&Handles) -> T + Send + 'static,
-) -> Option<T> {
-    let handles = handles.clone();
-    tokio::task::spawn_blocking(move || what(&handles)).await.ok()
-}
-
-fn unhealthy(known: &Known) -> Unhealthy {
-    let mut unhealthy = Unhealthy::new();
-    for ((service, address), _) in known.tallies.iter().filter(|(_, tally)| !tally.is_healthy()) {
-        unhealthy.entry(service.clone()).or_default().insert(address.clone());
-    }
-    unhealthy
 }
 
 fn key(check: &Check) -> Key {
@@ -190,12 +188,6 @@ fn is_same(one: &Check, other: &Check) -> bool {
         (Some(one), Some(other)) => Arc::ptr_eq(one, other),
         _ => false,
     };
-    same_tls && one.health == other.health && one.authority == other.authority
-}
-
-fn shown(address: &Address) -> String {
-    match address {
-        Address::Ip(ip) => ip.to_string(),
-        Address::Unix(path) => format!("unix:{}", path.display()),
-    }
+    let same_asked = one.health == other.health && one.authority == other.authority;
+    same_tls && same_asked && one.protocol == other.protocol
 }

@@ -10,7 +10,7 @@ mod ringway;
 pub use envoy::envoy;
 pub use haproxy::haproxy;
 pub use nginx::{head as nginx_head, nginx};
-pub use ringway::ringway;
+pub use ringway::{Said, ringway};
 
 /// Idle connections to the origin that each may keep: more than there are streams at once.
 const IDLE_KEPT: u32 = 512;

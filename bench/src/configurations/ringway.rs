@@ -5,8 +5,28 @@ use crate::peers::Place;
 
 use super::IDLE_KEPT;
 
+/// What is said beyond what is needed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// Nothing.
+    Nothing,
+    /// To go by epoll.
+    Epoll,
+    /// A timeout, retries, ejection, a breaker and a rate limit.
+    Policies,
+}
+
+/// Of the service, and of its route. The limits are out of the load's reach: what is measured is the asking.
+const POLICIES: (&str, &str) = (
+    ", eject: { latency: 3x }, breaker: { connections: 10000, requests: 10000, pending: 100, retries: 100 }",
+    ", timeout: 5s, retries: { attempts: 2, when: [ connect, reset, 503 ], per_try_timeout: 2s }, \
+     rate_limit: { rate: 1000000/s, burst: 100000, per: client_ip }",
+);
+
 /// A whole configuration.
-pub fn ringway(place: &Place<'_>, backend: &str, port: u16, admin: u16) -> String {
+pub fn ringway(place: &Place<'_>, said: Said, port: u16, admin: u16) -> String {
+    let backend = if said == Said::Epoll { "epoll" } else { "auto" };
+    let (of_service, of_route) = if said == Said::Policies { POLICIES } else { ("", "") };
     let listener = match place.front {
         Front::Http1 | Front::Http2 | Front::Grpc => String::new(),
         Front::Tls => format!(
@@ -23,13 +43,13 @@ admin: {{ address: 127.0.0.1:{admin} }}
 listeners:
   - {{ name: web, address: 127.0.0.1:{port}, timeouts: {{ idle: 10m }}{listener} }}
 services:
-  origin: {{ endpoints: [ 127.0.0.1:{} ], pool: {{ idle: {IDLE_KEPT} }}{service} }}
+  origin: {{ endpoints: [ 127.0.0.1:{} ], pool: {{ idle: {IDLE_KEPT} }}{service}{of_service} }}
 ",
         place.origin
     );
     match (place.front, place.routes) {
         (Front::Tcp, _) => head,
-        (_, None) => head + "routes:\n  - { path: /**, to: origin }\n",
+        (_, None) => head + &format!("routes:\n  - {{ path: /**, to: origin{of_route} }}\n"),
         (_, Some(count)) => head + "routes:\n" + &(0..count).map(route).collect::<String>(),
     }
 }

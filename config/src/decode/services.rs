@@ -1,26 +1,18 @@
 //! `services`
 
-use std::time::Duration;
-
 use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    Balance, Endpoint, EndpointAddress, Health, HostPolicy, Http2, Pool, Service, ServiceProtocol,
-    ServiceTimeouts,
+    Balance, Endpoint, EndpointAddress, HostPolicy, Http2, Pool, Service, ServiceProtocol, ServiceTimeouts,
 };
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
 
 use super::fields::Fields;
-use super::{Placed, Sink, address, hosts, name, protocols, tls};
+use super::{Placed, Sink, address, health, hosts, name, protocols, tls};
 
 /// Services of one file.
 const SERVICES_MAX: usize = 100_000;
-/// Bounds on how often checks run, and how long one may take.
-const CHECK_MIN: Duration = Duration::from_millis(50);
-const CHECK_MAX: Duration = Duration::from_secs(3600);
-/// Of the name a check asks about.
-const GRPC_NAME_BYTES_MAX: usize = 256;
 /// Endpoints of one service.
 const ENDPOINTS_MAX: usize = 10_000;
 
@@ -57,6 +49,7 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
             tls: None,
             http2: Http2 { streams: 0, window: 0, connection_window: 0 },
             health: None,
+            eject: None,
         };
     };
     let endpoints = endpoints(name, &fields, sink);
@@ -77,45 +70,8 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
         protocol,
         tls,
         http2: protocols::bounds(&fields.object_or_default("http2", &tables::SERVICE_HTTP2, sink), sink),
-        health: health(name, &fields, protocol, sink),
-    }
-}
-
-fn health(service: &str, fields: &Fields<'_>, protocol: ServiceProtocol, sink: &mut Sink) -> Option<Health> {
-    let health = fields.object("health", sink)?;
-    if protocol == ServiceProtocol::Http1 {
-        let message = format!("the service `{service}` speaks HTTP/1.1, and calls of gRPC need HTTP/2");
-        let diagnostic = Diagnostic::error("conflict", health.key_place("grpc"), message);
-        sink.push(diagnostic.help("write `protocol: http2`"));
-    }
-    let (interval, timeout) = (health.duration("interval", sink), health.duration("timeout", sink));
-    for (name, value) in [("interval", interval), ("timeout", timeout)] {
-        if value < CHECK_MIN || value > CHECK_MAX {
-            let message = format!("`{name}` of a check is from 50ms to 1h");
-            let node = health.node(name).or(fields.node("health"));
-            node.into_iter()
-                .for_each(|node| sink.problem(node, Problem::new("out-of-range", message.clone())));
-        }
-    }
-    Some(Health {
-        grpc: health.parsed("grpc", sink, |_, text| grpc_name(text)).unwrap_or_default(),
-        interval,
-        timeout,
-        healthy: health.integer("healthy", sink),
-        unhealthy: health.integer("unhealthy", sink),
-    })
-}
-
-/// `package.Service`, or nothing.
-fn grpc_name(text: &str) -> Result<String, Problem> {
-    let sound = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
-    match text.len() <= GRPC_NAME_BYTES_MAX && text.chars().all(sound) {
-        true => Ok(text.to_owned()),
-        false => {
-            let message = format!("{} is no name of a service of gRPC", quoted(text));
-            Err(Problem::new("bad-name", message)
-                .help("for instance `shop.Accounts`, or `\"\"` for the whole server"))
-        }
+        health: health::health(&fields, protocol, sink),
+        eject: health::eject(&fields, sink),
     }
 }
 

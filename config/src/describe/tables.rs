@@ -2,6 +2,7 @@
 
 mod acme;
 mod limits;
+mod health;
 mod listeners;
 mod protocols;
 mod routes;
@@ -13,10 +14,11 @@ use super::{Field, Kind, Object};
 
 pub use acme::{ACME_ACCOUNT, EXTERNAL_ACCOUNT};
 pub use limits::{CONCURRENCY_LIMIT, RATE_LIMIT};
+pub use health::{EJECT, HEALTH, HEALTH_HTTP, HEALTH_TCP};
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
 pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP, UDP};
 pub use routes::{GRPC_JSON, GRPC_WEB, HEADER_OPS, REDIRECT, RESPOND, REWRITE, ROUTE, SPLIT};
-pub use services::{ENDPOINT_OBJECT, HEALTH, POOL, SERVICE, SERVICE_TIMEOUTS};
+pub use services::{ENDPOINT_OBJECT, POOL, SERVICE, SERVICE_TIMEOUTS};
 pub use tls::{CERTIFICATE, CLIENT_CERTIFICATES, LISTENER_CERTIFICATE, LISTENER_TLS, SERVICE_TLS};
 
 const KIB: u64 = 1 << 10;
@@ -227,6 +229,9 @@ pub static ALL: &[&Object] = &[
     &CERTIFICATE,
     &SERVICE_HTTP2,
     &HEALTH,
+    &HEALTH_HTTP,
+    &HEALTH_TCP,
+    &EJECT,
     &ROUTE,
     &SPLIT,
     &RATE_LIMIT,

@@ -10,12 +10,12 @@ mod least_request;
 mod peak_ewma;
 mod random;
 mod round_robin;
+mod standing;
 mod state;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,8 +35,14 @@ pub enum Address {
     Unix(Arc<Path>),
 }
 
-/// Endpoints that fail their checks, by service.
-pub type Unhealthy = BTreeMap<Arc<str>, BTreeSet<Address>>;
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Address::Ip(ip) => ip.fmt(f),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
 
 /// How endpoints are picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,19 +146,6 @@ impl Balancer {
         changes
     }
 
-    /// What checks say of the endpoints. Unhealthy ones are not picked, unless they are more than half: what is wrong
-    /// then is likelier the checks, or too much for those that are left.
-    pub fn set_health(&mut self, is_healthy: impl Fn(&Address) -> bool) {
-        let unhealthy = |state: &EndpointState| !is_healthy(&state.address);
-        let count = self.live.iter().filter(|&&slot| unhealthy(&self.states[slot as usize])).count();
-        let heeded = count * 2 <= self.live.len();
-        for &slot in &self.live {
-            let state = &mut self.states[slot as usize];
-            state.out = heeded && unhealthy(state);
-        }
-        self.count_suspects();
-    }
-
     fn count_suspects(&mut self) {
         let suspects = self.live.iter().filter(|&&slot| self.states[slot as usize].is_suspect());
         self.suspects = suspects.count() as u32;
@@ -209,6 +202,10 @@ impl Balancer {
     pub fn began(&mut self, slot: Slot) {
         if let Some(state) = self.states.get_mut(slot.0 as usize) {
             state.active += 1;
+            let was_suspect = state.is_suspect();
+            if state.take_probe() && state.live && !was_suspect {
+                self.suspects += 1;
+            }
         }
     }
 

@@ -8,6 +8,7 @@
 
 use super::Address;
 use super::peak_ewma::Latency;
+use crate::standing::Stand;
 
 /// How long a first refusal marks, at least.
 pub const REFUSED_FOR_MIN_NS: u64 = 1_000_000_000;
@@ -27,7 +28,11 @@ pub(super) struct EndpointState {
     pub(super) current: i64,
     pub(super) latency: Latency,
     pub(super) refused_until_ns: u64,
-    /// Checks found it unhealthy, and that is heeded.
+    /// How it stands.
+    pub(super) stand: Stand,
+    /// Requests it may still get while it is probing.
+    pub(super) probes: u8,
+    /// Its standing is heeded: it is not picked.
     pub(super) out: bool,
     /// Marks since it last answered.
     refusals: u8,
@@ -43,6 +48,8 @@ impl EndpointState {
             current: 0,
             latency: Latency::default(),
             refused_until_ns: 0,
+            stand: Stand::Admitting,
+            probes: 0,
             out: false,
             refusals: 0,
         }

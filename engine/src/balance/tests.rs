@@ -1,6 +1,7 @@
 //! Distribution, marks and changes of the set.
 
 use super::*;
+use crate::standing::Stand;
 
 const SECOND: u64 = 1_000_000_000;
 const POLICIES: [Policy; 4] = [Policy::RoundRobin, Policy::LeastRequest, Policy::PeakEwma, Policy::Random];
@@ -231,6 +232,9 @@ fn endpoints_that_stay_keep_their_slot_and_state() {
 fn unhealthy_endpoints_are_not_picked_unless_they_are_more_than_half() {
     for policy in POLICIES {
         let mut balancer = balancer(policy, &[1; 4]);
+        let heed = |balancer: &mut Balancer, is_healthy: &dyn Fn(&Address) -> bool| {
+            balancer.set_standings(|at| if is_healthy(at) { Stand::Admitting } else { Stand::Unhealthy });
+        };
         let picked = |balancer: &mut Balancer| {
             let picks =
                 (0..400u64).filter_map(|n| balancer.pick(0, n.wrapping_mul(0x9E37_79B9_7F4A_7C15), None));
@@ -240,7 +244,7 @@ fn unhealthy_endpoints_are_not_picked_unless_they_are_more_than_half() {
                 .into_iter()
                 .collect::<Vec<_>>()
         };
-        balancer.set_health(|at| *at != address(1) && *at != address(3));
+        heed(&mut balancer, &|at| *at != address(1) && *at != address(3));
         assert_eq!(picked(&mut balancer), [0, 2], "{policy:?}");
         // One of those that are left refuses: the other is asked, and where both do, the first that may be again.
         for slot in [0, 2] {
@@ -253,9 +257,9 @@ fn unhealthy_endpoints_are_not_picked_unless_they_are_more_than_half() {
             balancer.began(Slot(slot));
             balancer.ended(Slot(slot), 0, 0, Outcome::Answered, 0);
         }
-        balancer.set_health(|at| *at == address(0));
+        heed(&mut balancer, &|at| *at == address(0));
         assert_eq!(picked(&mut balancer), [0, 1, 2, 3], "{policy:?}");
-        balancer.set_health(|_| true);
+        heed(&mut balancer, &|_| true);
         assert_eq!(picked(&mut balancer), [0, 1, 2, 3], "{policy:?}");
     }
 }

@@ -1,21 +1,24 @@
 //! What the background thread holds of the engine.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use ringway_runtime::{Address, Nanos};
 
 use super::{Shared, post};
-use crate::balance::{self, Unhealthy};
+use crate::balance;
 use crate::challenges::{Challenge, Challenges};
 use crate::limits::fleet;
 use crate::limits::limiter::Ticket;
 use crate::observe::prometheus;
-use crate::snapshot::{HealthPlan, ServicePlan};
+use crate::outcomes::Reports;
+use crate::snapshot::{EjectPlan, HealthPlan, Protocol, ServicePlan};
+use crate::standing::Standings;
 use crate::tls::ClientPlan;
-use crate::worker::Order;
+use crate::worker::{Order, Resolved};
 
 /// How long a worker may take to know of a challenge.
 const CHALLENGES_MAX: Duration = Duration::from_secs(10);
@@ -24,6 +27,17 @@ const CHALLENGES_MAX: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Handles {
     pub(super) shared: Arc<Shared>,
+}
+
+/// A service whose endpoints are judged by what their exchanges come to.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// Its name.
+    pub service: Arc<str>,
+    /// By what.
+    pub eject: EjectPlan,
+    /// Its endpoints, names resolved.
+    pub endpoints: Vec<balance::Address>,
 }
 
 /// An endpoint that is to be checked.
@@ -35,6 +49,8 @@ pub struct Check {
     pub address: balance::Address,
     /// The `:authority` of calls.
     pub authority: String,
+    /// What its endpoints speak.
+    pub protocol: Protocol,
     /// Where it speaks TLS.
     pub tls: Option<Arc<ClientPlan>>,
     /// What is asked, and how often.
@@ -63,15 +79,50 @@ impl Handles {
         }
     }
 
-    /// The endpoints that fail their checks, all of them; what was said earlier no longer holds. A service's endpoint that
-    /// is not among its own is nobody's.
-    pub fn set_unhealthy(&self, unhealthy: Unhealthy) {
+    /// How endpoints stand, all of them; what was said earlier no longer holds. A service's endpoint that is not among its
+    /// own is nobody's. Blocks while a worker's mailbox is full.
+    pub fn set_standings(&self, standings: Standings) {
         // Kept locked, so that the workers hear of changes in their order.
-        let _state = self.shared.state();
-        let unhealthy = Arc::new(unhealthy);
-        for worker in &self.shared.workers {
-            post(worker, Order::Unhealthy(unhealthy.clone()));
+        let mut told = self.shared.standings.lock().unwrap_or_else(PoisonError::into_inner);
+        if **told == standings {
+            return;
         }
+        *told = Arc::new(standings);
+        for worker in &self.shared.workers {
+            post(worker, Order::Standings(told.clone()));
+        }
+    }
+
+    /// How endpoints stand, as the workers were told last.
+    pub fn standings(&self) -> Arc<Standings> {
+        self.shared.standings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The endpoints of the running configuration, names resolved, by service. May wait for a reload.
+    pub fn endpoints(&self) -> BTreeMap<Arc<str>, Vec<balance::Address>> {
+        let state = self.shared.state();
+        let of = |service: &ServicePlan| (service.name.clone(), addresses(service, &state.resolved));
+        state.snapshot.services.iter().map(of).collect()
+    }
+
+    /// The services of the running configuration that say `eject`. May wait for a reload.
+    pub fn judged(&self) -> Vec<Judged> {
+        let state = self.shared.state();
+        let judged = |service: &ServicePlan| {
+            let (eject, endpoints) = (service.eject?, addresses(service, &state.resolved));
+            Some(Judged { service: service.name.clone(), eject, endpoints })
+        };
+        state.snapshot.services.iter().filter_map(judged).collect()
+    }
+
+    /// What workers count for whoever judges endpoints. Once.
+    pub fn take_reports(&self) -> Option<Reports> {
+        self.shared.reports.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The time on the clock that all workers share, in nanoseconds.
+    pub fn now_ns(&self) -> u64 {
+        Nanos::precise().0
     }
 
     /// The checks that the running configuration asks for: one for each address of each endpoint.
@@ -84,6 +135,7 @@ impl Handles {
             let check = |(address, _)| Check {
                 service: service.name.clone(),
                 authority: String::from_utf8_lossy(&service.authority).into_owned(),
+                protocol: service.protocol,
                 tls: service.tls.clone(),
                 health: health.clone(),
                 address,
@@ -176,6 +228,15 @@ impl Handles {
     pub fn wake_for_logs(&self, thread: std::thread::Thread) {
         self.shared.log_wake.register(thread);
     }
+}
+
+/// The endpoints of a service, each once.
+fn addresses(service: &ServicePlan, resolved: &Resolved) -> Vec<balance::Address> {
+    let ips = |name: &str| resolved.get(name).map_or(&[][..], |ips| ips).iter().copied();
+    let mut addresses: Vec<_> = service.addresses(ips).into_iter().map(|(address, _)| address).collect();
+    addresses.sort();
+    addresses.dedup();
+    addresses
 }
 
 /// One worker, for `/workers`.

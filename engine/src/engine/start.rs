@@ -15,6 +15,7 @@ use super::{Engine, Inherited, Shared, StartError, State, WorkerPost, WorkerThre
 use crate::limits::limiter::Letter;
 use crate::limits::node::{Node, Posts};
 use crate::observe::{AccessLog, LineFormat, LogWake, Registry};
+use crate::outcomes::{Reporter, reports};
 use crate::request_id::RequestIds;
 use crate::snapshot::Snapshot;
 use crate::worker::{Apply, Order, Resolved, Worker};
@@ -37,6 +38,7 @@ struct Birth {
     resolved: Arc<Resolved>,
     limits: Arc<Posts>,
     inbox: Receiver<Letter>,
+    reporter: Reporter,
     born: mpsc::Sender<Born>,
     /// Dropped at the end of its life.
     ended: Ending,
@@ -66,6 +68,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
     let firsts = applies(&registry, &snapshot, plan.sockets, &plan.open, &done);
     let log_wake = LogWake::default();
     let resolved: Arc<Resolved> = Arc::default();
+    let (reporter, reports) = reports();
     let (born, births) = mpsc::channel();
     let (ending, ended) = mpsc::channel();
     let (mut threads, mut posts, mut log_rings) = (Vec::new(), Vec::new(), Vec::new());
@@ -85,6 +88,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
             resolved: resolved.clone(),
             limits: limits.clone(),
             inbox,
+            reporter: reporter.clone(),
             born: born.clone(),
             ended: Ending { told: over.clone(), _ended: ending.clone() },
         };
@@ -105,7 +109,9 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
         resolved,
     };
     let failure = await_births(&births, &mut posts);
-    let shared = Shared { registry, workers: posts, log_wake, limits, state: Mutex::new(state) };
+    let (standings, reports) = (Mutex::default(), Mutex::new(Some(reports)));
+    let state = Mutex::new(state);
+    let shared = Shared { registry, workers: posts, log_wake, limits, standings, reports, state };
     let engine = Engine {
         workers: threads,
         shared: Arc::new(shared),
@@ -181,10 +187,10 @@ fn live(birth: Birth) {
         }
     };
     let driver = runtime.picked().driver.to_owned();
-    let Birth { number, gauges, orders, first, log, resolved, limits, inbox, born, ended, .. } = birth;
+    let Birth { number, gauges, orders, first, log, resolved, limits, inbox, reporter, born, ended, .. } = birth;
     let _ = runtime.block_on(async move {
         let limits = Node::new(number, limits, inbox);
-        let worker = Worker::new(first, resolved, log, gauges, ids, limits);
+        let worker = Worker::new(first, resolved, log, gauges, ids, limits, reporter);
         let _ = born.send(Ok((number, core, driver)));
         drop(born);
         worker.run(orders).await;

@@ -434,7 +434,8 @@ async fn answered_by(
     mut reached: Reached,
     rest: &mut Option<Lease>,
 ) -> Result<Next, Stop> {
-    let head_after = reached.lent.answered(now());
+    let is_call = x.seen.grpc || reached.guise.is_some();
+    let head_after = reached.lent.answered(now(), scratch.response.status, is_call);
     x.seen.upstream_head_us = Some(head_after.as_micros() as u64);
     if let Some(route) = x.seen.route.filter(|_| !scratch.held.is_empty()) {
         super::limits::settle(x, scratch, route, &reached.answer.bytes);

@@ -51,7 +51,7 @@ pub(super) async fn relay(
     reached: Reached,
     rest: &mut Option<Lease>,
 ) -> Result<Next, Stop> {
-    let Reached { lent, mut upload, answer, mut guise } = reached;
+    let Reached { mut lent, mut upload, answer, mut guise } = reached;
     let response = &scratch.response;
     let from_stream = lent.link().is_stream();
     let uploaded = upload.as_ref().is_none_or(Upload::is_done);
@@ -107,6 +107,7 @@ pub(super) async fn relay(
     drop(upload);
     if let Some(bytes) = &called {
         x.seen.grpc_status = grpc_status(&flow.body, &Response { bytes, head: &scratch.response });
+        lent.call_ended(x.seen.grpc_status);
     }
     if let Some(reason) = flow.gave_up {
         x.seen.grpc_status = x.seen.grpc.then_some(grpc::code_of(reason.status(), reason.name()));
@@ -115,6 +116,7 @@ pub(super) async fn relay(
     }
     if let Err(reason) = relayed {
         x.seen.grpc_status = None;
+        lent.broke_off(reason);
         lent.link().reset_on_close();
         return Err(Stop::Cut(reason));
     }
@@ -174,7 +176,7 @@ pub(super) async fn document(
     reached: Reached,
     rest: &mut Option<Lease>,
 ) -> Result<Next, Stop> {
-    let Reached { lent, upload, answer, guise } = reached;
+    let Reached { mut lent, upload, answer, guise } = reached;
     let Some(mut guise) = guise else { return Err(Reason::UpstreamBadResponse.into()) };
     let response = &scratch.response;
     let said = said_in_head(response, &answer.bytes);
@@ -195,11 +197,17 @@ pub(super) async fn document(
         let data = match poll_fn(|cx| body.poll_next(cx, lent.link())).await {
             Ok(Some(data)) => data,
             Ok(None) => break Ok(()),
-            Err(Broken::TimedOut) if now() >= course.deadline => return Err(Reason::ExchangeTimeout.into()),
-            Err(Broken::TimedOut) => return Err(Reason::UpstreamIdleTimeout.into()),
-            Err(Broken::Ended) => return Err(Reason::UpstreamClosed.into()),
-            Err(Broken::Reset) => return Err(Reason::UpstreamReset.into()),
-            Err(Broken::Refused(_)) => return Err(Reason::UpstreamBadResponse.into()),
+            Err(broken) => {
+                let reason = match broken {
+                    Broken::TimedOut if now() >= course.deadline => Reason::ExchangeTimeout,
+                    Broken::TimedOut => Reason::UpstreamIdleTimeout,
+                    Broken::Ended => Reason::UpstreamClosed,
+                    Broken::Reset => Reason::UpstreamReset,
+                    Broken::Refused(_) => Reason::UpstreamBadResponse,
+                };
+                lent.broke_off(reason);
+                return Err(reason.into());
+            }
         };
         match guise.push(&data) {
             Ok(told) if out.len() + told.len() <= DOCUMENT_BYTES_MAX => out.extend_from_slice(&told),
@@ -209,6 +217,7 @@ pub(super) async fn document(
     };
     x.worker.stats.upstream_received.add(answer.len as u64 + body.received);
     let problem = told.err().or_else(|| guise.problem(body.trailers(), &said));
+    lent.call_ended(problem.as_ref().filter(|problem| problem.of_service).map(|problem| problem.code));
     if body.is_done() && body.rest().is_none() {
         lent.give_back();
     }

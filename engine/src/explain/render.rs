@@ -61,7 +61,10 @@ fn share(f: &mut fmt::Formatter<'_>, service: &ServiceShare) -> fmt::Result {
         writeln!(f, "    - {address}{weight}")?;
     }
     writeln!(f, "    speaks: {}", service.speaks)?;
-    if service.timeouts.is_empty() { Ok(()) } else { writeln!(f, "    timeouts: {}", service.timeouts) }
+    if !service.timeouts.is_empty() {
+        writeln!(f, "    timeouts: {}", service.timeouts)?;
+    }
+    service.judged.iter().try_for_each(|line| writeln!(f, "    {line}"))
 }
 
 impl Explanation {
@@ -78,6 +81,7 @@ impl Explanation {
                 "endpoints": s.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
                 "speaks": s.speaks,
                 "timeouts": s.timeouts,
+                "judged": s.judged,
             })
         };
         let outcome = match &self.outcome {

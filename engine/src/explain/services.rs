@@ -1,7 +1,7 @@
 //! Services with their shares: endpoints, what is spoken with them, timeouts.
 
-use super::ServiceShare;
 use super::render::duration;
+use super::{ServiceShare, health};
 use crate::balance::{Address, Policy};
 use crate::snapshot::{EndpointTarget, Protocol, ServicePlan, Snapshot, Split};
 
@@ -40,6 +40,7 @@ pub(super) fn shares(snapshot: &Snapshot, split: &Split, carries: Carries) -> Ve
                 Carries::Bytes => format!("connect {}", duration(service.connect_ms)),
                 Carries::Datagrams => String::new(),
             },
+            judged: health::told(service),
         }
     };
     split.weights().map(share).collect()

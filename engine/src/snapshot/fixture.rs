@@ -105,6 +105,7 @@ pub(crate) fn service(name: &str, endpoints: &[(&str, u16)]) -> Service {
         tls: None,
         http2: HTTP2,
         health: None,
+        eject: None,
     }
 }
 

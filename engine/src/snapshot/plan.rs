@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{ActionPlan, HeaderPlan, RouteLimit, Split};
+use super::{ActionPlan, EjectPlan, HeaderPlan, HealthPlan, RouteLimit, Split};
 use crate::balance::{Address, Policy};
 use crate::http2::Budget;
 use crate::proxy_protocol;
@@ -257,21 +257,8 @@ pub struct ServicePlan {
     pub tls: Option<Arc<ClientPlan>>,
     /// How they are checked, if they are: off the workers.
     pub health: Option<HealthPlan>,
-}
-
-/// How endpoints are checked, by the gRPC health protocol.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HealthPlan {
-    /// What is asked about; empty: the server as a whole.
-    pub grpc: Box<str>,
-    /// From one check to the next.
-    pub interval_ms: u64,
-    /// Of one check.
-    pub timeout_ms: u64,
-    /// Good ones in a row that make an endpoint healthy again.
-    pub healthy: u32,
-    /// Failed ones in a row that make it unhealthy.
-    pub unhealthy: u32,
+    /// How they are judged, if they are: off the workers, who count.
+    pub eject: Option<EjectPlan>,
 }
 
 impl ServicePlan {

@@ -77,14 +77,18 @@ impl ClientPlan {
         ClientPlan { configs, name, verified }
     }
 
-    /// What somebody else shakes hands by who speaks HTTP/2 to `address`. `None`: the certificate can't name it.
-    pub fn for_http2(&self, address: &balance::Address) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
+    /// What somebody else shakes hands by with `address`, offering that. `None`: the certificate can't name it.
+    pub fn for_others(
+        &self,
+        address: &balance::Address,
+        offer: Offer,
+    ) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
         let name = match (&self.name, address) {
             (Some(name), _) => name.clone(),
             (None, balance::Address::Ip(address)) => ServerName::IpAddress(address.ip().into()),
             (None, balance::Address::Unix(_)) => return None,
         };
-        Some((self.configs[2].clone(), name))
+        Some((self.config(offer).clone(), name))
     }
 
     /// Shakes hands on a connection to `address`, by its deadline.
@@ -100,13 +104,16 @@ impl ClientPlan {
             // The configuration wants a name for it.
             (None, Address::Unix(_)) => return Err(Failed::Io(std::io::ErrorKind::InvalidInput.into())),
         };
-        let config = match offer {
+        Stream::connect(stream, self.config(offer), name).await
+    }
+
+    fn config(&self, offer: Offer) -> &Arc<ClientConfig> {
+        match offer {
             Offer::None => &self.configs[0],
             Offer::Http1 => &self.configs[1],
             Offer::Http2 => &self.configs[2],
             Offer::Both => &self.configs[3],
-        };
-        Stream::connect(stream, config, name).await
+        }
     }
 }
 

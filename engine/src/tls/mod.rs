@@ -72,7 +72,7 @@ pub(crate) const ALPN_HTTP1: &[u8] = b"http/1.1";
 
 /// What is offered to an endpoint by ALPN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Offer {
+pub enum Offer {
     /// Nothing: what follows is not HTTP.
     None,
     /// HTTP/1.1

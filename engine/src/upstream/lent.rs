@@ -8,6 +8,7 @@ use ringway_runtime::{Nanos, now};
 use super::Service;
 use super::connecting::{Connected, Error};
 use super::pool::{Counted, Idle, State};
+use super::reporting::Counts;
 use crate::balance::{Outcome, Slot};
 use crate::http2;
 use crate::link::Link;
@@ -26,7 +27,9 @@ pub(crate) struct Lent {
     /// What the balancer is told at the end.
     pub outcome: Outcome,
     sent_at: Nanos,
-    head_after: Duration,
+    pub(super) head_after: Duration,
+    /// For whoever judges the endpoint.
+    pub(super) counts: Counts,
 }
 
 impl Lent {
@@ -43,6 +46,7 @@ impl Lent {
             outcome: Outcome::Abandoned,
             sent_at: Nanos::NEVER,
             head_after: Duration::ZERO,
+            counts: Counts::AtEnd,
         }
     }
 
@@ -94,11 +98,19 @@ impl Lent {
         self.service.counters.requests.increment();
     }
 
-    /// The response's head was read; returns how long it took.
-    pub fn answered(&mut self, now: Nanos) -> Duration {
+    /// The endpoint took a connection for bytes that are not HTTP.
+    pub(super) fn taken(&mut self) {
+        self.outcome = Outcome::Answered;
+        self.count(true);
+    }
+
+    /// The response's head was read, of this status; returns how long it took. `is_call`: a call of gRPC, which tells at
+    /// its end how it went.
+    pub fn answered(&mut self, now: Nanos, status: u16, is_call: bool) -> Duration {
         self.outcome = Outcome::Answered;
         self.head_after = now.since(self.sent_at);
         self.service.counters.response_head.record(self.head_after.as_micros() as u64);
+        self.count_head(status, is_call);
         self.head_after
     }
 
@@ -124,6 +136,7 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
+        self.count_end();
         let service = &self.service;
         service.counters.active.down();
         let latency = self.head_after.as_nanos() as u64;

@@ -7,10 +7,11 @@
 mod connecting;
 mod lent;
 mod pool;
+mod reporting;
 mod sharing;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,16 +19,18 @@ use std::time::Duration;
 
 use ringway_runtime::{Lease, Nanos, now};
 
-use crate::balance::{self, Balancer, Change, Outcome, Slot, Unhealthy};
+use crate::balance::{self, Balancer, Change, Slot};
 use crate::local_reply::LocalReply;
 use crate::observe::ServiceCounters;
 use crate::reason::Reason;
 use crate::snapshot::{Protocol, ServicePlan};
+use crate::standing::{Stand, Standing, Standings};
 use crate::tls::Offer;
 use crate::worker::Resolved;
 use connecting::{Course, Error};
 pub(crate) use lent::Lent;
 use pool::{Counted, Pool};
+use reporting::Reported;
 use sharing::Sharing;
 
 /// A service as one worker knows it.
@@ -36,6 +39,8 @@ pub(crate) struct Service {
     balancer: RefCell<Balancer>,
     /// By slot of the balancer.
     pools: RefCell<Vec<Pool>>,
+    /// Where endpoints are judged, by slot; else empty.
+    reported: RefCell<Vec<Option<Reported>>>,
     idle_timeout_ms: Cell<u64>,
     idle_max: Cell<u32>,
     random: Cell<u64>,
@@ -58,6 +63,7 @@ impl Service {
             counters,
             balancer: RefCell::new(Balancer::new(plan.policy, seed)),
             pools: RefCell::default(),
+            reported: RefCell::default(),
             idle_timeout_ms: Cell::new(plan.pool.idle_timeout_ms),
             idle_max: Cell::new(plan.pool.idle_max),
             random: Cell::new(seed | 1),
@@ -72,8 +78,7 @@ impl Service {
     }
 
     /// Makes the plan's endpoints, names resolved, the ones that are asked. Those that stay keep their connections.
-    /// Those in `unhealthy` are not picked while enough others are there.
-    pub fn reconcile(&self, plan: &ServicePlan, resolved: &Resolved, unhealthy: &Unhealthy) {
+    pub fn reconcile(&self, plan: &ServicePlan, resolved: &Resolved, standings: &Standings) {
         let addresses = plan.addresses(|name| resolved.get(name).map_or(&[][..], |ips| ips).iter().copied());
         let mut pools = self.pools.borrow_mut();
         for change in self.balancer.borrow_mut().reconcile(&addresses) {
@@ -95,13 +100,14 @@ impl Service {
             }
         }
         drop(pools);
-        self.heed(unhealthy.get(&plan.name));
+        self.heed(standings.get(&plan.name));
     }
 
-    /// These endpoints fail their checks, and no others.
-    pub fn heed(&self, unhealthy: Option<&BTreeSet<balance::Address>>) {
-        let is_healthy = |address: &_| !unhealthy.is_some_and(|unhealthy| unhealthy.contains(address));
-        self.balancer.borrow_mut().set_health(is_healthy);
+    /// How its endpoints stand now; those that are not told of are admitting.
+    pub fn heed(&self, standings: Option<&BTreeMap<balance::Address, Standing>>) {
+        let standing = |address: &_| standings.and_then(|standings| standings.get(address));
+        let stand_of = |address: &_| standing(address).map_or(Stand::Admitting, |standing| standing.stand);
+        self.balancer.borrow_mut().set_standings(stand_of);
     }
 
     /// The endpoint with the lowest score by address and weight, for datagrams: nothing is connected.
@@ -159,7 +165,7 @@ impl Service {
             let preface = preface.as_ref().map(|preface| preface.slice(0..preface.len()));
             match Box::pin(self.connect(plan, Offer::None, deadline, preface, &mut lent)).await {
                 Ok(()) => {
-                    lent.outcome = Outcome::Answered;
+                    lent.taken();
                     return Ok(lent);
                 }
                 Err(error) => failed = Some(lent.failed(error, deadline, failed.is_some())?),

@@ -3,7 +3,7 @@
 use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
-use super::{SERVICE_HTTP2, SERVICE_TLS};
+use super::{EJECT, HEALTH, SERVICE_HTTP2, SERVICE_TLS};
 
 const ENDPOINT: Kind =
     Kind::Text("an address (`127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock`, `dns:name:port`)");
@@ -12,7 +12,7 @@ const ENDPOINT: Kind =
 pub static SERVICE: Object = Object {
     name: "service",
     about: "A named set of endpoints.",
-    later: &["health_check", "ejection", "outlier", "circuit_breaker", "retries", "retry_budget", "zone"],
+    later: &["circuit_breaker", "retries", "retry_budget", "zone"],
     fields: &[
         Field {
             name: "endpoints",
@@ -75,50 +75,16 @@ pub static SERVICE: Object = Object {
             about: "Asks each endpoint whether it is well, and sends nothing to those that are not.",
         },
         Field {
+            name: "eject",
+            kind: Kind::Object(&EJECT),
+            absent: Means("nobody is ejected"),
+            about: "Takes out endpoints whose exchanges fail; `{}` is enough.",
+        },
+        Field {
             name: "pool",
             kind: Kind::Object(&POOL),
             absent: Means("its defaults"),
             about: "Bounds of each worker's keep-alive pool, for each endpoint.",
-        },
-    ],
-};
-
-/// `services.X.health`
-pub static HEALTH: Object = Object {
-    name: "health",
-    about: "Checks of each endpoint by the gRPC health protocol (`grpc.health.v1.Health/Check`), from one place for all \
-            workers. Where more than half of a service's endpoints are unhealthy, all of them are asked.",
-    later: &["http", "tcp", "path", "status", "body"],
-    fields: &[
-        Field {
-            name: "grpc",
-            kind: Kind::Text("a service of gRPC, or nothing"),
-            absent: Required,
-            about: "Which service is asked about; `\"\"` is the server as a whole. SERVING is well.",
-        },
-        Field {
-            name: "interval",
-            kind: Kind::Duration,
-            absent: Default("5s"),
-            about: "From one check to the next, up to a tenth more or less.",
-        },
-        Field {
-            name: "timeout",
-            kind: Kind::Duration,
-            absent: Default("1s"),
-            about: "How long a check may take, connecting and TLS included.",
-        },
-        Field {
-            name: "healthy",
-            kind: Kind::Integer(1, 100),
-            absent: Default("2"),
-            about: "Good checks in a row after which an unhealthy endpoint is asked again.",
-        },
-        Field {
-            name: "unhealthy",
-            kind: Kind::Integer(1, 100),
-            absent: Default("3"),
-            about: "Failed checks in a row after which an endpoint is unhealthy.",
         },
     ],
 };
