@@ -133,7 +133,7 @@ fn config(backend: &str, origin: SocketAddr) -> ringway_config::model::Config {
          - {{ name: secure, address: 127.0.0.1:0, routes: all, tls: {{ certificates: [ {{ cert: ../config/tests/tls/site.crt, key: ../config/tests/tls/site.key }} ] }} }}\n\
          services: {{ orders: {{ endpoints: [ \"{origin}\" ], eject: {{}} }} }}\n\
          routes:\n\
-         - {{ path: /v1/orders/**, to: orders, timeout: 30s }}\n\
+         - {{ path: /v1/orders/**, to: orders, timeout: 30s, rate_limit: [ {{ rate: 1000000/s, per: client_ip }}, {{ rate: 60000000/min, per: [ host, method ] }} ], concurrency_limit: {{ requests: 1000, per: client_ip }} }}\n\
          - {{ path: /old/**, to: orders, rewrite: {{ path: /new/** }} }}\n\
          - {{ path: /healthz, respond: {{ status: 200, body: ok }} }}\n"
     );

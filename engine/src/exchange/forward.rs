@@ -13,7 +13,7 @@ use ringway_runtime::{Lease, Nanos, now};
 
 use super::guise::{self, Dressed, Guise};
 use super::upload::{Bounds, Upload};
-use super::{Exchange, Next, Stop, decide, drafted, relay};
+use super::{Exchange, Next, Permit, Stop, decide, drafted, relay};
 use crate::body::{Incoming, Outgoing};
 use crate::carried::Carried;
 use crate::grpc;
@@ -114,7 +114,7 @@ pub(super) async fn forward(
     if x.request.method == Method::Connect {
         let lent = service.tunnel(course.service, deadline, None).await.map_err(Stop::Reply)?;
         x.seen.endpoint = Some(lent.endpoint.clone());
-        return connect(x, plan, lent, rest.take());
+        return connect(x, plan, lent, rest.take(), std::mem::take(&mut scratch.permits));
     }
     let mut wish = Wish {
         fresh: false,
@@ -500,12 +500,19 @@ fn switch(
         to_downstream: early,
         idle: Duration::from_millis(course.listener.timeouts.tunnel_idle_ms),
         is_websocket,
+        permits: std::mem::take(&mut scratch.permits),
         seen: Carried::default(),
     })))
 }
 
 /// CONNECT, where a listener allows it: the endpoint is the other end of a tunnel (RFC 9110 §9.3.6).
-fn connect(x: &mut Exchange<'_>, plan: &ListenerPlan, lent: Lent, rest: Option<Lease>) -> Result<Next, Stop> {
+fn connect(
+    x: &mut Exchange<'_>,
+    plan: &ListenerPlan,
+    lent: Lent,
+    rest: Option<Lease>,
+    permits: Vec<Permit>,
+) -> Result<Next, Stop> {
     x.client.send_head(Lease::copy_of(b"HTTP/1.1 200 OK\r\n\r\n"), false);
     x.seen.status = 200;
     Ok(Next::Tunnel(Box::new(Tunnel {
@@ -514,6 +521,7 @@ fn connect(x: &mut Exchange<'_>, plan: &ListenerPlan, lent: Lent, rest: Option<L
         to_downstream: None,
         idle: Duration::from_millis(plan.timeouts.tunnel_idle_ms),
         is_websocket: false,
+        permits,
         seen: Carried::default(),
     })))
 }

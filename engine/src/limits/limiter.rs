@@ -246,6 +246,11 @@ impl Limiter {
         }
     }
 
+    /// The time to wait begins now.
+    pub fn waits_from(&self, ticket: Ticket, now: u64) {
+        self.waits.borrow_mut().waits_from(ticket, now);
+    }
+
     /// Whether what is waited for has been decided.
     pub fn poll(&self, ticket: &mut Ticket, cx: &Context<'_>) -> Poll<Decision> {
         self.waits.borrow_mut().poll(ticket, cx)
@@ -337,9 +342,7 @@ impl Limiter {
     pub fn sweep(&self, now: u64) {
         for limit in self.limits.borrow().values() {
             let state = &mut *limit.state.borrow_mut();
-            for (leases, source) in
-                [(&mut state.away, Source::Home), (&mut state.fleet, Source::Fleet)]
-            {
+            for (leases, source) in [(&mut state.away, Source::Home), (&mut state.fleet, Source::Fleet)] {
                 leases.lapse(now, |key, tokens| self.send_back(limit.id, key, tokens, source));
             }
             limit.tell_gauges(state);
@@ -399,7 +402,7 @@ impl Limiter {
             Step::Allowed(left, more) => {
                 if more > 0 {
                     let wanted = Wanted { least: 1, want: more, batch: true };
-                    let ask = Ask { limit: limit.clone(), key, cost: 0, source, batch: true };
+                    let ask = Ask { limit: limit.clone(), key, cost: 0, source, batch: true, wait_ns: 0 };
                     if self.ask(ask, wanted, None, values).is_none() {
                         limit.leases(source, |leases| leases.told(now, key, NOBODY, 0));
                     }
@@ -413,7 +416,7 @@ impl Limiter {
                     (Source::Fleet, Some(terms)) => terms.wait_ns,
                     _ => spec.wait_ns,
                 };
-                let ask = Ask { limit: limit.clone(), key, cost, source, batch: wanted.batch };
+                let ask = Ask { limit: limit.clone(), key, cost, source, batch: wanted.batch, wait_ns };
                 match self.ask(ask, wanted, Some(now.saturating_add(wait_ns)), values) {
                     Some(ticket) => Taken::Later(ticket),
                     None => {
@@ -455,7 +458,7 @@ impl Limiter {
         let Some(Answered { ask, waits, unsure_allowed }) = self.waits.borrow_mut().answered(ticket) else {
             return;
         };
-        let Ask { limit, key, cost, source, batch } = ask;
+        let Ask { limit, key, cost, source, batch, .. } = ask;
         let at_once = matches!(limit.state.borrow().spec.what, What::AtOnce(_));
         // A request at once that was let through without an answer is not counted, so it takes nothing.
         let spends = waits || (unsure_allowed && !at_once);
@@ -463,12 +466,10 @@ impl Limiter {
         let over = match told {
             told if batch => limit.leases(source, |leases| leases.told(now, key, told, spent)),
             Told::Granted { tokens, .. } => tokens.saturating_sub(spent),
-            Told::Refused(left) if !at_once => {
-                limit.leases(source, |leases| {
-                    leases.refused(now, key, left, cost);
-                    0
-                })
-            }
+            Told::Refused(left) if !at_once => limit.leases(source, |leases| {
+                leases.refused(now, key, left, cost);
+                0
+            }),
             _ => 0,
         };
         self.send_back(limit.id, key, over, source);
@@ -562,9 +563,7 @@ impl Limit {
         // Homes have about the same number of keys each.
         let at_home = spec.keys.div_ceil(workers) + if workers > 1 { spec.keys.isqrt() } else { 0 };
         let (home, terms) = match spec.what {
-            What::Rate(rate) => {
-                (Bucket::Rate(Home::new(rate, at_home)), Terms::between_cores(rate, workers))
-            }
+            What::Rate(rate) => (Bucket::Rate(Home::new(rate, at_home)), Terms::between_cores(rate, workers)),
             What::AtOnce(most) => {
                 (Bucket::AtOnce(Counts::new(most, at_home)), Terms { batch: 0, interval_ns: 0 })
             }

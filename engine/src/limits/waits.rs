@@ -34,13 +34,18 @@ pub(super) struct Ask {
     pub source: Source,
     /// The answer is the key's lease's.
     pub batch: bool,
+    /// How long its request waits.
+    pub wait_ns: u64,
 }
 
 /// How it is with the request for which was asked.
 pub(super) enum Waiter {
     /// None waits any more, or ever did.
     Nobody,
-    Waiting { waker: Option<Waker>, until_ns: u64 },
+    Waiting {
+        waker: Option<Waker>,
+        until_ns: u64,
+    },
     /// To be taken by the one who waited.
     Decided(Decision),
     /// It waits for another answer now.
@@ -85,6 +90,14 @@ impl Waits {
         }
         self.slots.push(Slot { turn: 0, ask: Some(ask), waiter, unsure_allowed: false });
         Some(Ticket { slot: self.slots.len() as u32 - 1, turn: 0 })
+    }
+
+    /// Whoever waits begins to now: what came before in this turn of the loop is nobody's fault.
+    pub fn waits_from(&mut self, ticket: Ticket, now: u64) {
+        if let Some(Slot { ask: Some(ask), waiter: Waiter::Waiting { until_ns, .. }, .. }) = self.slot(ticket)
+        {
+            *until_ns = now.saturating_add(ask.wait_ns);
+        }
     }
 
     /// An answer came; the ask is over but for its waiter.
