@@ -5,8 +5,9 @@
 
 mod calls;
 mod connection;
-mod health;
+mod breaking;
 mod limits;
+mod health;
 mod picking;
 mod reasons;
 mod render;
@@ -212,7 +213,7 @@ fn decide(
         Ok(matched) => {
             tell_contest(explanation, snapshot, &candidates, matched.route, request, &query);
             let route = snapshot.route(matched.route);
-            tell_policies(explanation, listener, route, request, path);
+            tell_policies(explanation, snapshot, listener, route, request, path);
             let again = |path: &[u8]| {
                 let mut out = Vec::new();
                 canonical(path, listener.merge_slashes, &mut out).map(|()| out)
@@ -309,13 +310,14 @@ fn closest(snapshot: &Snapshot, listener: &ListenerPlan, query: &RouteQuery<'_>)
 
 fn tell_policies(
     explanation: &mut Explanation,
+    snapshot: &Snapshot,
     listener: &ListenerPlan,
     route: &RoutePlan,
     request: &Request,
     path: &[u8],
 ) {
     let policies = &mut explanation.policies;
-    policies.extend(limits::priority(route.priority));
+    policies.extend(breaking::priority(route.priority));
     if has_encoded_slash(path) && route.allow_encoded_slashes {
         policies.push("encoded slashes: pass as they are".into());
     }
@@ -329,6 +331,7 @@ fn tell_policies(
         most => format!("at most {}, else 413", bytes(most)),
     };
     policies.push(format!("request body: {limit}"));
+    policies.extend(limits::policies(snapshot, route, request, path));
     policies.extend(render::header_ops("request headers", &route.request_headers));
     let ActionPlan::Forward(forward) = &route.action else { return };
     if let Some(host) = &forward.rewrite_host {

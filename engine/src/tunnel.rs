@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ringway_runtime::{Lease, Nanos, Splice, Spliced, now, scarce};
 
+use crate::exchange::Permit;
 use crate::carried::Carried;
 use crate::link::Link;
 use crate::reason::Reason;
@@ -37,6 +38,8 @@ pub(crate) struct Tunnel {
     pub to_downstream: Option<Lease>,
     pub idle: Duration,
     pub is_websocket: bool,
+    /// It counts among requests at once.
+    pub permits: Vec<Permit>,
     pub seen: Carried,
 }
 

@@ -75,7 +75,10 @@ pub(super) async fn admit(x: &mut Exchange<'_>, scratch: &mut Scratch, route: Ro
         let Asking { plan, limit, key, cost } = asking;
         match (decision.allowed, plan.dry_run) {
             (true, _) => limit.counters.allowed.increment(),
-            (false, true) => limit.counters.dry_run.increment(),
+            (false, true) => {
+                x.seen.limit = Some(of.limit);
+                limit.counters.dry_run.increment();
+            }
             (false, false) => {
                 limit.counters.limited.increment();
                 return Err(refused(x, scratch, &current, route, place, decision.left));
@@ -179,6 +182,7 @@ fn refused(
         let limit = &current.limits[limits[usize::from(held.place)].limit.0 as usize];
         x.worker.limits.give_back(limit, held.key, held.cost, &held.decision);
     }
+    x.seen.limit = Some(limits[place].limit);
     let plan = &current.snapshot.limits[limits[place].limit.0 as usize];
     tell(x, scratch, current, route, Some((plan, left)));
     scratch.held.clear();

@@ -15,6 +15,8 @@ use crate::observe::LimitCounters;
 const S: u64 = 1_000_000_000;
 const MS: u64 = 1_000_000;
 const US: u64 = 1000;
+/// Workers look at who waits so often: somebody may wait so much longer.
+const TURN_NS: u64 = 200 * US;
 
 /// Something that happens at a time.
 enum Event {
@@ -116,7 +118,7 @@ impl World {
                     self.workers[worker].0.expire(now);
                     self.workers[worker].0.sweep(now);
                     self.settle(worker);
-                    self.at(now + 200 * US, Event::Turn { worker });
+                    self.at(now + TURN_NS, Event::Turn { worker });
                 }
             }
         }
@@ -177,12 +179,12 @@ impl World {
         let mut least = i128::MAX;
         let mut sum = 0i128;
         for (at, _, cost) in passed {
-            let line = i128::from(*at) / 1 * 1;
+            let line = i128::from(*at);
             let interval = i128::from(rate.interval_ns());
             // before + burst + leased + (at - start + wait) / interval >= after, for each start.
             least = least.min(sum * interval - line);
             sum += i128::from(*cost);
-            let room = (i128::from(rate.burst()) + i128::from(leased)) * interval + i128::from(MS);
+            let room = (i128::from(rate.burst()) + i128::from(leased)) * interval + i128::from(MS + TURN_NS);
             assert!(
                 sum * interval - line - least <= room,
                 "{} tokens too many",
