@@ -18,7 +18,14 @@ use crate::shown;
 pub use files::FileChange;
 
 /// Settings that are read once, at start.
-const RESTART: &[&str] = &["runtime", "admin", "access_log.ring"];
+const RESTART: &[&str] = &[
+    "runtime.workers",
+    "runtime.backend",
+    "runtime.pin",
+    "runtime.buffers",
+    "admin.address",
+    "access_log.ring",
+];
 
 /// What a reload would do.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -317,6 +324,9 @@ fn routes(old: &Config, new: &Config, diff: &mut Diff) {
         }
         if was.headers != one.headers && !fields.iter().any(|change| change.field.starts_with("headers")) {
             fields.push(hidden("headers"));
+        }
+        if was.faults != one.faults && !fields.iter().any(|change| change.field == "faults") {
+            fields.push(hidden("faults"));
         }
         if was.query != one.query && !fields.iter().any(|change| change.field.starts_with("query")) {
             fields.push(hidden("query"));

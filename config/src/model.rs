@@ -11,12 +11,17 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use balancing::{Balancing, Labels, Part, Position, Sticky, labels_text};
+pub use breaking::{Breaker, Concurrency, ConcurrencyMode, EndpointBreaker, Overload, Priority};
+pub use faults::{Abort, FAULT_DELAY_MAX, FAULT_UNTIL_MAX, FAULTS_MAX, Fault, GRPC_CODES};
+
 pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
 pub use fleets::{Fleet, FleetStore, Redis, RedisAt, Rls};
 pub use health::{CheckBy, Eject, EjectMode, Health, HttpCheck};
 pub use keys::KeySource;
 pub use limits::{ConcurrencyLimit, Cost, LimitBy, Missing, Rate, RateLimit, RateLimitId, Tell, Unsure};
-pub use protocols::{ArrivalRate, ClientRate, Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp};
+pub use protocols::{
+    ArrivalRate, ClientRate, Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp,
+};
 pub use retries::{Hedge, HedgeAfter, Mirror, Retries, RetryBudget, RetryWhen};
 pub use tls::{
     Authorities, Certificate, ClientCertificates, ListenerCertificate, ListenerTls, Secret, ServiceTls, Tls,
@@ -25,6 +30,8 @@ pub use tls::{
 
 mod acme;
 mod balancing;
+mod breaking;
+mod faults;
 mod fleets;
 mod health;
 mod keys;
@@ -54,6 +61,8 @@ pub struct Config {
     pub access_log: Option<AccessLog>,
     /// How long a stop waits for what is under way.
     pub drain_timeout: Duration,
+    /// When something is shed.
+    pub overload: Overload,
     /// Where this node is.
     pub zone: Option<String>,
     /// Sorted by name.
@@ -102,6 +111,8 @@ pub struct Runtime {
     pub pin: bool,
     /// Receive buffers of one worker.
     pub buffers: Buffers,
+    /// Bytes that the process may use; `None`: what its cgroup allows, if that is bounded.
+    pub memory: Option<u64>,
 }
 
 /// `runtime.backend`
@@ -130,6 +141,20 @@ pub struct Buffers {
 pub struct Admin {
     /// Default 127.0.0.1:9901.
     pub address: SocketAddr,
+    /// Whether what runs may be changed by it.
+    pub writes: AdminWrites,
+}
+
+/// `admin.writes`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum AdminWrites {
+    /// Where its address is one of this host only (default).
+    #[default]
+    Local,
+    /// By whoever reaches it.
+    Any,
+    /// By nobody.
+    None,
 }
 
 /// `access_log`
@@ -293,8 +318,12 @@ pub struct Service {
     pub host: HostPolicy,
     /// How long upstreams may take.
     pub timeouts: ServiceTimeouts,
-    /// Bounds of the per-worker pool, for each endpoint.
+    /// What each worker keeps of connections, for each endpoint.
     pub pool: Pool,
+    /// How much it may be asked at once.
+    pub breaker: Breaker,
+    /// The same, as far as it is found out.
+    pub concurrency: Option<Concurrency>,
     /// What its endpoints speak.
     pub protocol: ServiceProtocol,
     /// Where they speak TLS.
@@ -390,9 +419,7 @@ pub struct ServiceTimeouts {
 /// `services.X.pool`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool {
-    /// Connections of one worker to one endpoint (default 1024): 503 beyond it.
-    pub connections: u32,
-    /// Idle ones kept of those (default 128).
+    /// Idle connections kept by one worker to one endpoint (default 128).
     pub idle: u32,
     /// An idle one is closed after (default 30 s).
     pub idle_timeout: Duration,
@@ -427,6 +454,10 @@ pub struct Route {
     pub encoded_slashes: bool,
     /// In place of the listener's body limit when set; `u64::MAX` (written `none`) is no limit.
     pub body_limit: Option<u64>,
+    /// How late it is shed under overload.
+    pub priority: Priority,
+    /// Errors made on purpose, for a while.
+    pub faults: Vec<Fault>,
 }
 
 /// `routes[].hosts[]`

@@ -64,6 +64,7 @@ fn the_forms_of_the_design_mean_what_they_say() {
             backend: Backend::Auto,
             pin: true,
             buffers: Buffers { size: 16384, count: 640 },
+            memory: None,
         }
     );
     assert_eq!(config.listeners[0].routes, (0..4).map(RouteId).collect::<Vec<_>>());
@@ -138,7 +139,7 @@ fn defaults_are_those_of_the_model() {
             idle: Duration::from_secs(60),
         }
     );
-    assert_eq!(service.pool, Pool { connections: 1024, idle: 128, idle_timeout: Duration::from_secs(30) });
+    assert_eq!(service.pool, Pool { idle: 128, idle_timeout: Duration::from_secs(30) });
     assert_eq!((config.access_log, config.drain_timeout), (None, Duration::from_secs(30)));
     assert_eq!(config.admin.address, "127.0.0.1:9901".parse().unwrap());
 }
@@ -146,10 +147,11 @@ fn defaults_are_those_of_the_model() {
 /// Everything that can be said, said once, and nothing as its default.
 const FULL: &str = r#"
 role: sidecar
-runtime: { workers: 3, backend: epoll, pin: true, buffers: { size: 64KiB, count: 100 } }
-admin: { address: "[::1]:9902" }
+runtime: { workers: 3, backend: epoll, pin: true, buffers: { size: 64KiB, count: 100 }, memory: 512MiB }
+admin: { address: "[::1]:9902", writes: any }
 access_log: { format: common, to: /var/log/ringway.log, ring: 1MiB }
 drain_timeout: 1500ms
+overload: { loop_lag: none, memory: 75% }
 zone: z-1
 listeners:
   - name: a
@@ -180,7 +182,9 @@ services:
     authority: S.internal:81
     host: service
     timeouts: { connect: 1ms, response_head: 2ms, idle: 3ms }
-    pool: { connections: 3, idle: 2, idle_timeout: 1m }
+    pool: { idle: 2, idle_timeout: 1m }
+    breaker: { connections: 9, requests: 8, pending: 7, wait: 6s, retries: 5, endpoint: { connections: 4, requests: 3 } }
+    concurrency: { mode: aimd, min: 2, max: 90, latency: 80ms, failures: 7.5% }
   t: { endpoints: [ 127.0.0.1:1 ], balance: ring_hash, hash_by: [ "cookie:sid", client_ip/24/56 ], hash_load: none }
   u: { endpoints: [ 127.0.0.1:2 ], balance: maglev, hash_by: path, hash_load: 200% }
 routes:
@@ -198,6 +202,11 @@ routes:
     response_headers: { remove: [ server ], set: { a: b }, add: { c: d } }
     encoded_slashes: true
     body_limit: 5B
+    priority: low
+    faults:
+      - { delay: 2s, share: 0.5%, headers: { X-Chaos: "1", y: "*" }, until: 2026-01-01T00:00:00Z }
+      - { abort: 503, until: 2026-01-01T01:00:00+01:00 }
+      - { delay: 5m, abort: grpc:unavailable, until: 2026-01-01T00:00:00Z }
   - { name: two, path: /two, respond: { status: 503, body: "a\nb", content_type: text/html }, body_limit: none }
   - { name: four, path: /four, to: { service: u, weight: 3 } }
   - { name: three, path: "/three/**", redirect: { path: "/3/**", status: 302, scheme: https, host: w.x, port: 444 } }
@@ -461,6 +470,10 @@ fn with_field(object: &'static Object, field: &'static Field, value: &str) -> St
             service = format!("endpoints: [ {{ {one}{} }} ]", unless("address", "address: 127.0.0.1:1"));
         }
         "service_timeouts" => service.push_str(&format!(", timeouts: {{ {one} }}")),
+        "overload" => root = format!("overload: {{ {one} }}\n"),
+        "breaker" => service.push_str(&format!(", breaker: {{ {one} }}")),
+        "endpoint_breaker" => service.push_str(&format!(", breaker: {{ endpoint: {{ {one} }} }}")),
+        "concurrency" => service.push_str(&format!(", concurrency: {{ {one} }}")),
         "pool" => service.push_str(&format!(", pool: {{ {one} }}")),
         "route" => {
             let action = if matches!(field.name, "respond" | "redirect") { "" } else { "to: s" };
@@ -483,6 +496,11 @@ fn with_field(object: &'static Object, field: &'static Field, value: &str) -> St
         "respond" => route = format!("name: r, respond: {{ {one} }}"),
         "redirect" => route = format!("name: r, redirect: {{ {one}{} }}", unless("host", "host: h")),
         "rewrite" => route.push_str(&format!(", rewrite: {{ {one} }}")),
+        "fault" => {
+            let rest = unless("until", "until: \"2026-01-01T00:00:00Z\"");
+            let delay = if field.name == "abort" { String::new() } else { unless("delay", "delay: 1s") };
+            route.push_str(&format!(", faults: [ {{ {one}{delay}{rest} }} ]"));
+        }
         "retries" => route.push_str(&format!(", retries: {{ {one} }}")),
         "hedge" => route.push_str(&format!(", hedge: {{ {one} }}")),
         "mirror" => {
@@ -676,6 +694,39 @@ const PIECES: &[&str] = &[
     "---\n",
     "%",
 ];
+
+fn with_fault(fault: &str) -> String {
+    let text = "listeners: [ { name: a, address: 127.0.0.1:0 } ]\nroutes: [ { respond: { status: 204 }, faults: [ FAULT ] } ]";
+    text.replace("FAULT", fault)
+}
+
+#[test]
+fn a_fault_has_an_end_that_is_not_far() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let until = |seconds: u64| format!("{{ delay: 1s, until: {} }}", ringway_config::time::text(seconds));
+    let warnings = |text: &str| {
+        let loaded = load_str("test.yaml", text, &no_env).unwrap();
+        loaded.warnings.iter().map(|one| one.code).collect::<Vec<_>>()
+    };
+    assert_eq!(warnings(&with_fault(&until(now + 3600))), Vec::<&str>::new());
+    assert_eq!(warnings(&with_fault(&until(now - 1))), ["fault-over"]);
+    assert_eq!(report(&with_fault(&until(now + 31 * 86_400))).diagnostics[0].code, "out-of-range");
+    assert_eq!(report(&with_fault("{ delay: 1s }")).diagnostics[0].code, "missing-field");
+    assert_eq!(report(&with_fault("{ delay: 1s, until: soon }")).diagnostics[0].code, "bad-time");
+}
+
+#[test]
+fn a_fault_does_something_that_can_be_borne() {
+    let codes = |fault: &str| {
+        let fault = format!("{{ {fault}, until: 2026-01-01T00:00:00Z }}");
+        let report = report(&with_fault(&fault));
+        report.diagnostics.iter().map(|one| one.code).filter(|code| *code != "fault-over").collect::<Vec<_>>()
+    };
+    assert_eq!(codes("share: 10%"), ["missing-field"]);
+    assert_eq!(codes("delay: 6m"), ["out-of-range"]);
+    assert_eq!(codes("abort: 200"), ["out-of-range"]);
+    assert_eq!(codes("abort: grpc:ok"), ["bad-choice"]);
+}
 
 /// A file with this in `fleets`, and a route whose limit names one of them.
 fn with_fleets(fleets: &str, named: &str) -> String {

@@ -5,8 +5,9 @@
 
 mod calls;
 mod connection;
-mod picking;
 mod health;
+mod limits;
+mod picking;
 mod reasons;
 mod render;
 mod request;
@@ -15,6 +16,8 @@ mod tries;
 
 #[cfg(test)]
 mod tests;
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::routing::{Candidate, Matched, NoMatch, RouteId, RouteQuery};
 use crate::snapshot::{ActionPlan, ForwardPlan, ListenerPlan, Origin, RoutePlan, Snapshot};
@@ -119,6 +122,8 @@ pub struct ServiceShare {
     pub speaks: String,
     /// In words; empty where there are none.
     pub timeouts: String,
+    /// How much it may be asked at once, in words; empty where nothing is set.
+    pub limits: String,
     /// How its endpoints are checked and judged, a line for each.
     pub judged: Vec<String>,
 }
@@ -310,8 +315,14 @@ fn tell_policies(
     path: &[u8],
 ) {
     let policies = &mut explanation.policies;
+    policies.extend(limits::priority(route.priority));
     if has_encoded_slash(path) && route.allow_encoded_slashes {
         policies.push("encoded slashes: pass as they are".into());
+    }
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    for fault in &route.faults {
+        let over = if fault.holds(now_s) { "" } else { " (over: it has no effect)" };
+        policies.push(format!("fault: {}{over}", fault.told));
     }
     let limit = match route.body_bytes_max(listener) {
         u64::MAX => "any size".to_owned(),
@@ -407,6 +418,7 @@ fn tell_services(
             explanation.policies.push(format!("host sent to {}: {authority}", service.name));
         }
     }
-    explanation.services = services::shares(snapshot, &forward.split, services::Carries::Requests, Some(asking));
+    explanation.services =
+        services::shares(snapshot, &forward.split, services::Carries::Requests, Some(asking));
     explanation.policies.extend(picking::split_by(snapshot, forward, asking));
 }

@@ -7,6 +7,7 @@ mod accept;
 mod arrivals;
 pub mod balance;
 mod body;
+pub mod breaker;
 mod carried;
 mod challenges;
 pub mod date;
@@ -15,6 +16,7 @@ mod downstream;
 pub mod engine;
 mod exchange;
 pub mod explain;
+pub mod faults;
 pub mod forwarded;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -30,6 +32,8 @@ pub mod local_reply;
 pub mod observe;
 pub mod outcomes;
 mod outgoing;
+pub mod overload;
+pub mod overrides;
 pub mod path;
 pub mod proxy_protocol;
 pub mod reason;
@@ -51,6 +55,6 @@ mod worker;
 
 pub use challenges::Challenge;
 pub use engine::{
-    Applied, ApplyError, Check, DrainOutcome, Engine, FleetLimit, Handles, Inherited, Judged, StartError,
-    WorkerInfo,
+    Applied, ApplyError, Check, DrainOutcome, EndpointInfo, Engine, FleetLimit, Handles, Inherited, Judged,
+    RouteInfo, ServiceInfo, StartError, Strain, WorkerInfo,
 };

@@ -51,7 +51,8 @@ const RETRIED_UPLOAD: &str =
     "POST /retried HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 11\r\n\r\nhello world";
 
 /// With a key to hash and to split by, and a cookie that has to be set.
-const BALANCED: &str = "GET /balanced/7 HTTP/1.1\r\nHost: api.example.com\r\nCookie: user=5; to=unknown\r\n\r\n";
+const BALANCED: &str =
+    "GET /balanced/7 HTTP/1.1\r\nHost: api.example.com\r\nCookie: user=5; to=unknown\r\n\r\n";
 
 const REWRITTEN: &str = "GET /old/./a%2db?x=1 HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
 
@@ -142,7 +143,7 @@ fn config(backend: &str, origin: SocketAddr, other: SocketAddr) -> ringway_confi
          listeners:\n\
          - {{ name: web, address: 127.0.0.1:0, routes: all }}\n\
          - {{ name: secure, address: 127.0.0.1:0, routes: all, tls: {{ certificates: [ {{ cert: ../config/tests/tls/site.crt, key: ../config/tests/tls/site.key }} ] }} }}\n\
-         services:\n\x20 orders: {{ endpoints: [ \"{origin}\" ], eject: {{}} }}\n\x20 balanced:\n\
+         services:\n\x20 orders: {{ endpoints: [ \"{origin}\" ], eject: {{}}, breaker: {{ requests: 1000, connections: 1000, endpoint: {{ requests: 900 }} }} }}\n\x20 balanced:\n\
          \x20   endpoints: [ {{ address: \"{origin}\", labels: {{ v: a }} }}, {{ address: \"{other}\", priority: 1, labels: {{ v: b }} }} ]\n\
          \x20   balance: ring_hash\n\x20   hash_by: cookie:user\n\x20   sticky: {{ cookie: to, ttl: 1h }}\n\x20   slow_start: 30s\n\
          routes:\n\

@@ -176,6 +176,7 @@ fn goes_by_name(route: &Route) -> bool {
         && route.methods.is_empty()
         && route.headers.is_empty()
         && route.query.is_empty()
+        && route.faults.is_empty()
         && route.request_headers == HeaderOps::default()
         && route.response_headers == HeaderOps::default()
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
-use crate::model::{Hedge, HedgeAfter, Mirror, Part, Retries, RetryBudget, RetryWhen, Service};
+use crate::model::{GRPC_CODES, Hedge, HedgeAfter, Mirror, Part, Retries, RetryBudget, RetryWhen, Service};
 use crate::units::{self, Problem, quoted};
 
 use super::fields::Fields;
@@ -18,26 +18,6 @@ const WORDS: [(&str, RetryWhen); 5] = [
     ("timeout", RetryWhen::Timeout),
     ("gateway", RetryWhen::Gateway),
     ("5xx", RetryWhen::ServerErrors),
-];
-
-/// Names of gRPC's codes from 1 on: 0 is no failure.
-const GRPC_CODES: [&str; 16] = [
-    "cancelled",
-    "unknown",
-    "invalid_argument",
-    "deadline_exceeded",
-    "not_found",
-    "already_exists",
-    "permission_denied",
-    "resource_exhausted",
-    "failed_precondition",
-    "aborted",
-    "out_of_range",
-    "unimplemented",
-    "internal",
-    "unavailable",
-    "data_loss",
-    "unauthenticated",
 ];
 
 /// `retries` of a route whose exchanges take `timeout` at most.
@@ -56,7 +36,10 @@ pub(super) fn retries(route: &Fields<'_>, timeout: Option<Duration>, sink: &mut 
         && let Some(node) = fields.node("backoff").or(fields.node("backoff_max"))
     {
         let problem = Problem::new("out-of-range", "`backoff` is more than `backoff_max`");
-        sink.problem(node, problem.help("the first wait is up to `backoff`, no wait is up to more than `backoff_max`"));
+        sink.problem(
+            node,
+            problem.help("the first wait is up to `backoff`, no wait is up to more than `backoff_max`"),
+        );
     }
     if let (Some(each), Some(all)) = (retries.per_try_timeout, timeout)
         && each >= all
@@ -99,7 +82,8 @@ fn condition(text: &str) -> Result<RetryWhen, Problem> {
             None if lower == "ok" => Err(unknown().help("a call that ends with OK did not fail")),
             None => Err(match nearest(&lower, GRPC_CODES.into_iter()) {
                 Some(near) => unknown().help(format!("did you mean `grpc:{near}`?")),
-                None => unknown().help(format!("codes are {}", GRPC_CODES.map(|code| format!("`{code}`")).join(", "))),
+                None => unknown()
+                    .help(format!("codes are {}", GRPC_CODES.map(|code| format!("`{code}`")).join(", "))),
             }),
         };
     }
@@ -130,7 +114,10 @@ pub(crate) fn condition_text(when: RetryWhen) -> String {
             let name = GRPC_CODES.get(usize::from(code).wrapping_sub(1));
             format!("grpc:{}", name.copied().unwrap_or("unknown"))
         }
-        word => WORDS.iter().find(|(_, one)| *one == word).map_or_else(String::new, |(text, _)| (*text).to_owned()),
+        word => WORDS
+            .iter()
+            .find(|(_, one)| *one == word)
+            .map_or_else(String::new, |(text, _)| (*text).to_owned()),
     }
 }
 

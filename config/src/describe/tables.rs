@@ -1,8 +1,10 @@
 //! The tables. Change one and the decoder, the schema and the reference change with it.
 
 mod acme;
-mod balancing;
 mod arrivals;
+mod balancing;
+mod breaking;
+mod faults;
 mod fleets;
 mod health;
 mod limits;
@@ -16,9 +18,11 @@ mod tls;
 use super::Absent::{Default, Means, Required};
 use super::{Field, Kind, Object};
 
-pub use balancing::{STICKY, SUBSET_LABELS_MAX};
 pub use acme::{ACME_ACCOUNT, EXTERNAL_ACCOUNT};
 pub use arrivals::{ARRIVAL_RATE, CLIENT_RATE};
+pub use balancing::{STICKY, SUBSET_LABELS_MAX};
+pub use breaking::{BREAKER, CONCURRENCY, ENDPOINT_BREAKER, OVERLOAD};
+pub use faults::FAULT;
 pub use fleets::FLEET;
 pub use health::{EJECT, HEALTH, HEALTH_HTTP, HEALTH_TCP};
 pub use limits::{CONCURRENCY_LIMIT, RATE_LIMIT};
@@ -54,7 +58,7 @@ pub static CONFIG: Object = Object {
             name: "runtime",
             kind: Kind::Object(&RUNTIME),
             absent: Means("its defaults"),
-            about: "Workers, driver and buffers. Changes need a restart.",
+            about: "Workers, driver, buffers and memory. Changes of all but `memory` need a restart.",
         },
         Field {
             name: "admin",
@@ -75,6 +79,12 @@ pub static CONFIG: Object = Object {
             about: "How long a stop waits for what is under way.",
         },
         balancing::ZONE,
+        Field {
+            name: "overload",
+            kind: Kind::Object(&OVERLOAD),
+            absent: Means("its defaults"),
+            about: "When something is shed so that the rest is served.",
+        },
         Field {
             name: "acme",
             kind: Kind::Map(&Kind::Object(&ACME_ACCOUNT)),
@@ -145,6 +155,12 @@ pub static RUNTIME: Object = Object {
             absent: Means("its defaults"),
             about: "Receive buffers of one worker.",
         },
+        Field {
+            name: "memory",
+            kind: Kind::Size(MIB, TIB),
+            absent: Means("what the process's cgroup allows, if that is bounded"),
+            about: "How much this process may use; `overload.memory` is a share of it. A reload applies it.",
+        },
     ],
 };
 
@@ -174,12 +190,21 @@ pub static ADMIN: Object = Object {
     name: "admin",
     about: "The admin API.",
     later: &["token", "tls"],
-    fields: &[Field {
-        name: "address",
-        kind: Kind::Text("an address (`127.0.0.1:9901`)"),
-        absent: Default("127.0.0.1:9901"),
-        about: "Where it listens. It has no authentication: keep it local. Changes need a restart.",
-    }],
+    fields: &[
+        Field {
+            name: "address",
+            kind: Kind::Text("an address (`127.0.0.1:9901`)"),
+            absent: Default("127.0.0.1:9901"),
+            about: "Where it listens. It has no authentication: keep it local. Changes need a restart.",
+        },
+        Field {
+            name: "writes",
+            kind: Kind::Choice { now: &["local", "any", "none"], later: &[] },
+            absent: Default("local"),
+            about: "Whether what runs may be changed by it (`ringway ctl`): `local` where the address is one of this host \
+                    only, `any` by whoever reaches it, `none` never.",
+        },
+    ],
 };
 
 /// `access_log`
@@ -216,6 +241,7 @@ pub static ALL: &[&Object] = &[
     &BUFFERS,
     &ADMIN,
     &ACCESS_LOG,
+    &OVERLOAD,
     &ACME_ACCOUNT,
     &EXTERNAL_ACCOUNT,
     &FLEET,
@@ -236,6 +262,9 @@ pub static ALL: &[&Object] = &[
     &ENDPOINT_OBJECT,
     &SERVICE_TIMEOUTS,
     &POOL,
+    &BREAKER,
+    &ENDPOINT_BREAKER,
+    &CONCURRENCY,
     &SERVICE_TLS,
     &CERTIFICATE,
     &SERVICE_HTTP2,
@@ -258,4 +287,5 @@ pub static ALL: &[&Object] = &[
     &REDIRECT,
     &REWRITE,
     &HEADER_OPS,
+    &FAULT,
 ];

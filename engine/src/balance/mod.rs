@@ -22,6 +22,7 @@ mod peak_ewma;
 mod random;
 mod ring_hash;
 mod round_robin;
+mod seen;
 mod slow_start;
 pub(crate) mod stable;
 mod standing;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 pub use peak_ewma::DECAY_NS;
+pub use seen::EndpointSeen;
 use state::EndpointState;
 pub use state::{REFUSED_FOR_MAX_NS, REFUSED_FOR_MIN_NS};
 use view::View;

@@ -8,12 +8,13 @@ mod retries;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use super::breaking::{self, BreakerRow};
 use super::dropped::DroppedCounts;
 use super::histogram::{Bounds, DURATIONS, Histogram, LAGS, Merged};
 use super::registry::{Kept, REMOVED, Registry};
 use crate::grpc::CODES;
 
-use super::stats::{CLASSES, ReasonCounts, RouteCounters, ServiceCounters, Shown, WorkerStats};
+use super::stats::{CLASSES, FAULT_KINDS, ReasonCounts, RouteCounters, ServiceCounters, Shown, WorkerStats};
 
 /// Appends the text. `version` is that of the binary.
 pub fn render(registry: &Registry, version: &str, out: &mut String) {
@@ -26,6 +27,13 @@ pub fn render(registry: &Registry, version: &str, out: &mut String) {
     routes(&mut text, &kept);
     services(&mut text, &kept);
     super::limits::render(&mut text, &kept);
+    breaking::services(&mut text, &kept);
+    breaking::shed(&mut text, registry, &kept);
+}
+
+/// Appends what is known of limits of all workers together.
+pub fn render_limits(rows: &[BreakerRow], out: &mut String) {
+    breaking::limits(&mut Text { out }, rows);
 }
 
 /// Appends one family without labels, for numbers that others keep.
@@ -153,6 +161,7 @@ fn routes(text: &mut Text<'_>, kept: &Kept) {
             }
         }
     }
+    faults(text, kept);
     let families: [Number<RouteCounters>; 2] = [
         ("ringway_http_request_bytes_total", "counter", "Bytes of request bodies.", |c| {
             c.request_bytes.get()
@@ -171,6 +180,21 @@ fn routes(text: &mut Text<'_>, kept: &Kept) {
     text.family(name, "histogram", "First byte of a request to the last of its response.");
     for (labels, _, merged) in &used {
         text.histogram(name, labels, merged);
+    }
+}
+
+/// Of routes that have had any.
+fn faults(text: &mut Text<'_>, kept: &Kept) {
+    let name = "ringway_faults_injected_total";
+    text.family(name, "counter", "Errors made on purpose, by route and kind.");
+    for (route, counts) in kept.routes.iter() {
+        let route = route.map_or(REMOVED, |(route, _)| route);
+        for (place, kind) in FAULT_KINDS.into_iter().enumerate() {
+            let sum: u64 = counts.iter().map(|counts| counts.faults()[place]).sum();
+            if sum > 0 {
+                text.sample(name, &[("route", route), ("kind", kind)], sum);
+            }
+        }
     }
 }
 
@@ -231,7 +255,7 @@ fn merged<C>(bounds: &'static Bounds, counts: &[Arc<C>], histogram: impl Fn(&C) 
 }
 
 /// The text so far. Writing to a `String` can't fail.
-pub(super) struct Text<'a> {
+pub(crate) struct Text<'a> {
     out: &'a mut String,
 }
 
@@ -247,7 +271,7 @@ impl Text<'_> {
         let _ = writeln!(self.out, " {value}");
     }
 
-    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], merged: &Merged) {
+    pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], merged: &Merged) {
         let mut with_bound = labels.to_vec();
         with_bound.push(("le", ""));
         for (bound, count) in merged.cumulative() {

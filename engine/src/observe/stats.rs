@@ -7,7 +7,9 @@
 use std::sync::OnceLock;
 
 use crate::grpc::CODES;
+use crate::overload::Priority;
 
+use super::breaking::Breaking;
 use super::counter::{Counter, Gauge};
 use super::dropped::DroppedCounts;
 use super::histogram::{DURATIONS, Histogram, LAGS};
@@ -49,6 +51,8 @@ macro_rules! worker_stats {
             pub local_replies: ReasonCounts,
             /// Exchanges that ended after their response head, or without anybody to reply to, by reason.
             pub cut: ReasonCounts,
+            /// Requests turned away, by priority; none is critical.
+            pub shed: [Counter; 4],
             /// Datagrams that went nowhere.
             pub udp_dropped: DroppedCounts,
             /// How late the loop was to what was due, or how long a turn took.
@@ -63,6 +67,7 @@ macro_rules! worker_stats {
                     $($field: $type::default(),)*
                     local_replies: ReasonCounts::default(),
                     cut: ReasonCounts::default(),
+                    shed: Default::default(),
                     udp_dropped: DroppedCounts::default(),
                     loop_lag: Histogram::new(&LAGS),
                     last_turn_us: Gauge::default(),
@@ -124,15 +129,27 @@ worker_stats! {
     access_log_lines: Counter "counter" Summed "ringway_access_log_lines_total" "Lines given to the log writer.";
     access_log_dropped: Counter "counter" Summed "ringway_access_log_dropped_total"
         "Lines dropped because the ring to the log writer was full.";
+    faults_delayed: Gauge "gauge" Summed "ringway_faults_delayed" "Exchanges that a fault delays now.";
+    faults_left_out: Counter "counter" Summed "ringway_faults_left_out_total"
+        "Delays left out because too many exchanges were delayed.";
     buffers_in_use: Gauge "gauge" Each "ringway_worker_buffers_in_use" "Receive buffers in use.";
     pipes: Gauge "gauge" Each "ringway_worker_pipes" "Pipes open for splice(2).";
     loop_turns: Counter "counter" Each "ringway_worker_loop_turns_total" "Turns of the event loop.";
+    lag_us: Gauge "gauge" Each "ringway_worker_lag_microseconds"
+        "How late the loop was to its last look at itself.";
+    pressure: Gauge "gauge" Each "ringway_worker_pressure"
+        "What the worker sheds: nothing, low, normal, high priority, new connections (0 to 4).";
 }
 
 impl WorkerStats {
     /// Exchanges under way.
     pub fn exchanges_active(&self) -> u64 {
         self.exchanges_started.get().saturating_sub(self.exchanges_ended.get())
+    }
+
+    /// Requests of this priority that were turned away.
+    pub fn shed(&self, priority: Priority) -> &Counter {
+        &self.shed[priority as usize]
     }
 
     /// Every number by name, in a fixed order, for `/workers`.
@@ -193,13 +210,29 @@ pub struct RouteCounters {
     classes: [Counter; CLASSES.len()],
     /// Taken with the first call: most routes carry none.
     grpc: OnceLock<Box<[Counter; CODES.len()]>>,
+    /// Taken with the first fault: most routes have none.
+    faults: OnceLock<Box<[Counter; FAULT_KINDS.len()]>>,
     /// Bytes of request bodies.
     pub request_bytes: Counter,
     /// Bytes of response bodies.
     pub response_bytes: Counter,
+    /// Turned away under overload; of the row without a service.
+    pub shed: Counter,
     /// First byte of the request to the last of the response.
     pub duration: Histogram,
 }
+
+/// What a fault did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// The exchange waited.
+    Delay,
+    /// It was answered with an error.
+    Abort,
+}
+
+/// Values of the label `kind`, in the order of [`FaultKind`].
+pub const FAULT_KINDS: [&str; 2] = ["delay", "abort"];
 
 /// Values of the label `code_class`.
 pub const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -209,8 +242,10 @@ impl Default for RouteCounters {
         Self {
             classes: Default::default(),
             grpc: Default::default(),
+            faults: Default::default(),
             request_bytes: Counter::default(),
             response_bytes: Counter::default(),
+            shed: Counter::default(),
             duration: Histogram::new(&DURATIONS),
         }
     }
@@ -231,6 +266,16 @@ impl RouteCounters {
     #[inline]
     pub fn record_grpc(&self, code: u8) {
         self.grpc.get_or_init(Box::default)[usize::from(code).min(CODES.len() - 1)].increment();
+    }
+
+    /// Counts one fault.
+    pub fn record_fault(&self, kind: FaultKind) {
+        self.faults.get_or_init(Box::default)[kind as usize].increment();
+    }
+
+    /// Faults by kind, in the order of [`FAULT_KINDS`].
+    pub fn faults(&self) -> [u64; FAULT_KINDS.len()] {
+        self.faults.get().map_or([0; FAULT_KINDS.len()], |kinds| kinds.each_ref().map(Counter::get))
     }
 
     /// Calls of gRPC by code, in the order of [`CODES`].
@@ -268,6 +313,8 @@ pub struct ServiceCounters {
     pub connections_idle: Gauge,
     /// Request sent to response head read.
     pub response_head: Histogram,
+    /// About its limits.
+    breaking: OnceLock<Box<Breaking>>,
     /// How endpoints were picked.
     pub picks: PickCounters,
 }
@@ -285,8 +332,21 @@ impl Default for ServiceCounters {
             connections_active: Gauge::default(),
             connections_idle: Gauge::default(),
             response_head: Histogram::new(&DURATIONS),
+            breaking: OnceLock::new(),
             picks: PickCounters::default(),
         }
+    }
+}
+
+impl ServiceCounters {
+    /// About its limits, once one was reached.
+    pub fn breaking(&self) -> &Breaking {
+        self.breaking.get_or_init(Box::default)
+    }
+
+    /// The same, if one was.
+    pub fn breaking_seen(&self) -> Option<&Breaking> {
+        self.breaking.get().map(|breaking| &**breaking)
     }
 }
 
@@ -317,8 +377,13 @@ impl Fold for RouteCounters {
             let mine = self.grpc.get_or_init(Box::default);
             mine.iter().zip(theirs.iter()).for_each(|(mine, theirs)| mine.add(theirs.get()));
         }
+        if let Some(theirs) = gone.faults.get() {
+            let mine = self.faults.get_or_init(Box::default);
+            mine.iter().zip(theirs.iter()).for_each(|(mine, theirs)| mine.add(theirs.get()));
+        }
         self.request_bytes.add(gone.request_bytes.get());
         self.response_bytes.add(gone.response_bytes.get());
+        self.shed.add(gone.shed.get());
         self.duration.fold(&gone.duration);
     }
 }
@@ -332,6 +397,9 @@ impl Fold for ServiceCounters {
         self.retries.fold(&gone.retries);
         self.pings_unanswered.add(gone.pings_unanswered.get());
         self.response_head.fold(&gone.response_head);
+        if let Some(theirs) = gone.breaking_seen() {
+            self.breaking().fold(theirs);
+        }
         self.picks.fold(&gone.picks);
     }
 }

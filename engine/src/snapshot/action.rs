@@ -2,7 +2,7 @@
 
 use crate::grpc_json::Transcoder;
 
-use super::{HedgePlan, MirrorPlan, Split};
+use super::{HedgePlan, MirrorPlan, Split, Weighted};
 use crate::key::KeyPlan;
 use crate::retry::RetryPlan;
 use crate::routing::{Matched, PathFill};
@@ -23,6 +23,8 @@ pub enum ActionPlan {
 pub struct ForwardPlan {
     /// Which service.
     pub split: Split,
+    /// `to` as written, weights of 0 included.
+    pub entries: Box<[Weighted]>,
     /// By what, where not by chance.
     pub split_by: KeyPlan,
     /// Must be made canonical again afterwards.

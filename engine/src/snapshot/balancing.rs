@@ -63,7 +63,12 @@ impl<'c> Subsets<'c> {
 
     /// A split of a route or listener.
     pub fn split(&self, split: &[model::Part]) -> Split {
-        let weighted = |part: &model::Part| {
+        Split::new(self.weighted(split))
+    }
+
+    /// Its parts, those of weight 0 included.
+    pub fn weighted(&self, split: &[model::Part]) -> impl Iterator<Item = Weighted> {
+        split.iter().map(|part: &model::Part| {
             let place = self.list(part.service).iter().position(|subset| **subset == part.subset);
             let name = self.config.services.get(part.service.0 as usize).map_or("", |service| &service.name);
             Weighted {
@@ -74,8 +79,7 @@ impl<'c> Subsets<'c> {
                 weight: part.weight,
                 names: (Arc::from(name), model::labels_text(&part.subset)),
             }
-        };
-        Split::new(split.iter().map(weighted))
+        })
     }
 
     /// The views of a service that an endpoint is in, a bit for each.

@@ -14,10 +14,12 @@ pub(crate) fn config(services: Vec<Service>, routes: Vec<Route>) -> Config {
             backend: Backend::Auto,
             pin: false,
             buffers: Buffers { size: 16 << 10, count: 1024 },
+            memory: None,
         },
-        admin: Admin { address: "127.0.0.1:9901".parse().unwrap() },
+        admin: Admin { address: "127.0.0.1:9901".parse().unwrap(), writes: AdminWrites::Local },
         access_log: None,
         drain_timeout: Duration::from_secs(10),
+        overload: Overload { loop_lag: None, memory: None },
         zone: None,
         acme: Vec::new(),
         fleets: Vec::new(),
@@ -105,13 +107,22 @@ pub(crate) fn service(name: &str, endpoints: &[(&str, u16)]) -> Service {
             response_head: Duration::from_secs(60),
             idle: Duration::from_secs(60),
         },
-        pool: Pool { connections: 1024, idle: 128, idle_timeout: Duration::from_secs(30) },
+        pool: Pool { idle: 128, idle_timeout: Duration::from_secs(30) },
         protocol: ServiceProtocol::Http1,
         tls: None,
         http2: HTTP2,
         http2_keep_alive: None,
         retry_budget: RetryBudget { share: 200_000, floor: 10 },
         health: None,
+        breaker: Breaker {
+            connections: None,
+            requests: None,
+            pending: 1024,
+            wait: Duration::from_secs(1),
+            retries: None,
+            endpoint: EndpointBreaker { connections: 8192, requests: None },
+        },
+        concurrency: None,
         eject: None,
     }
 }
@@ -137,6 +148,8 @@ pub(crate) fn route(name: &str, host: Option<&str>, path: PathPattern, action: A
         response_headers: HeaderOps::default(),
         encoded_slashes: false,
         body_limit: None,
+        priority: Priority::Normal,
+        faults: vec![],
     }
 }
 

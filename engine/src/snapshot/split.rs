@@ -48,6 +48,16 @@ pub struct Weighted {
     pub names: (Arc<str>, String),
 }
 
+impl Weighted {
+    /// What it is called by hand: `orders`, or `orders[version=v2]`.
+    pub fn called(&self) -> Arc<str> {
+        match &self.names {
+            (service, subset) if subset.is_empty() => service.clone(),
+            (service, subset) => format!("{service}[{subset}]").into(),
+        }
+    }
+}
+
 impl Split {
     /// Weights must add up to more than zero; parts of weight zero are never picked.
     pub fn new(parts: impl Iterator<Item = Weighted>) -> Split {

@@ -3,7 +3,8 @@
 use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
-use super::{CONCURRENCY_LIMIT, NAME, RATE_LIMIT, TIB};
+use super::{CONCURRENCY_LIMIT, FAULT, NAME, RATE_LIMIT, TIB};
+
 use super::retries::{HEDGE_FIELD, MIRROR_FIELD, RETRIES_FIELD};
 
 const HOST_PATTERN: Kind =
@@ -22,17 +23,7 @@ const NEW_PATH: Kind =
 pub static ROUTE: Object = Object {
     name: "route",
     about: "What happens to some requests. It has exactly one of `to`, `respond` and `redirect`.",
-    later: &[
-        "auth",
-        "cors",
-        "cache",
-        "compress",
-        "fault",
-        "concurrency",
-        "priority",
-        "policies",
-        "plan",
-    ],
+    later: &["auth", "cors", "cache", "compress", "concurrency", "policies", "plan"],
     fields: &[
         Field {
             name: "name",
@@ -108,6 +99,12 @@ pub static ROUTE: Object = Object {
             about: "Others call the services by JSON. With `to`.",
         },
         Field {
+            name: "priority",
+            kind: Kind::Choice { now: &["critical", "high", "normal", "low"], later: &[] },
+            absent: Means("`normal`; `critical` for `respond`"),
+            about: "How late it is shed under `overload`: what is low goes first, what is critical never does.",
+        },
+        Field {
             name: "timeout",
             kind: Kind::Or("none", &Kind::Duration),
             absent: Default("none"),
@@ -161,6 +158,12 @@ pub static ROUTE: Object = Object {
             kind: Kind::Or("none", &Kind::Size(0, TIB)),
             absent: Means("the listener's"),
             about: "In place of the listener's `limits.body`: 413 beyond it.",
+        },
+        Field {
+            name: "faults",
+            kind: Kind::List(&Kind::Object(&FAULT)),
+            absent: Means("none"),
+            about: "Errors made on purpose, to test callers with. Each ends by itself.",
         },
     ],
 };
