@@ -1,7 +1,7 @@
 //! The background as the binary holds it: its threads, from start to end.
 //!
 //! ```text
-//! ringway-background   tokio, current thread: admin API, DNS, health checks, ACME, watchdog
+//! ringway-background   tokio, current thread: admin API, DNS, health checks, pressure, ACME, limits of fleets, watchdog
 //! ringway-reload       watches the file, parses, applies
 //! ringway-log          access log rings to stdout or a file
 //! ```
@@ -17,17 +17,21 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use ringway_config::model::{Config, LogTo};
-use ringway_engine::engine::Engine;
+use ringway_engine::engine::{Engine, Handles};
 use rtrb::Consumer;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::acme::Acme;
-use crate::admin::{self, Sources};
+use crate::admin::{self, Control, Running, Sources};
 use crate::dns::{self, Dns, Sink};
+use crate::drift;
 use crate::ejection::Ejection;
+use crate::fleet::Fleets;
 use crate::health::Health;
 use crate::log_writer::LogWriter;
+use crate::look;
+use crate::overrides::{Override, Overrides};
 use crate::reload::{self, Candidate, Reloader, Unusable};
 use crate::say;
 use crate::standing::Opinions;
@@ -79,7 +83,7 @@ impl Background {
         if let Some(log) = &log {
             handles.wake_for_logs(log.control().thread());
         }
-        let control = log.as_ref().map(|log| log.control().clone());
+        let log_control = log.as_ref().map(|log| log.control().clone());
 
         let dns = Dns::new();
         let names = dns::names(&parts.config);
@@ -98,7 +102,16 @@ impl Background {
         let acme = Acme::new(Box::new(move |challenges| told.set_challenges(challenges)));
         acme.want(&parts.config);
 
-        let (counted, logged, looked_at) = (dns.clone(), control.clone(), handles.clone());
+        let fleets = Fleets::default();
+        fleets.want(&parts.config);
+        let counting = fleets.clone();
+
+        let (strained, pressed) = (handles.clone(), handles.clone());
+        status.run(&parts.config);
+        let overrides = Overrides::new(handles.clone(), opinions.clone());
+        let control = by_hand(&parts.path, &handles, &opinions, &overrides, &status);
+        let (changed, ending, after_reload) = (overrides.clone(), overrides.clone(), overrides);
+        let (counted, logged, looked_at) = (dns.clone(), log_control.clone(), handles.clone());
         let (checks, ejections, asked) = (health.clone(), ejection.clone(), handles.clone());
         let (certificates, troubles) = (acme.clone(), acme.clone());
         let sources = Sources {
@@ -108,17 +121,26 @@ impl Background {
                 handles.metrics(out);
                 counted.metrics(out);
                 checks.metrics(out);
+                changed.metrics(out);
                 ejections.metrics(out);
                 certificates.metrics(out);
+                counting.metrics(out);
                 logged.iter().for_each(|log| log.metrics(out));
             }),
             notes: Arc::new(move |out| troubles.describe(out)),
+            strain: Arc::new(move || strained.strain()),
+            control,
             version: parts.version,
         };
         let (end, ended) = oneshot::channel();
         let (checking, judging, told) = (health.clone(), ejection.clone(), asked.clone());
         let checking = async move {
-            tokio::join!(checking.run(asked.clone()), judging.run(asked), opinions.tell(told));
+            tokio::join!(checking.run(asked.clone()), judging.run(asked), opinions.tell(told), ending.run());
+        };
+        let (keeping, answering, letters) = (fleets.clone(), fleets.clone(), parts.engine.handles());
+        let pressing = crate::pressure::run(pressed);
+        let checking = async move {
+            tokio::join!(checking, pressing, keeping.run(), answering.answer(letters));
         };
         let tasks = Tasks { dns: dns.clone(), sink: Arc::clone(&sink), checking, acme: acme.clone() };
         let runtime = start_runtime(parts.admin, sources, tasks, ended)?;
@@ -132,14 +154,16 @@ impl Background {
             apply: Box::new(move |config| {
                 engine.apply(config).inspect(|_| {
                     health.look_again();
+                    fleets.want(config);
                     ejection.look_again();
+                    after_reload.look_again();
                 })
             }),
             status: Arc::clone(&status),
             dns: dns.clone(),
             acme,
             sink,
-            log: control,
+            log: log_control,
         })?;
         Ok(Background { status, reloader, log, dns, names, runtime, end })
     }
@@ -190,6 +214,29 @@ impl Background {
         // The runtime's own shutdown is bounded.
         let _ = self.runtime.join();
     }
+}
+
+/// What the admin API shows of services and of what is changed by hand.
+fn by_hand(
+    path: &Path,
+    handles: &Handles,
+    opinions: &Opinions,
+    overrides: &Overrides,
+    status: &Arc<Status>,
+) -> Arc<dyn Control> {
+    let (handles, opinions) = (handles.clone(), opinions.clone());
+    let (shows, runs, path) = (Arc::clone(status), Arc::clone(status), path.to_owned());
+    Arc::new(Running {
+        overrides: overrides.clone(),
+        services: move |overrides: &[Override]| {
+            look::services(&handles.services(), &opinions.standings(), overrides, &shows.config())
+        },
+        drift: move |overrides: &[Override]| {
+            let Some(running) = runs.running() else { return Value::Null };
+            let file = ringway_config::load(&path, &|name| std::env::var(name).ok());
+            drift::drift(&path, &running, file, runs.failure(), overrides)
+        },
+    })
 }
 
 fn start_log(config: &Config, rings: Vec<Consumer<u8>>) -> io::Result<Option<LogWriter>> {

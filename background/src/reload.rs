@@ -299,6 +299,7 @@ impl Thread {
             say::info(change);
         }
         let generation = self.parts.status.applied((candidate.shown)(&config), config.drain_timeout);
+        self.parts.status.run(&config);
         self.parts.running = config;
         self.parts.text = text;
         say::info(describe(generation, &applied, began.elapsed()));
@@ -382,7 +383,7 @@ fn keep_running(config: &mut Config, running: &Config, has_log_rings: bool) -> V
     keep(&mut new.backend, &old.backend, "runtime.backend", &mut kept);
     keep(&mut new.pin, &old.pin, "runtime.pin", &mut kept);
     keep(&mut new.buffers, &old.buffers, "runtime.buffers", &mut kept);
-    keep(&mut config.admin, &running.admin, "admin.address", &mut kept);
+    keep(&mut config.admin.address, &running.admin.address, "admin.address", &mut kept);
     match (&mut config.access_log, &running.access_log) {
         (Some(new), Some(old)) => keep(&mut new.ring, &old.ring, "access_log.ring", &mut kept),
         (new @ Some(_), None) if !has_log_rings => {

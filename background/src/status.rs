@@ -5,9 +5,10 @@
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ringway_config::model::Config;
 use serde_json::Value;
 
 use crate::say;
@@ -30,6 +31,8 @@ pub struct Status {
     generation: AtomicU64,
     failures: AtomicU64,
     shown: Mutex<Shown>,
+    /// What the engine runs; `None` until that is said.
+    running: Mutex<Option<Arc<Config>>>,
 }
 
 #[derive(Debug)]
@@ -58,7 +61,18 @@ impl Status {
             generation: AtomicU64::new(1),
             failures: AtomicU64::new(0),
             shown: Mutex::new(shown),
+            running: Mutex::default(),
         }
+    }
+
+    /// The engine runs this now.
+    pub fn run(&self, config: &Config) {
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(config.clone()));
+    }
+
+    /// What the engine runs.
+    pub fn running(&self) -> Option<Arc<Config>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How far the process is.

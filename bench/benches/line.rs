@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use ringway_engine::balance::{Address, Balancer, Outcome, Policy};
+use ringway_engine::balance::{Address, Asked, Balancer, Endpoint, Outcome, Policy};
 use ringway_engine::http1::{
     ChunkLimits, Decoder, Limits, Method, Progress, RequestHead, ResponseHead, Step,
 };
@@ -165,18 +165,20 @@ fn replies(c: &mut Criterion) {
 }
 
 fn balancers(c: &mut Criterion) {
-    let endpoints: Vec<(Address, u16)> =
-        (0..16).map(|n| (Address::Ip(([127, 0, 0, 1], 9000 + n).into()), 1 + n % 2)).collect();
+    let endpoints: Vec<Endpoint> =
+        (0..16).map(|n| (Address::Ip(([127, 0, 0, 1], 9000 + n).into()), 1 + n % 2).into()).collect();
     let mut group = c.benchmark_group("balance");
     let policies = [
         ("round_robin", Policy::RoundRobin),
         ("least_request", Policy::LeastRequest),
         ("peak_ewma", Policy::PeakEwma),
         ("random", Policy::Random),
+        ("ring_hash", Policy::RingHash),
+        ("maglev", Policy::Maglev),
     ];
     for (name, policy) in policies {
         let mut balancer = Balancer::new(policy, 1);
-        balancer.reconcile(&endpoints);
+        balancer.reconcile(&endpoints, 0);
         let (mut now_ns, mut seed) = (0, 1u64);
         group.bench_function(name, |b| {
             b.iter_batched(
@@ -186,7 +188,9 @@ fn balancers(c: &mut Criterion) {
                     (now_ns, seed)
                 },
                 |(now_ns, random)| {
-                    let slot = balancer.pick(now_ns, random, None).expect("an endpoint");
+                    let asked = Asked { hash: Some(random), ..Asked::default() };
+                    let picked = balancer.pick_for(&asked, now_ns, random, &[]).expect("an endpoint");
+                    let slot = picked.slot;
                     balancer.began(slot);
                     balancer.ended(slot, now_ns + 500_000, 500_000, Outcome::Answered, random);
                 },

@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use ringway_engine::balance::Address;
 use ringway_engine::observe::histogram::{DURATIONS, Histogram};
+use ringway_engine::outcomes::counting;
 use ringway_engine::snapshot::Snapshot;
 use ringway_loadgen::report::model::empty;
 
@@ -27,6 +29,17 @@ fn histograms(c: &mut Criterion) {
         b.iter(|| theirs.saturating_record(black_box(*next.next().unwrap_or(&0) * 1000)));
     });
     group.finish();
+}
+
+fn outcomes(c: &mut Criterion) {
+    let counted = counting(&"orders".into(), &Address::Ip(([127, 0, 0, 1], 80).into()), 5).outcomes;
+    let mut now = 0;
+    c.bench_function("count how an exchange ended", |b| {
+        b.iter(|| {
+            now += 1000;
+            counted.succeeded(black_box(now), black_box(250));
+        });
+    });
 }
 
 fn configuration(routes: u32) -> String {
@@ -61,5 +74,5 @@ fn snapshots(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(state, histograms, snapshots);
+criterion_group!(state, histograms, outcomes, snapshots);
 criterion_main!(state);

@@ -32,8 +32,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("bad-network", "not a network"),
     ("bad-path", "not a path or pattern"),
     ("bad-rate", "not a rate"),
+    ("bad-share", "not a percentage"),
     ("bad-size", "not a whole number with a unit of size"),
     ("bad-status", "not a status, or a range of them"),
+    ("bad-time", "not a point in time"),
     ("bad-url", "not a URL of the kind that belongs there"),
     ("bad-variable", "`${...}` that is not closed or not a name"),
     ("certificate-pending", "warning: a certificate has not come yet"),
@@ -46,6 +48,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("duplicate-route", "two routes match the same on a listener"),
     ("empty", "nothing is configured"),
     ("empty-list", "a list needs an entry"),
+    ("empty-subset", "no endpoint has the labels a subset asks for"),
+    ("fault-over", "warning: the time of a fault is over"),
     ("forbidden-header", "a header that is made for each hop"),
     ("insecure", "warning: something is not verified"),
     ("key-log", "warning: session secrets are written to a file"),
@@ -55,6 +59,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("never-passes", "a limit that some requests can never pass"),
     ("no-effect", "warning: nothing comes of it"),
     ("no-routes", "warning: every request will be answered 404"),
+    ("nothing-to-split", "warning: a key that decides nothing"),
     ("not-available", "has a meaning in a later version"),
     ("not-utf8", "the file is not UTF-8"),
     ("out-of-range", "beyond the bounds"),
@@ -67,12 +72,14 @@ pub const CODES: &[(&str, &str)] = &[
     ("undefined-variable", "the environment has no such variable"),
     ("unknown-account", "no such account of `acme`"),
     ("unknown-field", "no such field"),
+    ("unknown-fleet", "no such fleet in `fleets`"),
     ("unknown-limit", "no such limit in `rate_limits`"),
     ("unknown-route", "no such route"),
     ("unknown-service", "no such service"),
     ("unreachable-route", "warning: another route takes all its requests"),
     ("unreadable", "the file can't be read"),
     ("unused-account", "warning: no certificate is asked of the account"),
+    ("unused-fleet", "warning: no limit is counted in the fleet"),
     ("unused-limit", "warning: no route has the limit"),
     ("unused-route", "warning: no listener serves the route"),
     ("unused-service", "warning: no route leads to the service"),
@@ -230,7 +237,7 @@ impl Source {
         if line.trim().is_empty() {
             return String::new();
         }
-        let characters: Vec<char> = line.chars().collect();
+        let characters: Vec<char> = without_secrets(line);
         let at = (place.column as usize - 1).min(characters.len());
         let width = self.caret_width(place).min(characters.len() - at).max(1);
         let from = if characters.len() <= SHOWN_COLUMNS { 0 } else { at.saturating_sub(SHOWN_COLUMNS / 2) };
@@ -318,6 +325,30 @@ impl fmt::Display for Report {
 
 impl std::error::Error for Report {}
 
+/// A line's characters; `*` in place of each one of a password: in a URL, or after `password:`.
+fn without_secrets(line: &str) -> Vec<char> {
+    let mut out: Vec<char> = line.chars().collect();
+    let mut at = 0;
+    while at < out.len() {
+        let rest = &out[at..];
+        let (from, to) = if rest.starts_with(&[':', '/', '/']) {
+            let end = rest.iter().position(|c| c.is_whitespace()).unwrap_or(rest.len());
+            let sign = rest[..end].iter().rposition(|c| *c == '@').unwrap_or(0);
+            let colon = rest[3..sign.max(3)].iter().position(|c| *c == ':').map_or(sign, |colon| colon + 4);
+            (colon, sign)
+        } else if rest.starts_with(&['p', 'a', 's', 's', 'w', 'o', 'r', 'd', ':']) {
+            let from = rest[9..].iter().position(|c| *c != ' ').map_or(rest.len(), |space| space + 9);
+            let variable = rest[from..].starts_with(&['$', '{']);
+            (from, if variable { from } else { rest.len() })
+        } else {
+            (0, 0)
+        };
+        out[at..][from.min(to)..to].fill('*');
+        at += to.max(1);
+    }
+    out
+}
+
 /// Terminals obey control characters, so none of the file's reach them.
 fn printable(text: &str) -> String {
     text.chars().map(shown_char).collect()
@@ -360,6 +391,19 @@ mod tests {
         let caret = lines[2].find('^').unwrap();
         assert_eq!(&lines[1][caret..caret + 3], "bad");
         assert!(lines[1].len() < 200);
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (line, shown) in [
+            ("a: redis://u:pw@h:1/0", "a: redis://u:**@h:1/0"),
+            ("a: redis://:p@w@h b://c", "a: redis://:***@h b://c"),
+            ("{ a: redis://h:1, password: ab }", "{ a: redis://h:1, password: ****"),
+            ("password: ${WORD} # x", "password: ${WORD} # x"),
+            ("a: redis://u@h", "a: redis://u@h"),
+        ] {
+            assert_eq!(without_secrets(line).iter().collect::<String>(), shown);
+        }
     }
 
     #[test]

@@ -18,7 +18,14 @@ use crate::shown;
 pub use files::FileChange;
 
 /// Settings that are read once, at start.
-const RESTART: &[&str] = &["runtime", "admin", "access_log.ring"];
+const RESTART: &[&str] = &[
+    "runtime.workers",
+    "runtime.backend",
+    "runtime.pin",
+    "runtime.buffers",
+    "admin.address",
+    "access_log.ring",
+];
 
 /// What a reload would do.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -120,6 +127,8 @@ pub enum ServiceTouch {
         endpoints_removed: Vec<String>,
         /// Those with another weight.
         endpoints_reweighted: Vec<String>,
+        /// Those with another level, zone or labels.
+        endpoints_moved: Vec<String>,
         /// Endpoints in both: their pools live on.
         pools_kept: usize,
         /// What else differs.
@@ -195,7 +204,12 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
 
 fn settings(old: &Config, new: &Config) -> Vec<FieldChange> {
     let shown = |config| Value::Object(shown::settings_as_json(config));
-    fields(&shown(old), &shown(new))
+    let mut fields = fields(&shown(old), &shown(new));
+    // Passwords are not shown, and can differ all the same.
+    if old.fleets != new.fleets && !fields.iter().any(|change| change.field.starts_with("fleets")) {
+        fields.push(hidden("fleets"));
+    }
+    fields
 }
 
 fn listeners(old: &Config, new: &Config, diff: &mut Diff) {
@@ -258,26 +272,30 @@ fn services(old: &Config, new: &Config, diff: &mut Diff) {
 }
 
 fn service(old: &Service, new: &Service) -> ServiceTouch {
-    let weights = |service: &Service| -> HashMap<String, u16> {
-        service.endpoints.iter().map(|one| (endpoint_text(&one.address), one.weight)).collect()
-    };
-    let (before, after) = (weights(old), weights(new));
+    fn by_address(service: &Service) -> HashMap<String, &Endpoint> {
+        service.endpoints.iter().map(|one| (endpoint_text(&one.address), one)).collect()
+    }
+    let (before, after) = (by_address(old), by_address(new));
     let sorted = |mut texts: Vec<String>| {
         texts.sort();
         texts
     };
     let kept = || before.iter().filter(|(text, _)| after.contains_key(*text));
+    let changed = |differ: &dyn Fn(&Endpoint, &Endpoint) -> bool| {
+        let changed = kept().filter(|(text, was)| after.get(*text).is_some_and(|is| differ(was, is)));
+        sorted(changed.map(|(text, _)| text.clone()).collect())
+    };
     let mut fields = fields(&shown::service_as_json(old), &shown::service_as_json(new));
     fields.retain(|change| change.field != "endpoints");
+    let secret = |service: &Service| service.balancing.sticky.as_ref().map(|sticky| sticky.secret.clone());
+    if secret(old) != secret(new) && !fields.iter().any(|change| change.field.starts_with("sticky")) {
+        fields.push(hidden("sticky.secret"));
+    }
     ServiceTouch::Changed {
         endpoints_added: sorted(after.keys().filter(|text| !before.contains_key(*text)).cloned().collect()),
         endpoints_removed: sorted(before.keys().filter(|text| !after.contains_key(*text)).cloned().collect()),
-        endpoints_reweighted: sorted(
-            kept()
-                .filter(|(text, weight)| after.get(*text) != Some(weight))
-                .map(|(text, _)| text.clone())
-                .collect(),
-        ),
+        endpoints_reweighted: changed(&|was, is| was.weight != is.weight),
+        endpoints_moved: changed(&|was, is| was.position != is.position),
         pools_kept: kept().count(),
         fields,
     }
@@ -306,6 +324,9 @@ fn routes(old: &Config, new: &Config, diff: &mut Diff) {
         }
         if was.headers != one.headers && !fields.iter().any(|change| change.field.starts_with("headers")) {
             fields.push(hidden("headers"));
+        }
+        if was.faults != one.faults && !fields.iter().any(|change| change.field == "faults") {
+            fields.push(hidden("faults"));
         }
         if was.query != one.query && !fields.iter().any(|change| change.field.starts_with("query")) {
             fields.push(hidden("query"));
@@ -411,6 +432,7 @@ impl fmt::Display for Diff {
                     endpoints_added,
                     endpoints_removed,
                     endpoints_reweighted,
+                    endpoints_moved,
                     pools_kept,
                     fields,
                 } => {
@@ -419,6 +441,7 @@ impl fmt::Display for Diff {
                         ("added", endpoints_added),
                         ("removed, pool closed", endpoints_removed),
                         ("another weight", endpoints_reweighted),
+                        ("another level, zone or labels", endpoints_moved),
                     ] {
                         endpoints.iter().try_for_each(|text| writeln!(f, "    endpoint {text}: {word}"))?;
                     }

@@ -9,12 +9,14 @@ pub mod describe;
 pub mod descriptor;
 pub mod diagnostic;
 pub mod diff;
+pub mod edit;
 mod expand;
 mod files;
 mod load;
 pub mod model;
 mod schema;
 mod shown;
+pub mod time;
 pub mod tree;
 pub mod units;
 

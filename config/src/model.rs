@@ -10,21 +10,34 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use balancing::{Balancing, Labels, Part, Position, Sticky, labels_text};
+pub use breaking::{Breaker, Concurrency, ConcurrencyMode, EndpointBreaker, Overload, Priority};
+pub use faults::{Abort, FAULT_DELAY_MAX, FAULT_UNTIL_MAX, FAULTS_MAX, Fault, GRPC_CODES};
+
 pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
+pub use fleets::{Fleet, FleetStore, Redis, RedisAt, Rls};
 pub use health::{CheckBy, Eject, EjectMode, Health, HttpCheck};
 pub use keys::KeySource;
 pub use limits::{ConcurrencyLimit, Cost, LimitBy, Missing, Rate, RateLimit, RateLimitId, Tell, Unsure};
-pub use protocols::{Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp};
+pub use protocols::{
+    ArrivalRate, ClientRate, Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp,
+};
+pub use retries::{Hedge, HedgeAfter, Mirror, Retries, RetryBudget, RetryWhen};
 pub use tls::{
     Authorities, Certificate, ClientCertificates, ListenerCertificate, ListenerTls, Secret, ServiceTls, Tls,
     TlsVersion,
 };
 
 mod acme;
+mod balancing;
+mod breaking;
+mod faults;
+mod fleets;
 mod health;
 mod keys;
 mod limits;
 mod protocols;
+mod retries;
 mod tls;
 
 /// Index into [`Config::services`].
@@ -48,8 +61,14 @@ pub struct Config {
     pub access_log: Option<AccessLog>,
     /// How long a stop waits for what is under way.
     pub drain_timeout: Duration,
+    /// When something is shed.
+    pub overload: Overload,
+    /// Where this node is.
+    pub zone: Option<String>,
     /// Sorted by name.
     pub acme: Vec<AcmeAccount>,
+    /// Sorted by name.
+    pub fleets: Vec<Fleet>,
     /// Those of `rate_limits` first, then what routes say themselves.
     pub rate_limits: Vec<RateLimit>,
     /// In the order written. Never empty.
@@ -92,6 +111,8 @@ pub struct Runtime {
     pub pin: bool,
     /// Receive buffers of one worker.
     pub buffers: Buffers,
+    /// Bytes that the process may use; `None`: what its cgroup allows, if that is bounded.
+    pub memory: Option<u64>,
 }
 
 /// `runtime.backend`
@@ -120,6 +141,20 @@ pub struct Buffers {
 pub struct Admin {
     /// Default 127.0.0.1:9901.
     pub address: SocketAddr,
+    /// Whether what runs may be changed by it.
+    pub writes: AdminWrites,
+}
+
+/// `admin.writes`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum AdminWrites {
+    /// Where its address is one of this host only (default).
+    #[default]
+    Local,
+    /// By whoever reaches it.
+    Any,
+    /// By nobody.
+    None,
 }
 
 /// `access_log`
@@ -213,6 +248,8 @@ pub struct ListenerLimits {
     pub connections: u32,
     /// New connections a second over all workers; `None` is no limit. Beyond it new ones wait in the backlog.
     pub connection_rate: Option<u32>,
+    /// How often a client's address may connect (default: as often as it does). Beyond it connections are closed.
+    pub client_rate: Option<ClientRate>,
     /// Bytes of a request head (default 32 KiB): 431.
     pub head: u32,
     /// Header fields in a head (default 100): 431.
@@ -272,6 +309,8 @@ pub struct Service {
     pub endpoints: Vec<Endpoint>,
     /// How endpoints are picked.
     pub balance: Balance,
+    /// What goes with that.
+    pub balancing: Balancing,
     /// `host[:port]` sent when an HTTP/1.0 request had no Host, default the first endpoint's address as written
     /// (without `dns:`; `localhost` for a Unix socket); and in place of the request's own when `host: service`.
     pub authority: String,
@@ -279,14 +318,22 @@ pub struct Service {
     pub host: HostPolicy,
     /// How long upstreams may take.
     pub timeouts: ServiceTimeouts,
-    /// Bounds of the per-worker pool, for each endpoint.
+    /// What each worker keeps of connections, for each endpoint.
     pub pool: Pool,
+    /// How much it may be asked at once.
+    pub breaker: Breaker,
+    /// The same, as far as it is found out.
+    pub concurrency: Option<Concurrency>,
     /// What its endpoints speak.
     pub protocol: ServiceProtocol,
     /// Where they speak TLS.
     pub tls: Option<ServiceTls>,
     /// Bounds of HTTP/2.
     pub http2: Http2,
+    /// Between two PINGs while streams are under way (`http2.keep_alive`); `None` is none.
+    pub http2_keep_alive: Option<Duration>,
+    /// How many requests may be retries.
+    pub retry_budget: RetryBudget,
     /// How endpoints are checked, if they are.
     pub health: Option<Health>,
     /// How endpoints are judged by what their exchanges come to, if they are.
@@ -312,6 +359,8 @@ pub struct Endpoint {
     pub address: EndpointAddress,
     /// Share among its siblings, 1 to 1000 (default 1).
     pub weight: u16,
+    /// Level, zone and labels.
+    pub position: Position,
 }
 
 /// Where an endpoint answers.
@@ -340,6 +389,10 @@ pub enum Balance {
     PeakEwma,
     /// By weight.
     Random,
+    /// By key, along a ring.
+    RingHash,
+    /// By key, by a table.
+    Maglev,
 }
 
 /// `services.X.host`
@@ -366,9 +419,7 @@ pub struct ServiceTimeouts {
 /// `services.X.pool`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool {
-    /// Connections of one worker to one endpoint (default 1024): 503 beyond it.
-    pub connections: u32,
-    /// Idle ones kept of those (default 128).
+    /// Idle connections kept by one worker to one endpoint (default 128).
     pub idle: u32,
     /// An idle one is closed after (default 30 s).
     pub idle_timeout: Duration,
@@ -403,6 +454,10 @@ pub struct Route {
     pub encoded_slashes: bool,
     /// In place of the listener's body limit when set; `u64::MAX` (written `none`) is no limit.
     pub body_limit: Option<u64>,
+    /// How late it is shed under overload.
+    pub priority: Priority,
+    /// Errors made on purpose, for a while.
+    pub faults: Vec<Fault>,
 }
 
 /// `routes[].hosts[]`
@@ -462,7 +517,9 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
     /// Never empty; weights add up to more than zero.
-    pub split: Vec<(ServiceId, u32)>,
+    pub split: Vec<Part>,
+    /// What tells who goes where; empty: chance.
+    pub split_by: Vec<KeySource>,
     /// New path, in the form of the route's own: `/**` at its end stands for what the route's `**` matched,
     /// `{name}` for what the template matched.
     pub rewrite_path: Option<PathTemplate>,
@@ -474,6 +531,12 @@ pub struct Forward {
     pub grpc_json: Option<GrpcJson>,
     /// The exchange from request head to the response's last byte (`timeout`; default none): 504.
     pub timeout: Option<Duration>,
+    /// What is sent again.
+    pub retries: Option<Retries>,
+    /// When another endpoint is asked too.
+    pub hedge: Option<Hedge>,
+    /// Who gets copies.
+    pub mirror: Option<Mirror>,
 }
 
 /// `routes[].grpc_web`

@@ -3,16 +3,22 @@
 //! The result has the fields and forms of the file, so that (where nothing is redacted) it loads as the same
 //! configuration again.
 
-mod limits;
+mod arrivals;
+mod balancing;
+mod breaking;
+mod faults;
+mod fleets;
 mod health;
+mod limits;
 mod protocols;
+mod retries;
 
 use serde_json::{Map, Value, json};
 
-use crate::decode::{endpoint_text, listen_text, path_text, segments_text};
+use crate::decode::{listen_text, path_text, segments_text};
 use crate::model::{
-    AccessLog, Action, Backend, Balance, Config, ErrorFormat, Forward, HeaderOps, HostPattern, HostPolicy,
-    Listener, LogFormat, LogTo, PathTemplate, Role, Route, Service, ServiceId, ServiceProtocol, ValueMatch,
+    AccessLog, Action, AdminWrites, Backend, Config, ErrorFormat, Forward, HeaderOps, HostPattern,
+    HostPolicy, Listener, LogFormat, LogTo, PathTemplate, Role, Route, Service, ServiceProtocol, ValueMatch,
 };
 use crate::units::{duration_text, size_text};
 
@@ -49,17 +55,35 @@ pub(crate) fn settings_as_json(config: &Config) -> Map<String, Value> {
             "pin": runtime.pin,
             "buffers": { "size": size_text(u64::from(runtime.buffers.size)), "count": runtime.buffers.count },
         },
-        "admin": { "address": config.admin.address.to_string() },
+        "admin": {
+            "address": config.admin.address.to_string(),
+            "writes": match config.admin.writes {
+                AdminWrites::Local => "local",
+                AdminWrites::Any => "any",
+                AdminWrites::None => "none",
+            },
+        },
         "access_log": config.access_log.as_ref().map_or(json!("none"), access_log_as_json),
         "drain_timeout": duration_text(config.drain_timeout),
+        "overload": breaking::overload(&config.overload),
     });
     let mut settings = match settings {
         Value::Object(map) => map,
         _ => Map::new(),
     };
+    if let (Some(memory), Some(Value::Object(shown))) = (runtime.memory, settings.get_mut("runtime")) {
+        shown.insert("memory".into(), json!(size_text(memory)));
+    }
+    if let Some(zone) = &config.zone {
+        settings.insert("zone".into(), json!(zone));
+    }
     if !config.acme.is_empty() {
         let accounts = config.acme.iter().map(|one| (one.name.clone(), protocols::acme(one)));
         settings.insert("acme".into(), Value::Object(accounts.collect()));
+    }
+    if !config.fleets.is_empty() {
+        let fleets = config.fleets.iter().map(|one| (one.name.clone(), fleets::fleet(one)));
+        settings.insert("fleets".into(), Value::Object(fleets.collect()));
     }
     settings
 }
@@ -126,6 +150,9 @@ pub(crate) fn listener_as_json(listener: &Listener, config: &Config) -> Value {
         "errors": match listener.errors { ErrorFormat::Problem => "problem", ErrorFormat::Text => "text" },
         "http2": protocols::listener_http2(&listener.http2),
     });
+    if let (Some(rate), Value::Object(shown)) = (&limits.client_rate, &mut shown["limits"]) {
+        shown.insert("client_rate".into(), arrivals::client_rate(rate));
+    }
     if let Value::Object(shown) = &mut shown {
         protocols::listener(listener, config, shown);
     }
@@ -134,19 +161,9 @@ pub(crate) fn listener_as_json(listener: &Listener, config: &Config) -> Value {
 
 /// One service, without its name.
 pub(crate) fn service_as_json(service: &Service) -> Value {
-    let endpoints: Vec<Value> = service
-        .endpoints
-        .iter()
-        .map(|endpoint| json!({ "address": endpoint_text(&endpoint.address), "weight": endpoint.weight }))
-        .collect();
+    let endpoints: Vec<Value> = service.endpoints.iter().map(balancing::endpoint).collect();
     let mut shown = json!({
         "endpoints": endpoints,
-        "balance": match service.balance {
-            Balance::RoundRobin => "round_robin",
-            Balance::LeastRequest => "least_request",
-            Balance::PeakEwma => "peak_ewma",
-            Balance::Random => "random",
-        },
         "protocol": match service.protocol {
             ServiceProtocol::Http1 => "http1",
             ServiceProtocol::Http2 => "http2",
@@ -160,12 +177,20 @@ pub(crate) fn service_as_json(service: &Service) -> Value {
             "idle": duration_text(service.timeouts.idle),
         },
         "pool": {
-            "connections": service.pool.connections,
             "idle": service.pool.idle,
             "idle_timeout": duration_text(service.pool.idle_timeout),
         },
+        "breaker": breaking::breaker(&service.breaker),
         "http2": protocols::bounds(&service.http2),
+        "retry_budget": retries::budget(&service.retry_budget),
     });
+    if let (Value::Object(shown), Some(one)) = (&mut shown, &service.concurrency) {
+        shown.insert("concurrency".into(), breaking::concurrency(one));
+    }
+    if let Value::Object(shown) = &mut shown {
+        balancing::balancing(service, shown);
+    }
+    shown["http2"]["keep_alive"] = json!(service.http2_keep_alive.map_or("none".to_owned(), duration_text));
     if let (Value::Object(shown), Some(health)) = (&mut shown, &service.health) {
         shown.insert("health".into(), health::health(health));
     }
@@ -208,11 +233,15 @@ pub(crate) fn route_as_json(route: &Route, config: &Config) -> Value {
             shown.insert(name.into(), header_ops(ops));
         }
     }
+    shown.insert("priority".into(), json!(breaking::priority(route.priority)));
     shown.insert("encoded_slashes".into(), json!(route.encoded_slashes));
     match route.body_limit {
         None => {}
         Some(u64::MAX) => drop(shown.insert("body_limit".into(), json!("none"))),
         Some(bytes) => drop(shown.insert("body_limit".into(), json!(size_text(bytes)))),
+    }
+    if !route.faults.is_empty() {
+        shown.insert("faults".into(), route.faults.iter().map(faults::fault).collect());
     }
     Value::Object(shown)
 }
@@ -244,7 +273,10 @@ fn action(action: &Action, config: &Config, shown: &mut Map<String, Value>) {
 }
 
 fn forward_as_json(forward: &Forward, config: &Config, shown: &mut Map<String, Value>) {
-    shown.insert("to".into(), split(&forward.split, config));
+    shown.insert("to".into(), balancing::split(&forward.split, config));
+    if !forward.split_by.is_empty() {
+        shown.insert("split_by".into(), balancing::keys(&forward.split_by));
+    }
     let mut rewrite = Map::new();
     if let Some(PathTemplate(segments)) = &forward.rewrite_path {
         rewrite.insert("path".into(), json!(segments_text(segments)));
@@ -268,16 +300,8 @@ fn forward_as_json(forward: &Forward, config: &Config, shown: &mut Map<String, V
         });
         shown.insert("grpc_json".into(), value);
     }
+    retries::route(forward, config, shown);
     shown.insert("timeout".into(), json!(forward.timeout.map_or("none".to_owned(), duration_text)));
-}
-
-/// Services and weights.
-fn split(split: &[(ServiceId, u32)], config: &Config) -> Value {
-    split
-        .iter()
-        .filter_map(|(id, weight)| Some((config.services.get(id.0 as usize)?, weight)))
-        .map(|(service, weight)| json!({ "service": service.name, "weight": weight }))
-        .collect()
 }
 
 fn conditions(conditions: &[ValueMatch]) -> Value {

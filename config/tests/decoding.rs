@@ -64,6 +64,7 @@ fn the_forms_of_the_design_mean_what_they_say() {
             backend: Backend::Auto,
             pin: true,
             buffers: Buffers { size: 16384, count: 640 },
+            memory: None,
         }
     );
     assert_eq!(config.listeners[0].routes, (0..4).map(RouteId).collect::<Vec<_>>());
@@ -82,7 +83,8 @@ fn the_forms_of_the_design_mean_what_they_say() {
     assert_eq!(orders.path, PathPattern::Prefix("/v1/orders".into()));
     assert_eq!(orders.headers, [ValueMatch { name: "x-tenant".into(), value: Some("acme".into()) }]);
     let Action::Forward(forward) = &orders.action else { panic!() };
-    assert_eq!(forward.split, [(ServiceId(1), 95), (ServiceId(2), 5)]);
+    let parts: Vec<_> = forward.split.iter().map(|part| (part.service, part.weight)).collect();
+    assert_eq!(parts, [(ServiceId(1), 95), (ServiceId(2), 5)]);
     let rewrite = PathTemplate(vec![Segment::Literal("orders".into()), Segment::Rest]);
     assert_eq!(forward.rewrite_path, Some(rewrite));
     assert_eq!(forward.timeout, Some(Duration::from_secs(5)));
@@ -106,6 +108,7 @@ fn defaults_are_those_of_the_model() {
         ListenerLimits {
             connections: 100_000,
             connection_rate: None,
+            client_rate: None,
             head: 32 << 10,
             headers: 100,
             target: 8 << 10,
@@ -136,7 +139,7 @@ fn defaults_are_those_of_the_model() {
             idle: Duration::from_secs(60),
         }
     );
-    assert_eq!(service.pool, Pool { connections: 1024, idle: 128, idle_timeout: Duration::from_secs(30) });
+    assert_eq!(service.pool, Pool { idle: 128, idle_timeout: Duration::from_secs(30) });
     assert_eq!((config.access_log, config.drain_timeout), (None, Duration::from_secs(30)));
     assert_eq!(config.admin.address, "127.0.0.1:9901".parse().unwrap());
 }
@@ -144,10 +147,12 @@ fn defaults_are_those_of_the_model() {
 /// Everything that can be said, said once, and nothing as its default.
 const FULL: &str = r#"
 role: sidecar
-runtime: { workers: 3, backend: epoll, pin: true, buffers: { size: 64KiB, count: 100 } }
-admin: { address: "[::1]:9902" }
+runtime: { workers: 3, backend: epoll, pin: true, buffers: { size: 64KiB, count: 100 }, memory: 512MiB }
+admin: { address: "[::1]:9902", writes: any }
 access_log: { format: common, to: /var/log/ringway.log, ring: 1MiB }
 drain_timeout: 1500ms
+overload: { loop_lag: none, memory: 75% }
+zone: z-1
 listeners:
   - name: a
     address: "[::1]:8080"
@@ -166,14 +171,22 @@ listeners:
   - { name: b, address: unix:/run/b.sock, routes: all, upgrades: [] }
 services:
   s:
-    endpoints: [ { address: unix:/run/s.sock, weight: 7 }, "dns:x.y.:80" ]
+    endpoints:
+      - { address: unix:/run/s.sock, weight: 7, priority: 2, zone: z-1, labels: { version: v2, track: "5" } }
+      - "dns:x.y.:80"
     balance: peak_ewma
+    slow_start: 30s
+    panic: 0.5%
+    sticky: { cookie: to, ttl: 90m }
     protocol: http1
     authority: S.internal:81
     host: service
     timeouts: { connect: 1ms, response_head: 2ms, idle: 3ms }
-    pool: { connections: 3, idle: 2, idle_timeout: 1m }
-  t: { endpoints: [ 127.0.0.1:1 ] }
+    pool: { idle: 2, idle_timeout: 1m }
+    breaker: { connections: 9, requests: 8, pending: 7, wait: 6s, retries: 5, endpoint: { connections: 4, requests: 3 } }
+    concurrency: { mode: aimd, min: 2, max: 90, latency: 80ms, failures: 7.5% }
+  t: { endpoints: [ 127.0.0.1:1 ], balance: ring_hash, hash_by: [ "cookie:sid", client_ip/24/56 ], hash_load: none }
+  u: { endpoints: [ 127.0.0.1:2 ], balance: maglev, hash_by: path, hash_load: 200% }
 routes:
   - name: one
     hosts: [ a.b, "*.c.d" ]
@@ -181,14 +194,21 @@ routes:
     methods: [ GET, PURGE ]
     headers: { X-A: "*", x-b: "1.10" }
     query: { "a b": "", q: "*" }
-    to: [ { service: s, weight: 0 }, { service: t, weight: 9 } ]
+    to: [ { service: s, weight: 0, subset: { version: v2 } }, { service: t, weight: 9 }, { service: s } ]
+    split_by: [ "header:x-user", host ]
     rewrite: { path: "/{id}/y/**", host: z.internal:99 }
     timeout: 7s
     request_headers: { remove: [ X-R ], set: { X-S: "no" }, add: { x-t: "010" } }
     response_headers: { remove: [ server ], set: { a: b }, add: { c: d } }
     encoded_slashes: true
     body_limit: 5B
+    priority: low
+    faults:
+      - { delay: 2s, share: 0.5%, headers: { X-Chaos: "1", y: "*" }, until: 2026-01-01T00:00:00Z }
+      - { abort: 503, until: 2026-01-01T01:00:00+01:00 }
+      - { delay: 5m, abort: grpc:unavailable, until: 2026-01-01T00:00:00Z }
   - { name: two, path: /two, respond: { status: 503, body: "a\nb", content_type: text/html }, body_limit: none }
+  - { name: four, path: /four, to: { service: u, weight: 3 } }
   - { name: three, path: "/three/**", redirect: { path: "/3/**", status: 302, scheme: https, host: w.x, port: 444 } }
 "#;
 
@@ -360,6 +380,29 @@ fn with_field(object: &'static Object, field: &'static Field, value: &str) -> St
             listener =
                 format!("{one}{}{}", unless("name", "name: a"), unless("address", "address: 127.0.0.1:0"));
         }
+        "fleet" if matches!(field.name, "rls" | "domain") => {
+            root = format!("fleets: {{ x: {{ {one}{} }} }}\n", unless("rls", "rls: h:1"));
+        }
+        "fleet" => {
+            root = format!("fleets: {{ x: {{ {one}{} }} }}\n", unless("redis", "redis: rediss://h"));
+        }
+        "rate_limit" => {
+            let rest = unless("rate", "rate: 1/s");
+            root = if field.name == "fleet" { "fleets: { m: { redis: redis://h } }\n".into() } else { root };
+            route.push_str(&format!(", rate_limit: {{ {one}{rest} }}"));
+        }
+        "concurrency_limit" => {
+            let rest = unless("requests", "requests: 1");
+            route.push_str(&format!(", concurrency_limit: {{ {one}{rest} }}"));
+        }
+        "client_rate" => {
+            let rest = unless("rate", "rate: 1/s");
+            listener.push_str(&format!(", limits: {{ client_rate: {{ {one}{rest} }} }}"));
+        }
+        "arrival_rate" => {
+            let rest = unless("rate", "rate: 1/s");
+            listener.push_str(&format!(", udp: {{ to: s, rate: {{ {one}{rest} }} }}"));
+        }
         "limits" => listener.push_str(&format!(", limits: {{ {one} }}")),
         "listener_timeouts" => listener.push_str(&format!(", timeouts: {{ {one} }}")),
         "socket" => listener.push_str(&format!(", socket: {{ {one} }}")),
@@ -405,22 +448,32 @@ fn with_field(object: &'static Object, field: &'static Field, value: &str) -> St
             let rest = if by_itself { "" } else { ", grpc: a.Service" };
             service.push_str(&format!(", protocol: http2, health: {{ {one}{rest} }}"));
         }
+        "sticky" => {
+            let rest = unless("cookie", "cookie: c");
+            service.push_str(&format!(", sticky: {{ {one}{rest} }}"));
+        }
         "health_http" => {
             let path = unless("path", "path: /healthz");
             service.push_str(&format!(", health: {{ http: {{ {one}{path} }} }}"));
         }
         "eject" => service.push_str(&format!(", eject: {{ {one} }}")),
         "service_http2" => service.push_str(&format!(", http2: {{ {one} }}")),
-        "service" => service = format!("{one}{}", unless("endpoints", "endpoints: [ 127.0.0.1:1 ]")),
+        "service" => {
+            let hashed = match field.name {
+                "hash_by" => ", balance: maglev",
+                "hash_load" => ", balance: maglev, hash_by: path",
+                _ => "",
+            };
+            service = format!("{one}{hashed}{}", unless("endpoints", "endpoints: [ 127.0.0.1:1 ]"));
+        }
         "endpoint" => {
             service = format!("endpoints: [ {{ {one}{} }} ]", unless("address", "address: 127.0.0.1:1"));
         }
         "service_timeouts" => service.push_str(&format!(", timeouts: {{ {one} }}")),
-        "rate_limit" => route.push_str(&format!(", rate_limit: {{ {one}{} }}", unless("rate", "rate: 9/s"))),
-        "concurrency_limit" => {
-            let requests = unless("requests", "requests: 9");
-            route.push_str(&format!(", concurrency_limit: {{ {one}{requests} }}"));
-        }
+        "overload" => root = format!("overload: {{ {one} }}\n"),
+        "breaker" => service.push_str(&format!(", breaker: {{ {one} }}")),
+        "endpoint_breaker" => service.push_str(&format!(", breaker: {{ endpoint: {{ {one} }} }}")),
+        "concurrency" => service.push_str(&format!(", concurrency: {{ {one} }}")),
         "pool" => service.push_str(&format!(", pool: {{ {one} }}")),
         "route" => {
             let action = if matches!(field.name, "respond" | "redirect") { "" } else { "to: s" };
@@ -443,6 +496,17 @@ fn with_field(object: &'static Object, field: &'static Field, value: &str) -> St
         "respond" => route = format!("name: r, respond: {{ {one} }}"),
         "redirect" => route = format!("name: r, redirect: {{ {one}{} }}", unless("host", "host: h")),
         "rewrite" => route.push_str(&format!(", rewrite: {{ {one} }}")),
+        "fault" => {
+            let rest = unless("until", "until: \"2026-01-01T00:00:00Z\"");
+            let delay = if field.name == "abort" { String::new() } else { unless("delay", "delay: 1s") };
+            route.push_str(&format!(", faults: [ {{ {one}{delay}{rest} }} ]"));
+        }
+        "retries" => route.push_str(&format!(", retries: {{ {one} }}")),
+        "hedge" => route.push_str(&format!(", hedge: {{ {one} }}")),
+        "mirror" => {
+            route.push_str(&format!(", mirror: {{ {one}{} }}", unless("service", "service: s")));
+        }
+        "retry_budget" => service.push_str(&format!(", retry_budget: {{ {one} }}")),
         "header_ops" => route.push_str(&format!(", request_headers: {{ {one} }}")),
         other => panic!("no place known for {other}"),
     }
@@ -630,3 +694,97 @@ const PIECES: &[&str] = &[
     "---\n",
     "%",
 ];
+
+fn with_fault(fault: &str) -> String {
+    let text = "listeners: [ { name: a, address: 127.0.0.1:0 } ]\nroutes: [ { respond: { status: 204 }, faults: [ FAULT ] } ]";
+    text.replace("FAULT", fault)
+}
+
+#[test]
+fn a_fault_has_an_end_that_is_not_far() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let until = |seconds: u64| format!("{{ delay: 1s, until: {} }}", ringway_config::time::text(seconds));
+    let warnings = |text: &str| {
+        let loaded = load_str("test.yaml", text, &no_env).unwrap();
+        loaded.warnings.iter().map(|one| one.code).collect::<Vec<_>>()
+    };
+    assert_eq!(warnings(&with_fault(&until(now + 3600))), Vec::<&str>::new());
+    assert_eq!(warnings(&with_fault(&until(now - 1))), ["fault-over"]);
+    assert_eq!(report(&with_fault(&until(now + 31 * 86_400))).diagnostics[0].code, "out-of-range");
+    assert_eq!(report(&with_fault("{ delay: 1s }")).diagnostics[0].code, "missing-field");
+    assert_eq!(report(&with_fault("{ delay: 1s, until: soon }")).diagnostics[0].code, "bad-time");
+}
+
+#[test]
+fn a_fault_does_something_that_can_be_borne() {
+    let codes = |fault: &str| {
+        let fault = format!("{{ {fault}, until: 2026-01-01T00:00:00Z }}");
+        let report = report(&with_fault(&fault));
+        report.diagnostics.iter().map(|one| one.code).filter(|code| *code != "fault-over").collect::<Vec<_>>()
+    };
+    assert_eq!(codes("share: 10%"), ["missing-field"]);
+    assert_eq!(codes("delay: 6m"), ["out-of-range"]);
+    assert_eq!(codes("abort: 200"), ["out-of-range"]);
+    assert_eq!(codes("abort: grpc:ok"), ["bad-choice"]);
+}
+
+/// A file with this in `fleets`, and a route whose limit names one of them.
+fn with_fleets(fleets: &str, named: &str) -> String {
+    format!(
+        "listeners: [ {{ name: a, address: 127.0.0.1:0 }} ]\nfleets: {{ {fleets} }}\nroutes:\n  \
+         - {{ path: /a, respond: {{}}, rate_limit: {{ rate: 5/min, fleet: {named} }} }}\n"
+    )
+}
+
+#[test]
+fn fleets_are_named_by_limits() {
+    let config = config(&with_fleets(
+        "m: { redis: 'rediss://app:s%23cret@[::1]/2', prefix: edge, timeout: 20ms }",
+        "m",
+    ));
+    let Fleet { name, store, timeout } = &config.fleets[0];
+    assert_eq!((name.as_str(), *timeout), ("m", Duration::from_millis(20)));
+    let FleetStore::Redis(redis) = store else { panic!() };
+    assert_eq!((redis.url().as_str(), redis.prefix.as_str()), ("rediss://app@[::1]:6379/2", "edge"));
+    assert_eq!(redis.password.as_ref().unwrap().bytes(), b"s#cret");
+    assert_eq!(config.rate_limits[0].fleet.as_deref(), Some("m"));
+}
+
+#[test]
+fn what_is_wrong_with_a_fleet_is_told_with_a_remedy_and_without_secrets() {
+    for (fleets, named, code, part) in [
+        ("main: { redis: 'redis://h' }", "mian", "unknown-fleet", "did you mean `main`?"),
+        ("m: {}", "m", "missing-field", "redis://host:6379"),
+        ("m: { redis: 'redis://h', rls: 'h:1' }", "m", "conflict", "either"),
+        ("m: { rls: h }", "m", "bad-address", "add the port"),
+        ("m: { rls: 'http://h:1' }", "m", "bad-address", "without a scheme"),
+        ("m: { rls: 'h:1', password: hush }", "m", "conflict", "`redis` only"),
+        ("m: { redis: 'redis://h', domain: d }", "m", "conflict", "`rls` only"),
+        ("m: { redis: 'redis://:hush@h', password: hush }", "m", "conflict", "has a password too"),
+        ("m: { redis: 'redis://u@h' }", "m", "missing-field", "REDIS_PASSWORD"),
+        ("m: { redis: 'redis://h', ca: tests/tls/ca.crt }", "m", "conflict", "rediss"),
+        ("m: { redis: 'redis://:hush@h/x' }", "m", "bad-url", "from 0"),
+        ("m: { redis: 'http://:hush@h' }", "m", "bad-url", "redis://"),
+        ("m: { redis: 'redis://h', timeout: 2s }", "m", "out-of-range", "1ms to 1s"),
+    ] {
+        let found = report(&with_fleets(fleets, named));
+        let text = found.to_string();
+        assert!(found.diagnostics.iter().any(|one| one.code == code), "{fleets}: {text}");
+        assert!(text.contains(part) && !text.contains("hush"), "{fleets}: {text}");
+    }
+    let text = with_fleets("m: { redis: 'redis://h' }, n: { rls: 'h:1' }", "m");
+    let loaded = load_str("test.yaml", &text, &no_env).unwrap();
+    let codes: Vec<&str> = loaded.warnings.iter().map(|one| one.code).collect();
+    assert!(codes.contains(&"unused-fleet"), "{codes:?}");
+}
+
+#[test]
+fn clients_on_a_unix_socket_have_no_rate() {
+    let text = "listeners: [ { name: a, address: 'unix:/tmp/a', limits: { client_rate: { rate: 1/s } } } ]";
+    assert!(report(text).to_string().contains("no `client_rate`"));
+    let text = "listeners: [ { name: a, address: 127.0.0.1:0, limits: { client_rate: { rate: 1/day } } } ]";
+    assert!(report(text).to_string().contains("write a smaller burst"));
+    let text =
+        "listeners: [ { name: a, address: 127.0.0.1:0, limits: { client_rate: { rate: 1/s, per: path } } } ]";
+    assert!(report(text).to_string().contains("client_ip/24/56"));
+}

@@ -29,7 +29,7 @@ listeners:
   - { name: tuned, address: 127.0.0.1:3, routes: [ kept ], limits: { head: 64KiB } }
   - { name: new, address: 127.0.0.1:4, routes: [ kept ] }
 services:
-  a: { endpoints: [ 127.0.0.1:12, { address: 127.0.0.1:13, weight: 2 }, 127.0.0.1:14 ], pool: { idle: 1 } }
+  a: { endpoints: [ { address: 127.0.0.1:12, zone: z }, { address: 127.0.0.1:13, weight: 2 }, 127.0.0.1:14 ], pool: { idle: 1 } }
   b: { endpoints: [ 127.0.0.1:21 ] }
   d: { endpoints: [ 127.0.0.1:41 ] }
 routes:
@@ -74,6 +74,7 @@ fn each_change_is_told_for_what_it_is() {
             endpoints_added,
             endpoints_removed,
             endpoints_reweighted,
+            endpoints_moved,
             pools_kept,
             fields,
         },
@@ -84,6 +85,7 @@ fn each_change_is_told_for_what_it_is() {
     assert_eq!(*endpoints_added, ["127.0.0.1:14"]);
     assert_eq!(*endpoints_removed, ["127.0.0.1:11"]);
     assert_eq!(*endpoints_reweighted, ["127.0.0.1:13"]);
+    assert_eq!(*endpoints_moved, ["127.0.0.1:12"]);
     assert_eq!(*pools_kept, 2);
     assert!(fields.iter().any(|change| change.field == "pool.idle"));
     assert!(matches!(services[2], ("d", ServiceTouch::Added { .. })));
@@ -180,4 +182,18 @@ fn the_same_content_in_another_file_is_no_other_certificate() {
     assert!(
         matches!(&diff.listeners[0].change, ListenerTouch::InPlace { fields } if fields[0].field == "tls.certificates")
     );
+}
+
+#[test]
+fn another_password_is_a_change_that_is_not_shown() {
+    let text = |word: &str| {
+        config(&format!(
+            "listeners: [ {{ name: a, address: 127.0.0.1:1 }} ]\nfleets: {{ m: {{ redis: 'redis://:{word}@h' }} }}\n"
+        ))
+    };
+    let change = diff(&text("one"), &text("two"));
+    let [field] = &change.settings[..] else { panic!("{change:?}") };
+    assert_eq!(field.field, "fleets");
+    assert!(!format!("{change}").contains("two") && !change.is_empty(), "{change}");
+    assert!(diff(&text("one"), &text("one")).is_empty());
 }

@@ -26,7 +26,9 @@ fn every_example_is_checked_here() {
         names,
         [
             "acme.yaml",
+            "canary.yaml",
             "demo.yaml",
+            "fleet.yaml",
             "gateway.yaml",
             "minimal.yaml",
             "protocols.yaml",
@@ -53,7 +55,7 @@ fn the_demo_has_its_three_services_and_routes() {
     assert_eq!(config.listeners[0].address, Address::Ip("127.0.0.1:8080".parse().unwrap()));
     assert_eq!(config.listeners[0].routes.len(), config.routes.len());
     let Action::Forward(split) = &config.routes[1].action else { panic!() };
-    let weights: Vec<u32> = split.split.iter().map(|(_, weight)| *weight).collect();
+    let weights: Vec<u32> = split.split.iter().map(|part| part.weight).collect();
     assert_eq!(weights, [90, 10]);
 }
 
@@ -72,7 +74,26 @@ fn the_sidecar_has_one_unpinned_worker() {
 }
 
 #[test]
+fn the_canary_is_a_subset_that_users_stay_on() {
+    let config = example("canary.yaml");
+    let Action::Forward(forward) = &config.routes[0].action else { panic!() };
+    assert_eq!(forward.split.len(), 2);
+    assert_eq!(forward.split[0].service, forward.split[1].service);
+    assert!(!forward.split_by.is_empty());
+    assert_eq!(config.zone.as_deref(), Some("eu-1a"));
+}
+
+#[test]
 fn the_small_ones_are_small() {
     assert_eq!(example("minimal.yaml").routes[0].name, "route-1");
     assert!(matches!(example("unix.yaml").listeners[0].address, Address::Unix(_)));
+}
+
+#[test]
+fn the_one_of_a_fleet_counts_in_redis_and_shows_no_password() {
+    let config = example("fleet.yaml");
+    assert_eq!(config.rate_limits[0].fleet.as_deref(), Some("main"));
+    assert_eq!(config.rate_limits[1].fleet, None);
+    let shown = ringway_config::config_as_json(&config).to_string();
+    assert!(shown.contains("redis://127.0.0.1:6379/0") && !shown.contains("change-me"), "{shown}");
 }

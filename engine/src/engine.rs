@@ -5,10 +5,11 @@
 //! worker can be the last to hold it, so that no worker ever frees one.
 
 mod handles;
+mod look;
 mod sockets;
 mod start;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
@@ -18,19 +19,23 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ringway_config::model::Config;
-use ringway_runtime::Gauges;
 use ringway_runtime::mailbox::Sender;
+use ringway_runtime::{Gauges, Nanos};
 use rtrb::Consumer;
 
 use crate::accept::SharedListener;
 use crate::balance::Address;
+use crate::breaker::{Board, Shares};
 use crate::limits::node::Posts;
 use crate::observe::{Counted, LogWake, Names, Registry};
 use crate::outcomes::Reports;
+use crate::overload::Memory;
+use crate::retry::Floor;
 use crate::snapshot::{ListenerPlan, Snapshot, SocketPlan};
 use crate::standing::Standings;
 use crate::worker::{Apply, Order, Resolved, counted_pairs};
-pub use handles::{Check, Handles, Judged, WorkerInfo};
+pub use handles::{Check, FleetLimit, Handles, Judged, Strain, WorkerInfo};
+pub use look::{EndpointInfo, RouteInfo, ServiceInfo};
 
 /// Snapshots kept alive after they were replaced: exchanges under way hold them, and must not be the last to.
 const KEPT_MAX: usize = 64;
@@ -124,6 +129,7 @@ struct Shared {
     registry: Registry,
     workers: Vec<WorkerPost>,
     log_wake: LogWake,
+    memory: Arc<Memory>,
     limits: Arc<Posts>,
     /// As the workers were told last. Of its own, so that endpoints that fail don't wait for a reload.
     standings: Mutex<Arc<Standings>>,
@@ -152,7 +158,14 @@ struct State {
     /// Closed listeners for datagrams whose sessions' answers may still leave by their sockets.
     lingering: Vec<OpenAddress>,
     resolved: Arc<Resolved>,
+    /// What workers share about services and endpoints.
+    board: Board,
+    /// What workers share of retry budgets, by service.
+    floors: Floors,
 }
+
+/// By service.
+type Floors = HashMap<Arc<str>, Arc<Floor>>;
 
 /// A listener that is open on every worker.
 struct OpenAddress {
@@ -188,7 +201,17 @@ impl Engine {
             .map_err(|error| ApplyError(error.to_string()))?;
         let opened = plan.opened.clone();
         let (done, told) = mpsc::channel();
-        let applies = applies(&self.shared.registry, &snapshot, plan.sockets, &plan.open, &done);
+        let resolved = state.resolved.clone();
+        let shares = state.board.update(&snapshot, &resolved, Nanos::precise());
+        let applies = applies(
+            &self.shared.registry,
+            &snapshot,
+            &shares,
+            plan.sockets,
+            &plan.open,
+            &mut state.floors,
+            &done,
+        );
         for (worker, apply) in self.shared.workers.iter().zip(applies) {
             post(worker, Order::Apply(Box::new(apply)));
         }
@@ -319,20 +342,30 @@ fn post(worker: &WorkerPost, order: Order) {
 fn applies(
     registry: &Registry,
     snapshot: &Arc<Snapshot>,
+    shares: &Arc<Shares>,
     sockets: Vec<Vec<(usize, ringway_runtime::BoundSocket)>>,
     open: &[OpenAddress],
+    floors: &mut Floors,
     done: &mpsc::Sender<()>,
 ) -> Vec<Apply> {
+    floors.retain(|name, _| snapshot.service_named(name).is_some());
+    let floors: Vec<_> =
+        snapshot.services.iter().map(|one| floors.entry(one.name.clone()).or_default().clone()).collect();
     let counted = counted(registry, snapshot);
     let shared: Vec<_> = open.iter().map(|open| open.shared.clone()).collect();
+    let of = sockets.len() as u32;
     counted
         .into_iter()
         .zip(sockets)
-        .map(|(counted, sockets)| Apply {
+        .zip(0..)
+        .map(|((counted, sockets), number)| Apply {
             snapshot: snapshot.clone(),
             counted,
+            shares: shares.clone(),
             sockets,
             shared: shared.clone(),
+            floors: floors.clone(),
+            place: (number, of),
             done: done.clone(),
         })
         .collect()

@@ -9,14 +9,24 @@
 //! afterwards. Invariant: each exchange is observed exactly once, when its [`Exchange`] is dropped, however it ended;
 //! and no byte of a request whose end is uncertain is ever read as another request.
 
+mod again;
+mod balancing;
 mod decide;
+mod failed;
+mod faults;
 mod forward;
 mod guise;
+mod hedge;
 mod limits;
+mod mirror;
 pub(crate) mod pace;
 mod relay;
+pub(crate) mod replay;
 mod seen;
+mod shed;
+mod switch;
 mod upload;
+mod waiting;
 
 use std::io::ErrorKind;
 use std::rc::Rc;
@@ -86,6 +96,16 @@ pub(crate) enum Stop {
     Reply(LocalReply),
     /// A response had begun, or nobody is there to read one.
     Cut(Reason),
+}
+
+impl Stop {
+    /// There was no way to an endpoint, or nobody is left to look for one.
+    fn of_checkout(reply: LocalReply) -> Stop {
+        match reply.reason == Reason::ClientGone.name() {
+            true => Stop::Cut(Reason::ClientGone),
+            false => Stop::Reply(reply),
+        }
+    }
 }
 
 impl From<Reason> for Stop {
@@ -176,9 +196,18 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
     let route = current.snapshot.route(matched.route);
     // Whatever is answered with 2xx would be taken for a tunnel.
     if x.client.stream().is_some_and(http2::Stream::opens_tunnel)
-        && !(matches!(route.action, ActionPlan::Forward(_)) && forward::upgrade(&x.request(), plan).is_some())
+        && !(matches!(route.action, ActionPlan::Forward(_)) && switch::upgrade(&x.request(), plan).is_some())
     {
         return Err(Reason::UpgradeNotAllowed.into());
+    }
+    x.shed_by(route)?;
+    if let Some(fault) = faults::drawn(x, matched.route) {
+        if let Some(delay) = fault.delay {
+            Box::pin(faults::wait(x, delay, matched.route)).await?;
+        }
+        if let Some(abort) = fault.abort {
+            return Err(faults::abort(x, abort, matched.route));
+        }
     }
     if !route.limits.is_empty() {
         limits::admit(x, scratch, matched.route).await?;
@@ -337,7 +366,10 @@ impl Exchange<'_> {
             self.seen.allows("");
         }
         let by_json = self.seen.grpc && !self.request().known(Known::ContentType).is_some_and(grpc::is_call);
-        let code = self.seen.grpc.then(|| grpc::code_of(reply.status, reply.reason));
+        let code = self
+            .seen
+            .grpc
+            .then(|| self.seen.grpc_status.unwrap_or_else(|| grpc::code_of(reply.status, reply.reason)));
         let web = self.seen.web.take();
         let call = code.filter(|_| web.is_some() || !by_json);
         self.send_answer(

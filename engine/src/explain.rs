@@ -7,17 +7,24 @@ mod calls;
 mod connection;
 mod limits;
 mod health;
+mod limits;
+mod picking;
+mod rates;
 mod reasons;
 mod render;
 mod request;
 mod services;
+mod tries;
 
 #[cfg(test)]
 mod tests;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use crate::routing::{Candidate, Matched, NoMatch, RouteId, RouteQuery};
 use crate::snapshot::{ActionPlan, ForwardPlan, ListenerPlan, Origin, RoutePlan, Snapshot};
 
+use picking::Asking;
 use reasons::{failures, why_after, why_not_even};
 use render::{bytes, duration};
 
@@ -109,14 +116,33 @@ pub struct ServiceShare {
     pub percent: f64,
     /// As written in a configuration.
     pub balance: &'static str,
-    /// Each with its weight.
-    pub endpoints: Vec<(String, u16)>,
+    /// Those that may be picked.
+    pub endpoints: Vec<EndpointShare>,
+    /// How, beyond the balance.
+    pub picks: Vec<String>,
     /// What is spoken with them, in words.
     pub speaks: String,
     /// In words; empty where there are none.
     pub timeouts: String,
+    /// How much it may be asked at once, in words; empty where nothing is set.
+    pub limits: String,
     /// How its endpoints are checked and judged, a line for each.
     pub judged: Vec<String>,
+}
+
+/// An endpoint of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointShare {
+    /// As written.
+    pub address: String,
+    /// Its share among its siblings.
+    pub weight: u16,
+    /// Lower ones are asked first.
+    pub level: u8,
+    /// Where it is.
+    pub zone: Option<String>,
+    /// That is where this node is.
+    pub is_near: bool,
 }
 
 /// Decides about `request` as a worker would.
@@ -292,15 +318,21 @@ fn tell_policies(
     path: &[u8],
 ) {
     let policies = &mut explanation.policies;
+    policies.extend(limits::priority(route.priority));
     if has_encoded_slash(path) && route.allow_encoded_slashes {
         policies.push("encoded slashes: pass as they are".into());
+    }
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    for fault in &route.faults {
+        let over = if fault.holds(now_s) { "" } else { " (over: it has no effect)" };
+        policies.push(format!("fault: {}{over}", fault.told));
     }
     let limit = match route.body_bytes_max(listener) {
         u64::MAX => "any size".to_owned(),
         most => format!("at most {}, else 413", bytes(most)),
     };
     policies.push(format!("request body: {limit}"));
-    policies.extend(limits::policies(snapshot, route, request, path));
+    policies.extend(rates::policies(snapshot, route, request, path));
     policies.extend(render::header_ops("request headers", &route.request_headers));
     let ActionPlan::Forward(forward) = &route.action else { return };
     if let Some(host) = &forward.rewrite_host {
@@ -357,7 +389,8 @@ fn outcome(
                     .policies
                     .push(format!("rewrite: path becomes {}", String::from_utf8_lossy(&rewritten)));
             }
-            tell_services(explanation, snapshot, forward);
+            tell_services(explanation, snapshot, forward, Asking { request, path });
+            explanation.policies.extend(tries::tell(snapshot, forward, request));
             Outcome::Forward
         }
         ActionPlan::Respond(respond) => Outcome::Respond { status: respond.status },
@@ -373,16 +406,23 @@ fn outcome(
     outcome
 }
 
-fn tell_services(explanation: &mut Explanation, snapshot: &Snapshot, forward: &ForwardPlan) {
+fn tell_services(
+    explanation: &mut Explanation,
+    snapshot: &Snapshot,
+    forward: &ForwardPlan,
+    asking: Asking<'_>,
+) {
     if let Some(ms) = forward.timeout_ms {
         explanation.policies.push(format!("timeout: the exchange within {}, else 504", duration(ms)));
     }
-    for (id, _) in forward.split.weights() {
-        let service = snapshot.service(id);
+    for (part, _) in forward.split.weights() {
+        let service = snapshot.service(part.service);
         if service.authority_as_host && forward.rewrite_host.is_none() {
             let authority = String::from_utf8_lossy(&service.authority);
             explanation.policies.push(format!("host sent to {}: {authority}", service.name));
         }
     }
-    explanation.services = services::shares(snapshot, &forward.split, services::Carries::Requests);
+    explanation.services =
+        services::shares(snapshot, &forward.split, services::Carries::Requests, Some(asking));
+    explanation.policies.extend(picking::split_by(snapshot, forward, asking));
 }

@@ -72,6 +72,10 @@ pub enum Claim {
     Forwarded,
     /// X-Request-Id
     RequestId,
+    /// X-Ringway-Attempt: which try of the request this is, over all hops that retry.
+    Attempt,
+    /// The same of a call of gRPC, less one: grpc-previous-rpc-attempts.
+    PreviousAttempts,
     /// X-Forwarded-Port, -Server, -Prefix, -Scheme and -Ssl, X-Real-IP: never made here; from a trusted hop they pass as any other
     /// field, from others they are dropped.
     Other,
@@ -87,6 +91,8 @@ pub fn claim(name: &[u8]) -> Option<Claim> {
         (16, b't') if name[12] | 0x20 == b'h' => (b"x-forwarded-host", Claim::Host),
         (9, b'd') => (b"forwarded", Claim::Forwarded),
         (12, b'd') => (b"x-request-id", Claim::RequestId),
+        (17, b't') => (b"x-ringway-attempt", Claim::Attempt),
+        (26, b's') => (b"grpc-previous-rpc-attempts", Claim::PreviousAttempts),
         (16, b't') => (b"x-forwarded-port", Claim::Other),
         (18, b'r') => (b"x-forwarded-server", Claim::Other),
         (18, b'x') => (b"x-forwarded-prefix", Claim::Other),
@@ -106,6 +112,20 @@ pub struct Claims<'a> {
     proto: Option<&'a [u8]>,
     host: Option<&'a [u8]>,
     request_id: Option<&'a [u8]>,
+    attempt: u32,
+}
+
+/// Which try of a request this is, told to the next hop from the second on and believed only from trusted ones.
+pub const ATTEMPT: &[u8] = b"X-Ringway-Attempt";
+/// How many tries of a call there were before (gRFC A6).
+pub const PREVIOUS_ATTEMPTS: &[u8] = b"grpc-previous-rpc-attempts";
+/// More tries are not told apart.
+const ATTEMPTS_MAX: u32 = 1000;
+
+/// What is no small number says nothing.
+fn number(value: &[u8]) -> u32 {
+    let text = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    text.and_then(|text| text.parse().ok()).map_or(0, |number: u32| number.min(ATTEMPTS_MAX))
 }
 
 /// Values of a field that may be repeated, in order. Their number is bounded by the head's.
@@ -120,8 +140,15 @@ impl<'a> Claims<'a> {
             Claim::Proto => _ = self.proto.get_or_insert(value),
             Claim::Host => _ = self.host.get_or_insert(value),
             Claim::RequestId => _ = self.request_id.get_or_insert(value),
+            Claim::Attempt => self.attempt = self.attempt.max(number(value)),
+            Claim::PreviousAttempts => self.attempt = self.attempt.max(number(value) + 1),
             Claim::Other => {}
         }
+    }
+
+    /// Which try this is, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.attempt.max(1)
     }
 
     /// The request id, where it is one that may be kept.

@@ -94,6 +94,26 @@ impl KeyPlan {
         Some(hasher.finish128().as_u128())
     }
 
+    /// The same where there is no request, only a client: of the parts that are its address. `None`: it has others too.
+    pub fn hash_of_client(&self, client: Option<IpAddr>, seed: &Seed) -> Option<u128> {
+        let mut hasher = SipHasher13::new_with_key(seed);
+        for part in &self.parts {
+            let KeyPart::ClientIp { v4_bits, v6_bits } = part else { return None };
+            let bytes = match masked(client?, *v4_bits, *v6_bits) {
+                IpAddr::V4(ip) => {
+                    hasher.write(&ip.octets());
+                    4
+                }
+                IpAddr::V6(ip) => {
+                    hasher.write(&ip.octets());
+                    16
+                }
+            };
+            hasher.write_u64(bytes);
+        }
+        Some(hasher.finish128().as_u128())
+    }
+
     /// The parts as they are written, with their values, for those who need the text. Allocates: off the common path.
     /// Values that are no UTF-8 have replacement characters. `None` as with [`KeyPlan::hash`].
     pub fn values(&self, input: &KeyInput<'_>) -> Option<Vec<(String, String)>> {
@@ -264,6 +284,18 @@ mod tests {
         assert_ne!(hash(&ip, HEAD, "10.1.2.3"), hash(&ip, HEAD, "10.1.3.3"));
         assert_eq!(hash(&ip, HEAD, "2001:db8::1"), hash(&ip, HEAD, "2001:db8::ffff:1"));
         assert_ne!(hash(&ip, HEAD, "2001:db8::1"), hash(&ip, HEAD, "2001:db8:0:1::1"));
+    }
+
+    #[test]
+    fn a_client_is_the_same_with_and_without_a_request() {
+        let ip = [KeyPart::ClientIp { v4_bits: 24, v6_bits: 64 }];
+        let plan = KeyPlan::new(ip.clone());
+        for client in ["10.1.2.3", "2001:db8::1"] {
+            assert_eq!(plan.hash_of_client(client.parse().ok(), &STABLE), hash(&ip, HEAD, client));
+        }
+        assert_eq!(plan.hash_of_client(None, &STABLE), None);
+        let path = KeyPlan::new([KeyPart::Path]);
+        assert_eq!(path.hash_of_client("10.1.2.3".parse().ok(), &STABLE), None);
     }
 
     #[test]

@@ -4,8 +4,10 @@
 //! or values in, decisions out, `now` passed in. Only `snapshot` and `engine` know config types.
 
 mod accept;
+mod arrivals;
 pub mod balance;
 mod body;
+pub mod breaker;
 mod carried;
 mod challenges;
 pub mod date;
@@ -14,6 +16,7 @@ mod downstream;
 pub mod engine;
 mod exchange;
 pub mod explain;
+pub mod faults;
 pub mod forwarded;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -29,10 +32,13 @@ pub mod local_reply;
 pub mod observe;
 pub mod outcomes;
 mod outgoing;
+pub mod overload;
+pub mod overrides;
 pub mod path;
 pub mod proxy_protocol;
 pub mod reason;
 pub mod request_id;
+pub mod retry;
 pub mod routing;
 pub mod sink;
 #[cfg(test)]
@@ -49,5 +55,6 @@ mod worker;
 
 pub use challenges::Challenge;
 pub use engine::{
-    Applied, ApplyError, Check, DrainOutcome, Engine, Handles, Inherited, Judged, StartError, WorkerInfo,
+    Applied, ApplyError, Check, DrainOutcome, EndpointInfo, Engine, FleetLimit, Handles, Inherited, Judged,
+    RouteInfo, ServiceInfo, StartError, Strain, WorkerInfo,
 };

@@ -32,6 +32,10 @@ pub(crate) struct RequestOut<'a, 'c> {
     pub request_id: &'a [u8],
     /// What is told of the client's certificate: a field with its CRLF, or nothing.
     pub client_cert: &'a str,
+    /// It is a call of gRPC.
+    pub is_call: bool,
+    /// Which try of it this is, over all hops that retry; 1 is not told.
+    pub attempt: u32,
     /// What is left of the time that a call of gRPC was given.
     pub grpc_timeout: Option<Duration>,
     /// What it is for an endpoint that speaks gRPC, where it came as something else.
@@ -106,6 +110,12 @@ impl RequestOut<'_, '_> {
         out.put(self.client_cert.as_bytes());
         if let Some(left) = self.grpc_timeout {
             grpc::put_timeout(out, left);
+        }
+        if self.attempt > 1 {
+            out.field_u64(forwarded::ATTEMPT, u64::from(self.attempt));
+            if self.is_call {
+                out.field_u64(forwarded::PREVIOUS_ATTEMPTS, u64::from(self.attempt - 1));
+            }
         }
         if let Some(call) = self.call {
             out.field(b"content-type", call.content_type);
@@ -183,6 +193,9 @@ fn passes_upstream(field: &Field, bytes: &[u8], keeps: Keeps) -> bool {
         Known::Other => match field.name().len {
             12 => !keeps.timed || !field.name().of(bytes).eq_ignore_ascii_case(b"grpc-timeout"),
             23 => keeps.certified || !field.name().of(bytes).eq_ignore_ascii_case(b"x-forwarded-client-cert"),
+            17 | 26 => {
+                !matches!(claim(field.name().of(bytes)), Some(Claim::Attempt | Claim::PreviousAttempts))
+            }
             9 | 15 | 16 | 18 => keeps.trusted || claim(field.name().of(bytes)) != Some(Claim::Other),
             _ => true,
         },

@@ -6,10 +6,15 @@
 //! a snapshot, so that an old one is soon dropped.
 
 mod action;
+mod balancing;
+mod breaking;
+mod fault;
 mod header_plan;
-mod limits;
 mod health_plan;
+mod limits;
 mod plan;
+mod retries;
+mod split;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -21,22 +26,30 @@ use std::time::Duration;
 
 use ringway_config::model;
 
-use crate::balance::{Address, Policy};
+use crate::arrivals::{ClientRate, Pace};
+use crate::balance::Address;
 use crate::grpc_json::{self, Transcoder};
 use crate::http2::Budget;
 use crate::key::{KeyPart, KeyPlan};
+use crate::overload::{OverloadPlan, Priority};
 use crate::proxy_protocol;
 use crate::routing::{Condition, HostRule, PathFill, PathRule, RouteId, RouteRule, Router, Segment};
 use crate::tls::{ClientPlan, ServerPlan};
+use balancing::Subsets;
 
-pub use action::{ActionPlan, ForwardPlan, Origin, RedirectPlan, RespondPlan, Split};
+pub use action::{ActionPlan, ForwardPlan, Origin, RedirectPlan, RespondPlan};
+pub use balancing::{BalancingPlan, StickyPlan};
+pub use fault::fault_plan;
 pub use header_plan::HeaderPlan;
-pub use limits::{LimitId, LimitPlan, MissingKey, RouteLimit};
 pub use health_plan::{CheckPlan, EjectPlan, HealthPlan, HttpCheckPlan};
+pub use limits::{LimitId, LimitPlan, MissingKey, RouteLimit};
 pub use plan::{
     EndpointPlan, EndpointTarget, ErrorFormat, Http2Plan, Limits, ListenerPlan, Mode, PoolPlan, Protocol,
     RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts, UdpPlan,
 };
+pub use retries::{HedgeAfter, HedgePlan, MirrorPlan};
+
+pub use split::{Part, SPLIT_SEED, Split, Weighted};
 
 /// All that a worker needs to serve. `Send + Sync`, no interior mutability.
 #[derive(Debug)]
@@ -49,6 +62,8 @@ pub struct Snapshot {
     pub routes: Box<[RoutePlan]>,
     /// By [`ServiceId`], sorted by name.
     pub services: Box<[ServicePlan]>,
+    /// When something is shed.
+    pub overload: OverloadPlan,
     /// By [`LimitId`].
     pub limits: Box<[LimitPlan]>,
 }
@@ -64,18 +79,23 @@ impl Snapshot {
     /// # Errors
     /// What TLS objects to that a validated configuration could not tell, such as a system that trusts nobody.
     pub fn compile(config: &model::Config, generation: u64) -> Result<Snapshot, String> {
+        let subsets = Subsets::of(config);
         let mut at_once = 0;
         let routes = config.routes.iter().enumerate().map(|(place, route)| {
             let first = at_once;
             at_once += route.concurrency_limits.len();
-            route_plan(place as u32, route, config, first)
+            route_plan(place as u32, route, config, &subsets, first)
         });
         let routes = routes.collect::<Result<Box<[RoutePlan]>, String>>()?;
         let listeners: Result<_, _> =
-            config.listeners.iter().map(|listener| listener_plan(listener, &routes)).collect();
-        let services: Result<_, _> = config.services.iter().map(service_plan).collect();
+            config.listeners.iter().map(|listener| listener_plan(listener, &routes, &subsets)).collect();
+        let services: Result<_, _> = (0..)
+            .zip(&config.services)
+            .map(|(id, service)| service_plan(config, model::ServiceId(id), service, &subsets))
+            .collect();
         let limits = limits::plans(config);
-        Ok(Snapshot { generation, listeners: listeners?, routes, services: services?, limits })
+        let overload = breaking::overload(config);
+        Ok(Snapshot { generation, listeners: listeners?, routes, services: services?, limits, overload })
     }
 
     /// The listener of this name.
@@ -101,7 +121,11 @@ impl Snapshot {
     }
 }
 
-fn listener_plan(listener: &model::Listener, routes: &[RoutePlan]) -> Result<ListenerPlan, String> {
+fn listener_plan(
+    listener: &model::Listener,
+    routes: &[RoutePlan],
+    subsets: &Subsets<'_>,
+) -> Result<ListenerPlan, String> {
     let mut own: Vec<RouteId> = listener.routes.iter().map(|id| RouteId(id.0)).collect();
     own.sort_unstable();
     own.dedup();
@@ -109,7 +133,7 @@ fn listener_plan(listener: &model::Listener, routes: &[RoutePlan]) -> Result<Lis
     let of_listener = |error| format!("listener `{}`: {error}", listener.name);
     let tls = match &listener.tls {
         Some(model::Tls::Terminate(tls)) => {
-            let http = mode(listener).serves_http();
+            let http = mode(listener, subsets).serves_http();
             let plan = ServerPlan::new(&listener.name, tls, ms(listener.timeouts.handshake), http);
             Some(Arc::new(plan.map_err(of_listener)?))
         }
@@ -119,12 +143,16 @@ fn listener_plan(listener: &model::Listener, routes: &[RoutePlan]) -> Result<Lis
         name: listener.name.as_str().into(),
         address: address(&listener.address),
         router: Router::new(own.iter().map(|id| &routes[id.0 as usize].rule)),
+        is_critical: !own.is_empty()
+            && own.iter().all(|id| routes[id.0 as usize].priority == Priority::Critical)
+            && listener.tcp.is_none(),
         routes: own.into(),
         proxy_protocol: listener.proxy_protocol.clone().into(),
         trusted_hops: listener.trusted_hops.clone().into(),
         limits: Limits {
             connections_max: listener.limits.connections,
             connections_per_second_max: listener.limits.connection_rate,
+            client_rate: listener.limits.client_rate.as_ref().map(client_rate),
             head_bytes_max: listener.limits.head,
             headers_max: listener.limits.headers,
             target_bytes_max: listener.limits.target,
@@ -164,13 +192,22 @@ fn listener_plan(listener: &model::Listener, routes: &[RoutePlan]) -> Result<Lis
             keep_alive_ms: listener.http2.keep_alive.map_or(0, ms),
         },
         tls,
-        mode: mode(listener),
+        mode: mode(listener, subsets),
     })
 }
 
-fn mode(listener: &model::Listener) -> Mode {
+fn pace(rate: &model::ArrivalRate) -> Pace {
+    let period_ns = u64::try_from(rate.rate.period.as_nanos()).unwrap_or(u64::MAX);
+    Pace::new(rate.rate.count, period_ns, rate.burst)
+}
+
+fn client_rate(client: &model::ClientRate) -> ClientRate {
+    ClientRate { pace: pace(&client.rate), v4_bits: client.v4_bits, v6_bits: client.v6_bits }
+}
+
+fn mode(listener: &model::Listener, subsets: &Subsets<'_>) -> Mode {
     let tcp = listener.tcp.as_ref().map(|tcp| TcpPlan {
-        split: Split::new(tcp.split.iter().map(|(service, weight)| (ServiceId(service.0), *weight))),
+        split: subsets.split(&tcp.split),
         proxy_protocol: match tcp.proxy_protocol {
             model::ProxyProtocol::None => None,
             model::ProxyProtocol::V1 => Some(proxy_protocol::Form::V1),
@@ -179,9 +216,11 @@ fn mode(listener: &model::Listener) -> Mode {
     });
     if let Some(udp) = &listener.udp {
         return Mode::Udp(UdpPlan {
-            split: Split::new(udp.split.iter().map(|(service, weight)| (ServiceId(service.0), *weight))),
+            split: subsets.split(&udp.split),
             idle_ms: ms(udp.idle),
             sessions_max: udp.sessions,
+            rate: udp.rate.as_ref().map(pace),
+            client_rate: udp.client_rate.as_ref().map(client_rate),
         });
     }
     match (tcp, listener.protocol) {
@@ -197,13 +236,19 @@ fn mode(listener: &model::Listener) -> Mode {
 }
 
 fn http2_plan(bounds: &model::Http2) -> Http2Plan {
-    Http2Plan { streams: bounds.streams, window: bounds.window, connection_window: bounds.connection_window }
+    Http2Plan {
+        streams: bounds.streams,
+        window: bounds.window,
+        connection_window: bounds.connection_window,
+        keep_alive_ms: 0,
+    }
 }
 
 fn route_plan(
     place: u32,
     route: &model::Route,
     config: &model::Config,
+    subsets: &Subsets<'_>,
     first_at_once: usize,
 ) -> Result<RoutePlan, String> {
     let rule = RouteRule {
@@ -218,7 +263,9 @@ fn route_plan(
     let of_route = |error| format!("route `{}`: {error}", route.name);
     let action = match &route.action {
         model::Action::Forward(forward) => ActionPlan::Forward(ForwardPlan {
-            split: Split::new(forward.split.iter().map(|(service, weight)| (ServiceId(service.0), *weight))),
+            split: subsets.split(&forward.split),
+            entries: subsets.weighted(&forward.split).collect(),
+            split_by: key_plan(&forward.split_by, &rule, &route.name),
             rewrite_path: forward.rewrite_path.as_ref().map(fill),
             rewrite_host: forward.rewrite_host.as_ref().map(|host| host.as_bytes().into()),
             grpc_web: forward
@@ -233,6 +280,9 @@ fn route_plan(
                 .map_err(of_route)?
                 .map(Box::new),
             timeout_ms: forward.timeout.map(ms),
+            retries: forward.retries.as_ref().map(|one| Box::new(retries::retries(one))),
+            hedge: forward.hedge.as_ref().map(retries::hedge),
+            mirror: forward.mirror.as_ref().map(retries::mirror),
         }),
         model::Action::Respond(respond) => {
             ActionPlan::Respond(RespondPlan::new(respond.status, &respond.content_type, &respond.body))
@@ -253,7 +303,9 @@ fn route_plan(
         limits: limits::of_route(config, route, &rule, first_at_once),
         allow_encoded_slashes: route.encoded_slashes,
         body_bytes_max: route.body_limit,
+        faults: route.faults.iter().map(fault::fault_plan).collect(),
         rule,
+        priority: breaking::priority(route.priority),
     })
 }
 
@@ -284,48 +336,61 @@ fn transcoder(json: &model::GrpcJson) -> Result<Transcoder, String> {
         .map_err(|error| format!("{}: {error}", json.descriptor.display()))
 }
 
-fn service_plan(service: &model::Service) -> Result<ServicePlan, String> {
+fn service_plan(
+    config: &model::Config,
+    id: model::ServiceId,
+    service: &model::Service,
+    subsets: &Subsets<'_>,
+) -> Result<ServicePlan, String> {
     let tls = service.tls.as_ref().map(ClientPlan::new).transpose();
     let tls = tls.map_err(|error| format!("service `{}`: {error}", service.name))?;
+    let (rules, balancing) = subsets.balancing(id, service);
+    let endpoint = |endpoint: &model::Endpoint| endpoint_plan(config, endpoint, subsets.views(id, endpoint));
     Ok(ServicePlan {
         name: service.name.as_str().into(),
-        endpoints: service.endpoints.iter().map(endpoint_plan).collect(),
-        policy: match service.balance {
-            model::Balance::RoundRobin => Policy::RoundRobin,
-            model::Balance::LeastRequest => Policy::LeastRequest,
-            model::Balance::PeakEwma => Policy::PeakEwma,
-            model::Balance::Random => Policy::Random,
-        },
+        endpoints: service.endpoints.iter().map(endpoint).collect(),
+        rules,
+        balancing,
         authority: service.authority.as_bytes().into(),
         authority_as_host: service.host == model::HostPolicy::Service,
         connect_ms: ms(service.timeouts.connect),
         response_head_ms: ms(service.timeouts.response_head),
         idle_ms: ms(service.timeouts.idle),
-        pool: PoolPlan {
-            connections_max: service.pool.connections,
-            idle_max: service.pool.idle,
-            idle_timeout_ms: ms(service.pool.idle_timeout),
-        },
+        pool: PoolPlan { idle_max: service.pool.idle, idle_timeout_ms: ms(service.pool.idle_timeout) },
+        breaker: breaking::limits(&service.breaker),
+        concurrency: service.concurrency.as_ref().map(breaking::concurrency),
         protocol: match service.protocol {
             model::ServiceProtocol::Http1 => Protocol::Http1,
             model::ServiceProtocol::Http2 => Protocol::Http2,
             model::ServiceProtocol::Auto => Protocol::Auto,
         },
-        http2: http2_plan(&service.http2),
+        http2: Http2Plan {
+            keep_alive_ms: service.http2_keep_alive.map_or(0, ms),
+            ..http2_plan(&service.http2)
+        },
+        retry_budget: retries::budget(&service.retry_budget),
         tls: tls.map(Arc::new),
         health: service.health.as_ref().map(health_plan::health_plan),
         eject: service.eject.as_ref().map(health_plan::eject_plan),
     })
 }
 
-fn endpoint_plan(endpoint: &model::Endpoint) -> EndpointPlan {
+fn endpoint_plan(config: &model::Config, endpoint: &model::Endpoint, views: u64) -> EndpointPlan {
     let target = match &endpoint.address {
         model::EndpointAddress::Static(known) => EndpointTarget::Known(address(known)),
         model::EndpointAddress::Dns { name, port } => {
             EndpointTarget::Dns { name: name.as_str().into(), port: *port }
         }
     };
-    EndpointPlan { target, weight: endpoint.weight }
+    let position = &endpoint.position;
+    EndpointPlan {
+        target,
+        weight: endpoint.weight,
+        priority: position.priority,
+        zone: position.zone.as_deref().map(Into::into),
+        is_near: position.zone.is_some() && position.zone == config.zone,
+        views,
+    }
 }
 
 fn address(address: &model::Address) -> Address {
@@ -342,7 +407,8 @@ fn header_plan(ops: &model::HeaderOps) -> HeaderPlan {
 /// What limits read of responses is not for clients.
 fn response_header_plan(config: &model::Config, route: &model::Route) -> HeaderPlan {
     let ops = &route.response_headers;
-    let removed: Vec<String> = ops.remove.iter().chain(limits::hidden_headers(config, route)).cloned().collect();
+    let removed: Vec<String> =
+        ops.remove.iter().chain(limits::hidden_headers(config, route)).cloned().collect();
     HeaderPlan::new(&removed, &ops.set, &ops.add)
 }
 

@@ -17,16 +17,22 @@ use ringway_runtime::{
 use rustc_hash::FxHashMap;
 
 use crate::accept::{self, OpenListener, SharedListener};
+use crate::balance::{Asked, EndpointSeen};
+use crate::breaker::Shares;
 use crate::challenges::Challenges;
 use crate::date::DateCache;
 use crate::downstream::Downstream;
+use crate::exchange::replay::Kept;
 use crate::http1::{RequestHead, ResponseHead};
 use crate::limits::limiter::Limit;
 use crate::limits::node::Node;
 use crate::observe::{Counted, WorkerStats};
 use crate::outcomes::Reporter;
+use crate::overload::{self, Memory, Pressure};
+use crate::overrides::{Overrides, Placed};
 use crate::request_id::RequestIds;
-use crate::snapshot::{ActionPlan, ListenerPlan, Mode, ServiceId, Snapshot};
+use crate::retry::Floor;
+use crate::snapshot::{ActionPlan, ListenerPlan, Mode, ServiceId, Snapshot, Split};
 use crate::standing::Standings;
 use crate::udp;
 use crate::upstream::Service;
@@ -45,6 +51,12 @@ pub(crate) enum Order {
     Apply(Box<Apply>),
     /// Names resolve to these addresses.
     Resolved(Arc<Resolved>),
+    /// What workers share about services and endpoints from now on; what it is for follows.
+    Shares(Arc<Shares>),
+    /// This is changed by hand, and nothing else.
+    Overrides(Arc<Overrides>),
+    /// Tells what is known here of services' endpoints.
+    Look(mpsc::Sender<Vec<(Arc<str>, Vec<EndpointSeen>)>>),
     /// Endpoints stand like that now.
     Standings(Arc<Standings>),
     /// Authorities are about to look for these, and for no others. Answered when that holds.
@@ -61,10 +73,16 @@ pub(crate) enum Order {
 pub(crate) struct Apply {
     pub snapshot: Arc<Snapshot>,
     pub counted: Counted,
+    /// What workers share about its services.
+    pub shares: Arc<Shares>,
     /// New sockets, each with its listener's place in the snapshot.
     pub sockets: Vec<(usize, BoundSocket)>,
     /// What workers share about each listener, in the snapshot's order.
     pub shared: Vec<Arc<SharedListener>>,
+    /// What workers share of each service's retry budget, likewise.
+    pub floors: Vec<Arc<Floor>>,
+    /// Which worker this is, and of how many.
+    pub place: (u32, u32),
     /// Told once the snapshot runs here.
     pub done: mpsc::Sender<()>,
 }
@@ -79,7 +97,11 @@ pub(crate) struct Scratch {
     pub response: ResponseHead,
     pub path: Vec<u8>,
     pub rewritten: Vec<u8>,
+    /// Room for bodies that may have to be sent again; made when it is first needed.
+    pub kept: Option<Box<Kept>>,
     pub lines: Vec<u8>,
+    /// Of the service's balancer.
+    pub asked: Asked,
     /// What was taken of limits, and whom they count.
     pub held: Vec<crate::exchange::Held>,
     pub permits: Vec<crate::exchange::Permit>,
@@ -104,6 +126,7 @@ pub(crate) struct Worker {
     current: RefCell<Rc<Current>>,
     services: RefCell<FxHashMap<Arc<str>, Rc<Service>>>,
     resolved: RefCell<Arc<Resolved>>,
+    overrides: RefCell<Arc<Overrides>>,
     standings: RefCell<Arc<Standings>>,
     reporter: Reporter,
     listeners: RefCell<Vec<Rc<OpenListener>>>,
@@ -116,6 +139,12 @@ pub(crate) struct Worker {
     /// Wall-clock microseconds at the loop's time zero; looked at again in each sweep.
     epoch_us: Cell<u64>,
     gauges: Arc<Gauges>,
+    /// Which worker it is, and of how many.
+    place: (u32, u32),
+    shares: RefCell<Arc<Shares>>,
+    /// Of all workers.
+    pub memory: Arc<Memory>,
+    pressure: Cell<Pressure>,
 }
 
 /// A socket of a listener.
@@ -134,6 +163,8 @@ pub(crate) struct Current {
     pub limits: Box<[Rc<Limit>]>,
     /// For each route the place of its first counters in `counted.routes`.
     pub route_counters: Box<[u32]>,
+    /// What is changed by hand; hardly ever anything.
+    pub overrides: Option<Box<Placed>>,
 }
 
 /// The routes and services of a snapshot, in the order in which they are counted.
@@ -144,8 +175,8 @@ pub(crate) fn counted_pairs(snapshot: &Snapshot) -> (Vec<(&str, &str)>, Box<[u32
         first.push(pairs.len() as u32);
         pairs.push((&route.name, ""));
         if let ActionPlan::Forward(forward) = &route.action {
-            for (service, _) in forward.split.weights() {
-                pairs.push((&route.name, &snapshot.service(service).name));
+            for entry in &forward.entries {
+                pairs.push((&route.name, &snapshot.service(entry.part.service).name));
             }
         }
     }
@@ -169,6 +200,7 @@ impl Worker {
         ids: RequestIds,
         limits: Rc<Node>,
         reporter: Reporter,
+        memory: Arc<Memory>,
     ) -> Rc<Worker> {
         let seed = fastrand::u64(..);
         let worker = Rc::new(Worker {
@@ -190,9 +222,11 @@ impl Worker {
                 services: Box::default(),
                 limits: Box::default(),
                 route_counters: Box::default(),
+                overrides: None,
             })),
             services: RefCell::default(),
             resolved: RefCell::new(resolved),
+            overrides: RefCell::default(),
             standings: RefCell::default(),
             reporter,
             listeners: RefCell::default(),
@@ -200,6 +234,10 @@ impl Worker {
             scratch: RefCell::default(),
             epoch_us: Cell::new(0),
             gauges,
+            place: first.place,
+            shares: RefCell::new(first.shares.clone()),
+            memory,
+            pressure: Cell::default(),
         });
         worker.apply(first);
         worker
@@ -208,6 +246,7 @@ impl Worker {
     /// Takes orders until told to stop.
     pub async fn run(self: Rc<Worker>, orders: Receiver<Order>) {
         spawn(self.clone().sweep());
+        spawn(overload::watch(self.clone()));
         spawn(self.limits.clone().serve());
         loop {
             match orders.recv().await {
@@ -216,6 +255,7 @@ impl Worker {
                     *self.resolved.borrow_mut() = resolved;
                     self.reconcile_services();
                 }
+                Order::Shares(shares) => drop(self.shares.replace(shares)),
                 Order::Standings(standings) => {
                     let before = self.standings.replace(standings.clone());
                     for (name, service) in self.services.borrow().iter() {
@@ -224,6 +264,12 @@ impl Worker {
                             service.heed(now);
                         }
                     }
+                }
+                Order::Overrides(overrides) => self.override_by(overrides),
+                Order::Look(told) => {
+                    let services = self.services.borrow();
+                    let seen = services.iter().map(|(name, service)| (name.clone(), service.seen(now())));
+                    let _ = told.send(seen.collect());
                 }
                 Order::Challenges(challenges, done) => {
                     self.challenges.replace(challenges);
@@ -257,6 +303,18 @@ impl Worker {
         open.last().unwrap_or_else(|| self.current())
     }
 
+    /// How much more there is to do than can be done.
+    #[inline]
+    pub fn pressure(&self) -> Pressure {
+        self.pressure.get()
+    }
+
+    /// From now on it is this.
+    pub fn set_pressure(&self, pressure: Pressure) {
+        self.pressure.set(pressure);
+        self.stats.pressure.set(pressure as u64);
+    }
+
     /// Seconds since 1970, from the loop's clock.
     #[inline]
     pub fn unix_seconds(&self) -> u64 {
@@ -268,6 +326,12 @@ impl Worker {
         self.epoch_us.get() + at.0 / 1000
     }
 
+    /// This worker's part of what is allowed on the node: the parts of all workers add up to it.
+    pub fn part_of(&self, allowed: u32) -> u32 {
+        let (number, of) = self.place;
+        allowed / of + u32::from(number < allowed % of)
+    }
+
     pub fn take_scratch(&self) -> Box<Scratch> {
         self.scratch.borrow_mut().pop().unwrap_or_default()
     }
@@ -275,6 +339,9 @@ impl Worker {
     pub fn give_scratch(&self, mut scratch: Box<Scratch>) {
         scratch.request.clear();
         scratch.response.clear();
+        if let Some(kept) = &mut scratch.kept {
+            kept.trim();
+        }
         scratch.lines.clear();
         scratch.held.clear();
         scratch.permits.clear();
@@ -285,15 +352,18 @@ impl Worker {
     }
 
     fn apply(self: &Rc<Worker>, apply: Apply) {
-        let Apply { snapshot, counted, sockets, shared, done } = apply;
+        let Apply { snapshot, counted, shares, sockets, shared, floors, done, .. } = apply;
+        self.shares.replace(shares);
         let (_, route_counters) = counted_pairs(&snapshot);
-        let services = self.services_of(&snapshot, &counted);
+        let services = self.services_of(&snapshot, &counted, &floors);
+        let overrides = Placed::new(&self.overrides.borrow(), &snapshot);
         let old = self.current.replace(Rc::new(Current {
             snapshot: snapshot.clone(),
             counted: counted.clone(),
             services,
             limits: self.limits_of(&snapshot, &counted),
             route_counters,
+            overrides,
         }));
         self.reconcile_services();
         self.swap_listeners(&old, &snapshot, &counted, sockets, &shared);
@@ -303,19 +373,39 @@ impl Worker {
         let _ = done.send(());
     }
 
+    /// The same snapshot, with other things changed by hand.
+    fn override_by(&self, overrides: Arc<Overrides>) {
+        let current = self.current();
+        self.current.replace(Rc::new(Current {
+            snapshot: current.snapshot.clone(),
+            counted: current.counted.clone(),
+            services: current.services.clone(),
+            limits: current.limits.clone(),
+            route_counters: current.route_counters.clone(),
+            overrides: Placed::new(&overrides, &current.snapshot),
+        }));
+        self.overrides.replace(overrides);
+    }
+
     /// The services of a snapshot: those that live on by name, and new ones. Those that are gone are let go when their
     /// last exchange ends.
-    fn services_of(&self, snapshot: &Snapshot, counted: &Counted) -> Box<[Rc<Service>]> {
+    fn services_of(
+        &self,
+        snapshot: &Snapshot,
+        counted: &Counted,
+        floors: &[Arc<Floor>],
+    ) -> Box<[Rc<Service>]> {
         let mut kept = self.services.borrow_mut();
         let services: Box<[Rc<Service>]> = snapshot
             .services
             .iter()
             .zip(&counted.services)
-            .map(|(plan, counters)| {
+            .zip(floors)
+            .map(|((plan, counters), floor)| {
                 let service = kept.entry(plan.name.clone()).or_insert_with(|| {
                     Rc::new(Service::new(plan, counters.clone(), self.random.borrow_mut().u64(..)))
                 });
-                service.set_plan(plan);
+                service.set_plan(plan, floor);
                 service.clone()
             })
             .collect();
@@ -327,7 +417,8 @@ impl Worker {
     fn limits_of(&self, snapshot: &Snapshot, counted: &Counted) -> Box<[Rc<Limit>]> {
         let limiter = &self.limits.limiter;
         let plans = snapshot.limits.iter().zip(&counted.limits);
-        let limits = plans.map(|(plan, counters)| limiter.adopt(now().0, plan.id, plan.spec, counters)).collect();
+        let limits =
+            plans.map(|(plan, counters)| limiter.adopt(now().0, plan.id, plan.spec, counters)).collect();
         limiter.retain(|id| snapshot.limits.iter().any(|plan| plan.id == id));
         limits
     }
@@ -335,8 +426,9 @@ impl Worker {
     fn reconcile_services(&self) {
         let current = self.current();
         let (resolved, standings) = (self.resolved.borrow().clone(), self.standings.borrow().clone());
+        let shares = self.shares.borrow().clone();
         for (plan, service) in current.snapshot.services.iter().zip(&current.services) {
-            service.reconcile(plan, &resolved, &standings);
+            service.reconcile(plan, &resolved, &standings, (self.place.0 as usize, &shares));
             service.report(plan, &self.reporter);
         }
     }
@@ -482,6 +574,13 @@ impl Worker {
 }
 
 impl Current {
+    /// What is picked from: a route's own split, or the one that is in its place for a while.
+    #[inline]
+    pub fn split<'a>(&'a self, route: crate::routing::RouteId, own: &'a Split, worker: &Worker) -> &'a Split {
+        let by_hand = self.overrides.as_ref();
+        by_hand.and_then(|overrides| overrides.split(route, worker.unix_seconds())).unwrap_or(own)
+    }
+
     /// The counters of a route's exchanges with one of its services, or with none.
     pub fn route_counters(
         &self,
@@ -492,7 +591,7 @@ impl Current {
         let first = self.route_counters[route.0 as usize] as usize;
         let within = match (&self.snapshot.route(route).action, service) {
             (ActionPlan::Forward(forward), Some(service)) => {
-                1 + forward.split.weights().position(|(s, _)| s == service).unwrap_or(0)
+                1 + forward.entries.iter().position(|one| one.part.service == service).unwrap_or(0)
             }
             _ => 0,
         };

@@ -1,5 +1,7 @@
 //! The command line: what can be asked, in the words of `--help`.
 
+pub mod ctl;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,6 +48,16 @@ pub enum Command {
     ///
     /// Certificates, authorities and descriptors are compared by what their files hold.
     Diff(Diff),
+    /// Look at a running gateway and change it by hand, for a while
+    ///
+    /// Endpoints can be ejected, drained and pinned, splits shifted, faults started and stopped. Each change ends by itself
+    /// after --for, or is written into the file with --write; `drift` shows what differs from the file.
+    #[command(after_help = "Examples:\n  ringway ctl endpoints orders\n  \
+        ringway ctl drain orders 127.0.0.1:9001 --for 10m\n  ringway ctl split orders orders=90 orders-next=10 --for 1h\n  \
+        ringway ctl fault start orders --delay 2s --share 10% --for 5m\n  ringway ctl drift\n\n\
+        Exit codes: 65 there is nothing like that, or it can't be done as things are, 69 nothing listens there, 76 what \
+        does is no admin API, 77 changes are not allowed, 1 (drift) something differs.")]
+    Ctl(ctl::Ctl),
     /// Print the JSON Schema of the configuration
     ///
     /// For editors: put `# yaml-language-server: $schema=ringway.schema.json` at the top of the file.

@@ -20,16 +20,22 @@ pub struct Failure {
 /// Exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
-    /// A check of the demo's failed.
+    /// A check of the demo's failed, or what runs is not what the file says.
     CheckFailed = 1,
     /// An argument doesn't say what it should.
     Usage = 2,
-    /// EX_UNAVAILABLE: an address is taken.
+    /// EX_DATAERR: what is named is not there, or can't be changed as things are.
+    Data = 65,
+    /// EX_UNAVAILABLE: an address is taken, or nothing listens there.
     Unavailable = 69,
     /// EX_OSERR: the system refused a thread, a socket, a signal.
     System = 71,
     /// EX_IOERR: output could not be written.
     Output = 74,
+    /// EX_PROTOCOL: what answers is not what was asked for.
+    Protocol = 76,
+    /// EX_NOPERM: changes are not allowed.
+    Forbidden = 77,
     /// EX_CONFIG: the configuration has errors or can't be read.
     Config = 78,
 }

@@ -21,7 +21,7 @@ pub fn explain(args: &cli::Explain) -> Ended {
 }
 
 /// `name: value`
-fn header(text: &str) -> Result<(String, String), Failure> {
+pub fn header(text: &str) -> Result<(String, String), Failure> {
     let parts = text.split_once(':').map(|(name, value)| (name.trim(), value.trim()));
     match parts {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),

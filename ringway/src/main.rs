@@ -4,6 +4,7 @@
 
 mod check;
 mod cli;
+mod ctl;
 mod demo;
 mod diff;
 mod end;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Diff(args) => diff::diff(&args),
+        Command::Ctl(args) => ctl::ctl(&args),
         Command::Schema => reference::schema(),
         Command::Completions { shell } => reference::completions(shell),
         Command::Man { out } => reference::man(out.as_deref()),

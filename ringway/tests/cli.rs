@@ -1,6 +1,7 @@
 //! The command line from outside: what is printed where, and exit codes. Nothing here listens.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -195,10 +196,58 @@ fn version_is_the_packages() {
 
 #[test]
 fn every_command_explains_itself() {
-    for command in ["run", "check", "explain", "diff", "schema", "completions", "man", "demo", "version"] {
+    for command in
+        ["run", "check", "explain", "diff", "ctl", "schema", "completions", "man", "demo", "version"]
+    {
         let help = out(&[command, "--help"], 0);
         assert!(help.contains(&format!("Usage: ringway {command}")), "{help}");
     }
+}
+
+#[test]
+fn ctl_says_when_nobody_listens_and_where_it_looked() {
+    // Port 1 of this host is nobody's.
+    let text = err(&["ctl", "--admin", "127.0.0.1:1", "services"], 69);
+    assert!(text.contains("nothing listens on 127.0.0.1:1") && text.contains("--admin"), "{text}");
+    let folder = folder("ctl-config");
+    let file = write(&folder, "gateway.yaml", &format!("admin: {{ address: \"127.0.0.1:1\" }}\n{GOOD}"));
+    assert!(err(&["ctl", "-c", &file, "drift"], 69).contains("127.0.0.1:1"));
+    assert!(err(&["ctl", "drift", "-c", "/nonexistent/gateway.yaml"], 78).contains("can't be read"));
+    assert!(err(&["ctl", "--admin", "nowhere", "drift"], 2).contains("`nowhere`"));
+    assert!(err(&["ctl", "--admin", "127.0.0.1:1", "endpoints", "a b"], 2).contains("no name"));
+}
+
+#[test]
+fn ctl_writes_into_the_file_what_can_be_written_there() {
+    let folder = folder("ctl-write");
+    let split =
+        GOOD.replace("to: orders,", "to: [ orders, { service: hello, weight: 0 } ], # shifted\n     ");
+    let file = write(&folder, "gateway.yaml", &split);
+    let read = || fs::read_to_string(&file).expect("the file");
+    let said = out(&["ctl", "-c", &file, "split", "orders", "orders=9", "hello=1", "--write"], 0);
+    assert!(said.contains("is changed"), "{said}");
+    let wanted = split.replace(
+        "[ orders, { service: hello, weight: 0 } ]",
+        "[ { service: orders, weight: 9 }, { service: hello, weight: 1 } ]",
+    );
+    assert_eq!(read(), wanted);
+    assert!(
+        out(&["ctl", "-c", &file, "split", "orders", "hello=1", "orders=9", "--write"], 0)
+            .contains("already")
+    );
+    out(&["ctl", "-c", &file, "fault", "start", "rest", "--delay", "1s", "--for", "1h", "--write"], 0);
+    assert!(read().contains("name: rest, faults: [ { delay: 1s, until: 2"), "{}", read());
+    assert!(out(&["check", &file], 0).contains(": ok"));
+    let before = read();
+    assert!(err(&["ctl", "-c", &file, "split", "rest", "hello=1", "--write"], 65).contains("stays as it is"));
+    assert!(err(&["ctl", "split", "orders", "hello=1", "--write"], 2).contains("-c FILE"));
+    assert!(err(&["ctl", "eject", "orders", "127.0.0.1:9001", "--write"], 2).contains("`endpoints`"));
+    assert_eq!(read(), before);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("a mode");
+    out(&["ctl", "-c", &file, "fault", "stop", "rest", "--write"], 0);
+    let mode = fs::metadata(&file).expect("the file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+    assert_eq!(fs::read_dir(&folder).expect("the folder").count(), 1, "nothing else is left there");
 }
 
 #[test]

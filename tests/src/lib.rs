@@ -23,6 +23,7 @@ pub mod peers;
 pub mod play;
 pub mod ports;
 pub mod process;
+pub mod redis;
 pub mod tls;
 pub mod wait;
 pub mod wire;

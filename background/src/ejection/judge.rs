@@ -114,7 +114,7 @@ impl<K: Ord + Clone> Judge<K> {
                 }
             }
         }
-        found.sort_by(|one, other| other.1.weight().cmp(&one.1.weight()));
+        found.sort_by_key(|(_, kind)| std::cmp::Reverse(kind.weight()));
         if now_ns >= self.interval_ends_ns {
             let mut compared = self.compare();
             compared.retain(|(key, _)| found.iter().all(|(known, _)| known != key));
@@ -182,7 +182,7 @@ impl<K: Ord + Clone> Judge<K> {
                 found.push((key.clone(), Kind::Latency { mean_us: mean, limit_us }));
             }
         }
-        found.sort_by(|one, other| other.1.weight().cmp(&one.1.weight()));
+        found.sort_by_key(|(_, kind)| std::cmp::Reverse(kind.weight()));
         found
     }
 

@@ -27,22 +27,30 @@ struct Counted {
 }
 
 impl Workers {
-    /// Workers that began to count; those that ceased are let go.
+    /// Workers that began to count.
     pub fn take_in(&mut self, counting: impl Iterator<Item = Counting>) {
-        let mut any = false;
         for one in counting {
             let of_service = self.counted.entry(one.service).or_default();
             of_service.entry(one.address).or_default().workers.push((one.outcomes, Sums::default()));
-            any = true;
         }
-        if any {
-            // Only whoever begins anew has let go of something; its last counts are looked at once more before.
-            for of_service in self.counted.values_mut() {
-                of_service.values_mut().for_each(Counted::let_go);
-                of_service.retain(|_, counted| !counted.workers.is_empty());
-            }
-            self.counted.retain(|_, of_service| !of_service.is_empty());
-        }
+    }
+
+    /// Whether a success of this endpoint is waited for too.
+    pub fn set_probed(&self, service: &Arc<str>, address: &Address, probed: bool) {
+        let counted = self.counted.get(service).and_then(|of_service| of_service.get(address));
+        let workers = counted.into_iter().flat_map(|counted| &counted.workers);
+        workers.for_each(|(outcomes, _)| outcomes.set_probed(probed));
+    }
+
+    /// Lets go of workers that count no more.
+    pub fn let_go(&mut self) {
+        self.counted.retain(|_, of_service| {
+            of_service.retain(|_, counted| {
+                counted.workers.retain(|(outcomes, _)| Arc::strong_count(outcomes) > 1);
+                !counted.workers.is_empty()
+            });
+            !of_service.is_empty()
+        });
     }
 
     /// What was seen of an endpoint since the last look.
@@ -69,10 +77,6 @@ impl Counted {
         }
         seen.answered_at_ns = self.answered_at_ns;
         seen
-    }
-
-    fn let_go(&mut self) {
-        self.workers.retain(|(outcomes, _)| Arc::strong_count(outcomes) > 1);
     }
 }
 
@@ -103,6 +107,7 @@ mod tests {
         drop(other);
         let again = counting(&service, &address, 4);
         workers.take_in([again.clone()].into_iter());
+        workers.let_go();
         again.outcomes.failed(40);
         let seen = workers.seen(&service, &address);
         assert_eq!((seen.answered, seen.failed, seen.answered_at_ns), (0, 1, 30));

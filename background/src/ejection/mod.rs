@@ -16,6 +16,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -82,7 +84,7 @@ pub struct Ejection {
 struct Shared {
     known: Mutex<Known>,
     /// Whom to judge may have changed.
-    stale: std::sync::atomic::AtomicBool,
+    stale: AtomicBool,
     /// Something is to be looked at.
     wake: Notify,
     opinions: Opinions,
@@ -113,7 +115,7 @@ impl Ejection {
 
     /// The configuration or the addresses of names have changed.
     pub fn look_again(&self) {
-        self.shared.stale.store(true, std::sync::atomic::Ordering::Release);
+        self.shared.stale.store(true, Release);
         self.shared.wake.notify_one();
     }
 
@@ -124,13 +126,18 @@ impl Ejection {
         reports.wake_by(move || waked.wake.notify_one());
         let mut workers = Workers::default();
         loop {
-            if self.shared.stale.swap(false, std::sync::atomic::Ordering::Acquire) {
+            let stale = self.shared.stale.swap(false, Acquire);
+            if stale {
                 let Some(judged) = beside(&handles, Handles::judged).await else { return };
-                let services = &mut self.shared.known().services;
-                change(services, judged, handles.now_ns());
+                let known = &mut self.shared.known();
+                change(&mut known.services, judged, handles.now_ns());
+                self.shared.opinions.set_ejection(known.standings());
             }
             reports.looking();
             workers.take_in(reports.counting.try_iter());
+            if stale {
+                workers.let_go();
+            }
             let due_ns = self.look(&mut workers, handles.now_ns());
             tokio::time::sleep(LOOKS_EVERY).await;
             let wait = Duration::from_nanos(due_ns.saturating_sub(handles.now_ns()).min(WAIT_MAX_NS));
@@ -148,11 +155,20 @@ impl Ejection {
             let seen = |address: &Address| workers.seen(name, address);
             let events = service.judge.look(now_ns, seen, out);
             anything |= !events.is_empty();
-            events.into_iter().for_each(|event| service.tell(name, event));
+            for event in events {
+                match &event {
+                    Event::Probing(address) => workers.set_probed(name, address, true),
+                    Event::Ejected(address, ..) | Event::Admitted(address) => {
+                        workers.set_probed(name, address, false);
+                    }
+                    Event::Kept(..) => {}
+                }
+                service.tell(name, event);
+            }
             due_ns = due_ns.min(service.judge.due_ns());
         }
         if anything {
-            self.shared.opinions.set_ejection(opinion(&known));
+            self.shared.opinions.set_ejection(known.standings());
         }
         due_ns
     }
@@ -193,16 +209,16 @@ impl Ejection {
         let (name, help) = ("ringway_endpoint_ejected", "1: the endpoint is ejected or probing.");
         family(out, name, "gauge", help);
         for (service, state) in &known.services {
-            for address in state.why.keys() {
+            for address in state.why.keys().map(label) {
                 let _ = writeln!(out, "{name}{{service=\"{service}\",endpoint=\"{address}\"}} 1");
             }
         }
     }
+}
 
-    /// How services that are only observed would stand.
-    pub fn observed(&self) -> BTreeMap<Key, Standing> {
-        self.shared.known().standings(false)
-    }
+/// As a value in Prometheus text: the path of a socket may have anything in it.
+fn label(address: &Address) -> String {
+    address.to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// However quiet it is, clocks are looked at again.
@@ -241,10 +257,10 @@ impl Shared {
 }
 
 impl Known {
-    /// How endpoints stand by services that are `enforced`, or by those that are not.
-    fn standings(&self, enforced: bool) -> BTreeMap<Key, Standing> {
+    /// How endpoints stand, but for those that are only observed.
+    fn standings(&self) -> BTreeMap<Key, Standing> {
         let mut standings = BTreeMap::new();
-        for (name, service) in self.services.iter().filter(|(_, service)| service.plan.enforced == enforced) {
+        for (name, service) in self.services.iter().filter(|(_, service)| service.plan.enforced) {
             for (address, state, _) in service.judge.states() {
                 let stand = match state {
                     State::Admitting { .. } => continue,
@@ -343,8 +359,4 @@ impl std::fmt::Display for Kind {
             Kind::Probe(failed) => write!(f, "it failed {failed} times when it was probed"),
         }
     }
-}
-
-fn opinion(known: &Known) -> BTreeMap<Key, Standing> {
-    known.standings(true)
 }

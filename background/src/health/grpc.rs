@@ -1,23 +1,16 @@
 //! One check by the gRPC health protocol: one call of `grpc.health.v1.Health/Check`.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
 use hyper::client::conn::http2;
-use hyper::header::HeaderMap;
 use hyper::rt::Executor;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::TokioIo;
 use prost::Message;
+use ringway_engine::Check;
 use ringway_engine::tls::Offer;
-use ringway_engine::{Check, grpc};
 
 use super::probe::{Tasks, connect, text};
+use crate::grpc;
 
-/// Bytes of an answer; a good one has about ten.
-const ANSWER_BYTES_MAX: usize = 4096;
-/// Before a message: a flag and its length.
-const PREFIX: usize = 5;
 const SERVING: i32 = 1;
 
 #[derive(Clone, PartialEq, Message)]
@@ -48,33 +41,13 @@ pub async fn ask(check: &Check, service: &str) -> Result<(), String> {
         .header("te", "trailers")
         .header("user-agent", "ringway-health")
         .header("grpc-timeout", format!("{}m", check.health.timeout_ms))
-        .body(Full::new(framed(&HealthCheckRequest { service: service.to_owned() })))
+        .body(grpc::framed(&HealthCheckRequest { service: service.to_owned() }))
         .map_err(text)?;
     judge(sender.send_request(request).await.map_err(text)?).await
 }
 
 async fn judge(response: Response<Incoming>) -> Result<(), String> {
-    let (head, body) = response.into_parts();
-    if head.status != StatusCode::OK {
-        return Err(format!("HTTP status {}", head.status));
-    }
-    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
-    let trailers = body.trailers().cloned().unwrap_or_default();
-    let status =
-        |fields: &HeaderMap| fields.get("grpc-status").and_then(|value| grpc::code(value.as_bytes()));
-    // Where nothing but a status comes, it stands in the head.
-    match status(&trailers).or_else(|| status(&head.headers)) {
-        Some(0) => {}
-        Some(code) => {
-            let name = grpc::CODES.get(usize::from(code)).unwrap_or(&"UNKNOWN");
-            return Err(format!("the call ended with {name}"));
-        }
-        None => return Err("the call ended without a status".into()),
-    }
-    let body = body.to_bytes();
-    let message = body.get(PREFIX..).ok_or("an answer without a message")?;
-    let answer =
-        HealthCheckResponse::decode(message).map_err(|error| format!("its answer can't be read: {error}"))?;
+    let answer: HealthCheckResponse = grpc::message(response).await?;
     match answer.status {
         SERVING => Ok(()),
         0 => Err("it says UNKNOWN".into()),
@@ -82,12 +55,4 @@ async fn judge(response: Response<Incoming>) -> Result<(), String> {
         3 => Err("it says SERVICE_UNKNOWN".into()),
         other => Err(format!("it says {other}, which means nothing")),
     }
-}
-
-fn framed(message: &impl Message) -> Bytes {
-    let mut framed = BytesMut::new();
-    framed.put_u8(0);
-    framed.put_u32(message.encoded_len() as u32);
-    framed.put_slice(&message.encode_to_vec());
-    framed.freeze()
 }

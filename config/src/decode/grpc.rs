@@ -80,8 +80,8 @@ pub(super) fn json(route: &Fields<'_>, sink: &mut Sink) -> Option<GrpcJson> {
 pub(super) fn check(route: &Fields<'_>, forward: &Forward, services: &[Placed<Service>], sink: &mut Sink) {
     let given = ["grpc_web", "grpc_json"].into_iter().find(|name| route.has(name));
     let Some(name) = given else { return };
-    for (id, _) in &forward.split {
-        let Some(service) = services.get(id.0 as usize).map(|one| &one.value) else { continue };
+    for part in &forward.split {
+        let Some(service) = services.get(part.service.0 as usize).map(|one| &one.value) else { continue };
         if service.protocol == ServiceProtocol::Http1 {
             let message = format!("the service `{}` speaks HTTP/1.1, and gRPC needs HTTP/2", service.name);
             let diagnostic = Diagnostic::error("conflict", route.key_place(name), message);

@@ -178,6 +178,7 @@ fn rate_limit(name: String, shared: bool, fields: &Fields<'_>, sink: &mut Sink) 
         cost_header: fields.parsed("cost_header", sink, |_, text| headers::name(text)),
         cost_header_pass: fields.boolean("cost_header_pass", sink),
         tell: fields.chosen("tell", &[Tell::Fields, Tell::XFields, Tell::Both, Tell::Nothing], sink),
+        fleet: super::fleets::named(fields, sink),
         by: limit_by(fields, sink),
     };
     if sink.errors() == errors {

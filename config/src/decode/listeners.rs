@@ -16,7 +16,7 @@ use crate::units::{Problem, quoted};
 use super::acme::Accounts;
 use super::fields::{Fields, text_of};
 use super::near::nearest;
-use super::{Placed, Sink, address, headers, name, protocols, route_id, tls};
+use super::{Placed, Sink, address, arrivals, headers, name, protocols, route_id, tls};
 
 /// Listeners of one file.
 const LISTENERS_MAX: usize = 1000;
@@ -90,6 +90,11 @@ fn listener(
     }
     let trusted_hops = networks(fields, "trusted_hops", sink);
     let limits = limits(fields, sink);
+    if limits.client_rate.is_some() && matches!(address, Some(Address::Unix(_))) && proxy_protocol.is_empty()
+    {
+        let message = "clients on a Unix socket have no address, and so no `client_rate`";
+        sink.push(Diagnostic::error("conflict", fields.key_place("limits"), message));
+    }
     let timeouts = timeouts(fields, sink);
     let socket = socket(fields, sink);
     let upgrades = upgrades(fields, sink);
@@ -231,6 +236,7 @@ fn limits(listener: &Fields<'_>, sink: &mut Sink) -> ListenerLimits {
     ListenerLimits {
         connections: fields.integer("connections", sink),
         connection_rate: fields.rate_or("connection_rate", sink),
+        client_rate: arrivals::client_rate(&fields, sink),
         head,
         headers: fields.integer("headers", sink),
         target: target.min(head),

@@ -5,7 +5,12 @@
 
 mod acme;
 mod address;
+mod arrivals;
+mod balancing;
+mod breaking;
+mod faults;
 pub mod fields;
+mod fleets;
 mod grpc;
 mod headers;
 mod health;
@@ -19,6 +24,7 @@ mod paths;
 mod protocols;
 mod reach;
 mod references;
+mod retries;
 mod routes;
 mod services;
 mod tls;
@@ -30,17 +36,19 @@ use crate::describe::tables;
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::files::Files;
 use crate::model::{
-    AccessLog, Admin, Backend, Buffers, Config, LogFormat, LogTo, Role, RouteId, Runtime, ServiceId,
+    AccessLog, Admin, AdminWrites, Backend, Buffers, Config, LogFormat, LogTo, Role, RouteId, Runtime,
+    ServiceId,
 };
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
 
-pub(crate) use keys::key_text;
 pub(crate) use address::{endpoint_text, text as listen_text};
 use fields::Fields;
 pub(crate) use health::multiple_text;
+pub(crate) use keys::key_text;
 pub(crate) use paths::{pattern_text as path_text, text as segments_text};
 pub(crate) use protocols::HTTP_ONLY;
+pub(crate) use retries::condition_text;
 pub(crate) use tls::parsed as certificate;
 
 /// Diagnostics kept of one file; the rest is counted.
@@ -56,6 +64,8 @@ pub struct Sink {
     errors: usize,
     /// Reads the files that the configuration names.
     pub files: Files,
+    /// What limits name as their fleet, and where.
+    fleets_named: Vec<(String, Place)>,
 }
 
 impl Sink {
@@ -120,6 +130,8 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
     let (admin, admin_place) = admin(&fields, sink);
     let access_log = access_log(&fields, sink);
     let drain_timeout = fields.duration("drain_timeout", sink);
+    let overload = breaking::overload(&fields, sink);
+    let zone = balancing::zone(&fields, sink);
 
     let services = services::services(&fields, sink);
     let mut limits = limits::Limits::decode(&fields, sink);
@@ -127,6 +139,7 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
     let mut accounts = acme::Accounts::decode(&fields, sink);
     let listeners = listeners::listeners(&fields, &services, &routes, &mut accounts, sink);
     let acme = accounts.finish(&listeners, sink);
+    let fleets = fleets::fleets(&fields, sink);
 
     overlap::check(&listeners, &admin, admin_place, sink);
     reach::check(&listeners, &routes, sink);
@@ -142,7 +155,10 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
         admin,
         access_log,
         drain_timeout,
+        overload,
+        zone,
         acme,
+        fleets,
         rate_limits,
         listeners: listeners.into_iter().map(|listener| listener.value).collect(),
         services: services.into_iter().map(|service| service.value).collect(),
@@ -171,6 +187,7 @@ fn runtime(config: &Fields<'_>, role: Role, sink: &mut Sink) -> Runtime {
         backend,
         pin: if sidecar && !fields.has("pin") { false } else { pin },
         buffers: Buffers { size, count: buffers.integer("count", sink) },
+        memory: fields.size_or("memory", sink),
     }
 }
 
@@ -179,7 +196,12 @@ fn admin(config: &Fields<'_>, sink: &mut Sink) -> (Admin, Place) {
     let fields = config.object_or_default("admin", &tables::ADMIN, sink);
     let address = fields.parsed("address", sink, |_, text| address::ip(text));
     let address = address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
-    (Admin { address }, fields.value_place("address"))
+    let writes = fields.chosen("writes", &[AdminWrites::Local, AdminWrites::Any, AdminWrites::None], sink);
+    if writes == AdminWrites::Any && !address.ip().is_loopback() {
+        let message = "whoever reaches the admin address may change what runs: it has no authentication";
+        sink.push(Diagnostic::warning("insecure", fields.value_place("writes"), message));
+    }
+    (Admin { address, writes }, fields.value_place("address"))
 }
 
 fn access_log(config: &Fields<'_>, sink: &mut Sink) -> Option<AccessLog> {

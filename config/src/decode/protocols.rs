@@ -10,7 +10,7 @@ use crate::tree::{Node, Value};
 use crate::units::{self, Problem};
 
 use super::fields::{Fields, text_of};
-use super::{Placed, Sink, routes};
+use super::{Placed, Sink, arrivals, routes};
 
 /// Fields of a listener that mean nothing where it does not speak HTTP.
 pub(crate) const HTTP_ONLY: &[&str] = &[
@@ -95,6 +95,8 @@ pub(super) fn udp(listener: &Fields<'_>, services: &[Placed<Service>], sink: &mu
         split: routes::split(&fields, services, sink),
         idle: fields.duration("idle", sink),
         sessions: fields.integer("sessions", sink),
+        rate: arrivals::rate(&fields, "rate", sink),
+        client_rate: arrivals::client_rate(&fields, sink),
     })
 }
 
@@ -167,12 +169,14 @@ pub(super) fn check(
 
 fn goes_by_name(route: &Route) -> bool {
     let plain = matches!(&route.action, Action::Forward(forward)
-        if forward.rewrite_path.is_none() && forward.rewrite_host.is_none());
+        if forward.rewrite_path.is_none() && forward.rewrite_host.is_none()
+            && forward.retries.is_none() && forward.hedge.is_none() && forward.mirror.is_none());
     plain
         && route.path == PathPattern::Any
         && route.methods.is_empty()
         && route.headers.is_empty()
         && route.query.is_empty()
+        && route.faults.is_empty()
         && route.request_headers == HeaderOps::default()
         && route.response_headers == HeaderOps::default()
 }

@@ -3,15 +3,15 @@
 use std::collections::HashSet;
 
 use crate::diagnostic::Diagnostic;
-use crate::model::{Action, Listener, ListenerProtocol, Route, Service, ServiceId};
+use crate::model::{Action, Listener, ListenerProtocol, Part, Route, Service};
 
 use super::fields::Fields;
-use super::{Placed, Sink, route_id, service_id};
+use super::{Placed, Sink, balancing, route_id, service_id};
 
 /// The services to which a listener carries bytes or datagrams.
-fn carried(listener: &Listener) -> impl Iterator<Item = ServiceId> {
+fn carried(listener: &Listener) -> impl Iterator<Item = &Part> {
     let tcp = listener.tcp.iter().flat_map(|tcp| &tcp.split);
-    tcp.chain(listener.udp.iter().flat_map(|udp| &udp.split)).map(|(id, _)| *id)
+    tcp.chain(listener.udp.iter().flat_map(|udp| &udp.split))
 }
 
 /// Warns of services without a route and routes without a listener. Only where nothing was wrong: else a reference
@@ -33,15 +33,19 @@ pub(super) fn check(
         let diagnostic = Diagnostic::warning("no-routes", config.key_place("routes"), "there are no routes");
         sink.push(diagnostic.help("every request will be answered 404"));
     }
-    let used: HashSet<_> = routes
-        .iter()
-        .filter_map(|route| match &route.value.action {
-            Action::Forward(forward) => Some(forward.split.iter().map(|(id, _)| *id)),
+    let forwards = || {
+        routes.iter().filter_map(|route| match &route.value.action {
+            Action::Forward(forward) => Some(forward),
             _ => None,
         })
-        .flatten()
-        .chain(listeners.iter().flat_map(|one| carried(&one.value)))
-        .collect();
+    };
+    let parts = forwards()
+        .flat_map(|forward| &forward.split)
+        .chain(listeners.iter().flat_map(|one| carried(&one.value)));
+    let parts: Vec<&Part> = parts.collect();
+    balancing::count_subsets(&parts, services, sink);
+    let copied = forwards().filter_map(|forward| forward.mirror.as_ref()).map(|mirror| mirror.service);
+    let used: HashSet<_> = parts.iter().map(|part| part.service).chain(copied).collect();
     for (index, service) in services.iter().enumerate() {
         if !used.contains(&service_id(index)) {
             let message = format!("no route leads to the service `{}`", service.value.name);

@@ -5,17 +5,17 @@ use std::collections::HashMap;
 use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    Action, Forward, HeaderOps, HostPattern, PathPattern, PathTemplate, Redirect, Respond, Route, Service,
-    ServiceId,
+    Action, Forward, HeaderOps, HostPattern, Part, PathPattern, PathTemplate, Redirect, Respond, Route,
+    Service, ServiceId,
 };
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
 
 use super::fields::{Fields, text_of};
 use super::headers::{self, Way};
-use super::near::nearest;
 use super::limits::Limits;
-use super::{Placed, Sink, grpc, hosts, name, paths, service_id};
+use super::near::nearest;
+use super::{Placed, Sink, balancing, breaking, faults, grpc, hosts, name, paths, retries, service_id};
 
 /// Routes of one file.
 const ROUTES_MAX: usize = 100_000;
@@ -80,6 +80,8 @@ fn route(
         response_headers: headers::ops(fields, "response_headers", Way::Downstream, sink),
         encoded_slashes: fields.boolean("encoded_slashes", sink),
         body_limit: body_limit(fields, sink),
+        priority: breaking::priority(fields, sink),
+        faults: faults::faults(fields, sink),
         path,
     }
 }
@@ -152,7 +154,7 @@ fn repeated(text: &str, node: &Node, sink: &mut Sink) {
 }
 
 /// An empty list of conditions looks like "none" and means "any": it is refused.
-fn not_empty(fields: &Fields<'_>, name: &str, help: &str, sink: &mut Sink) {
+pub(super) fn not_empty(fields: &Fields<'_>, name: &str, help: &str, sink: &mut Sink) {
     if let Some(node) = fields.node(name)
         && node.value == Value::List(Vec::new())
     {
@@ -196,6 +198,9 @@ fn action(fields: &Fields<'_>, path: &PathPattern, services: &[Placed<Service>],
     }
     only_with_to(fields, "rewrite", sink);
     only_with_to(fields, "timeout", sink);
+    for name in ["split_by", "retries", "hedge", "mirror"] {
+        only_with_to(fields, name, sink);
+    }
     only_with_to(fields, "grpc_web", sink);
     only_with_to(fields, "grpc_json", sink);
     // Each is decoded wherever it is, so that all that is wrong with it is told.
@@ -223,13 +228,18 @@ fn forward(
         }
         None => (None, None),
     };
+    let (split, timeout) = (split(fields, services, sink), fields.duration_or("timeout", sink));
     let forward = Forward {
-        split: split(fields, services, sink),
+        split_by: balancing::split_by(fields, &split, sink),
+        mirror: retries::mirror(fields, &split, services, sink),
+        retries: retries::retries(fields, timeout, sink),
+        hedge: retries::hedge(fields, sink),
+        split,
         rewrite_path,
         rewrite_host,
         grpc_web: grpc::web(fields, sink),
         grpc_json: grpc::json(fields, sink),
-        timeout: fields.duration_or("timeout", sink),
+        timeout,
     };
     grpc::check(fields, &forward, services, sink);
     forward
@@ -240,37 +250,35 @@ fn new_path(fields: &Fields<'_>, pattern: &PathPattern, sink: &mut Sink) -> Opti
 }
 
 /// `to`: a service, or services with weights.
-pub(super) fn split(
-    fields: &Fields<'_>,
-    services: &[Placed<Service>],
-    sink: &mut Sink,
-) -> Vec<(ServiceId, u32)> {
+pub(super) fn split(fields: &Fields<'_>, services: &[Placed<Service>], sink: &mut Sink) -> Vec<Part> {
     let Some(node) = fields.node("to") else { return Vec::new() };
     let items = match &node.value {
         Value::Text(text) => {
-            return service(text, node, services, sink).map(|id| (id, 1)).into_iter().collect();
+            return service(text, node, services, sink).map(Part::whole).into_iter().collect();
         }
+        Value::Map(_) => std::slice::from_ref(node),
         Value::List(_) => fields.list("to", SPLIT_MAX, sink),
         _ => {
             text_of(node, "a service's name, or a list of services and weights", sink);
             return Vec::new();
         }
     };
-    let mut split: Vec<(ServiceId, u32)> = Vec::with_capacity(items.len());
+    let mut split: Vec<Part> = Vec::with_capacity(items.len());
     let mut sound = true;
     for item in items {
         let part = match &item.value {
             // `to: [orders]` can mean one thing only.
-            Value::Text(text) => service(text, item, services, sink).map(|id| (id, 1)),
+            Value::Text(text) => service(text, item, services, sink).map(Part::whole),
             _ => Fields::open(item, &tables::SPLIT, sink).and_then(|part| {
                 let weight = part.integer("weight", sink);
                 let node = part.node("service")?;
                 let text = part.text("service", sink)?;
-                service(text, node, services, sink).map(|id| (id, weight))
+                let service = service(text, node, services, sink)?;
+                Some(Part { service, weight, subset: balancing::subset(&part, service, services, sink) })
             }),
         };
         match part {
-            Some((id, _)) if split.iter().any(|(other, _)| *other == id) => {
+            Some(part) if split.iter().any(|other| other.is_same(&part)) => {
                 let message = "the service is in this split already";
                 sink.push(Diagnostic::error("duplicate-name", item.place, message));
             }
@@ -278,14 +286,19 @@ pub(super) fn split(
             None => sound = false,
         }
     }
-    if sound && split.iter().map(|(_, weight)| u64::from(*weight)).sum::<u64>() == 0 {
+    if sound && split.iter().map(|part| u64::from(part.weight)).sum::<u64>() == 0 {
         let problem = Problem::new("out-of-range", "the weights add up to nothing");
         sink.problem(node, problem.help("give at least one service a weight above 0"));
     }
     split
 }
 
-fn service(text: &str, node: &Node, services: &[Placed<Service>], sink: &mut Sink) -> Option<ServiceId> {
+pub(super) fn service(
+    text: &str,
+    node: &Node,
+    services: &[Placed<Service>],
+    sink: &mut Sink,
+) -> Option<ServiceId> {
     if let Ok(index) = services.binary_search_by(|service| service.value.name.as_str().cmp(text)) {
         return Some(service_id(index));
     }

@@ -3,13 +3,14 @@
 use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    Balance, Endpoint, EndpointAddress, HostPolicy, Http2, Pool, Service, ServiceProtocol, ServiceTimeouts,
+    Balance, Balancing, Breaker, Endpoint, EndpointAddress, EndpointBreaker, HostPolicy, Http2, Pool,
+    Position, RetryBudget, Service, ServiceProtocol, ServiceTimeouts,
 };
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
 
 use super::fields::Fields;
-use super::{Placed, Sink, address, health, hosts, name, protocols, tls};
+use super::{Placed, Sink, address, balancing, breaking, health, hosts, name, protocols, retries, tls};
 
 /// Services of one file.
 const SERVICES_MAX: usize = 100_000;
@@ -37,6 +38,7 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
             name: name.to_owned(),
             endpoints: Vec::new(),
             balance: Balance::default(),
+            balancing: Balancing::default(),
             authority: String::new(),
             host: HostPolicy::default(),
             timeouts: ServiceTimeouts {
@@ -44,10 +46,21 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
                 response_head: Default::default(),
                 idle: Default::default(),
             },
-            pool: Pool { connections: 0, idle: 0, idle_timeout: Default::default() },
+            pool: Pool { idle: 0, idle_timeout: Default::default() },
+            breaker: Breaker {
+                connections: None,
+                requests: None,
+                pending: 0,
+                wait: Default::default(),
+                retries: None,
+                endpoint: EndpointBreaker { connections: 0, requests: None },
+            },
+            concurrency: None,
             protocol: ServiceProtocol::default(),
             tls: None,
             http2: Http2 { streams: 0, window: 0, connection_window: 0 },
+            http2_keep_alive: None,
+            retry_budget: RetryBudget { share: 0, floor: 0 },
             health: None,
             eject: None,
         };
@@ -57,19 +70,34 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
     let authority = authority.unwrap_or_else(|| endpoints.first().map(default_authority).unwrap_or_default());
     let protocols = [ServiceProtocol::Http1, ServiceProtocol::Http2, ServiceProtocol::Auto];
     let tls = tls::service(&fields, &authority, sink);
-    let balances = [Balance::RoundRobin, Balance::LeastRequest, Balance::PeakEwma, Balance::Random];
+    let balances = [
+        Balance::RoundRobin,
+        Balance::LeastRequest,
+        Balance::PeakEwma,
+        Balance::Random,
+        Balance::RingHash,
+        Balance::Maglev,
+    ];
+    let balance = fields.chosen("balance", &balances, sink);
     let protocol = fields.chosen("protocol", &protocols, sink);
+    let breaker = breaking::breaker(&fields, sink);
+    let http2 = fields.object_or_default("http2", &tables::SERVICE_HTTP2, sink);
     Service {
         name: name.to_owned(),
         endpoints,
-        balance: fields.chosen("balance", &balances, sink),
+        balance,
+        balancing: balancing::balancing(&fields, balance, sink),
         authority,
         host: fields.chosen("host", &[HostPolicy::Preserve, HostPolicy::Service], sink),
         timeouts: timeouts(&fields, sink),
-        pool: pool(&fields, sink),
+        pool: pool(&fields, &breaker, sink),
+        breaker,
+        concurrency: breaking::concurrency(&fields, sink),
         protocol,
         tls,
-        http2: protocols::bounds(&fields.object_or_default("http2", &tables::SERVICE_HTTP2, sink), sink),
+        http2: protocols::bounds(&http2, sink),
+        http2_keep_alive: http2.duration_or("keep_alive", sink),
+        retry_budget: retries::budget(&fields, sink),
         health: health::health(&fields, protocol, sink),
         eject: health::eject(&fields, sink),
     }
@@ -110,7 +138,7 @@ fn endpoints(service: &str, fields: &Fields<'_>, sink: &mut Sink) -> Vec<Endpoin
 fn endpoint(item: &Node, sink: &mut Sink) -> Option<(Endpoint, crate::diagnostic::Place)> {
     if let Value::Text(text) = &item.value {
         return match address::endpoint(text) {
-            Ok(address) => Some((Endpoint { address, weight: 1 }, item.place)),
+            Ok(address) => Some((Endpoint { address, weight: 1, position: Position::default() }, item.place)),
             Err(problem) => {
                 sink.problem(item, problem);
                 None
@@ -120,7 +148,8 @@ fn endpoint(item: &Node, sink: &mut Sink) -> Option<(Endpoint, crate::diagnostic
     let fields = Fields::open(item, &tables::ENDPOINT_OBJECT, sink)?;
     let address = fields.parsed("address", sink, |_, text| address::endpoint(text));
     let weight = fields.integer("weight", sink);
-    Some((Endpoint { address: address?, weight }, fields.value_place("address")))
+    let position = balancing::position(&fields, sink);
+    Some((Endpoint { address: address?, weight, position }, fields.value_place("address")))
 }
 
 /// What an HTTP/1.0 request without Host is given: the first endpoint as written, without `dns:`.
@@ -141,15 +170,16 @@ fn timeouts(service: &Fields<'_>, sink: &mut Sink) -> ServiceTimeouts {
     }
 }
 
-fn pool(service: &Fields<'_>, sink: &mut Sink) -> Pool {
+fn pool(service: &Fields<'_>, breaker: &Breaker, sink: &mut Sink) -> Pool {
     let fields = service.object_or_default("pool", &tables::POOL, sink);
-    let connections = fields.integer("connections", sink);
+    let connections = breaker.endpoint.connections;
     let idle: u32 = fields.integer("idle", sink);
     if let Some(node) = fields.node("idle")
         && idle > connections
     {
-        let message = format!("more idle connections ({idle}) than connections ({connections})");
+        let message =
+            format!("more idle connections ({idle}) than `breaker.endpoint.connections` ({connections})");
         sink.problem(node, Problem::new("out-of-range", message));
     }
-    Pool { connections, idle: idle.min(connections), idle_timeout: fields.duration("idle_timeout", sink) }
+    Pool { idle: idle.min(connections), idle_timeout: fields.duration("idle_timeout", sink) }
 }

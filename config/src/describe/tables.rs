@@ -1,10 +1,16 @@
 //! The tables. Change one and the decoder, the schema and the reference change with it.
 
 mod acme;
-mod limits;
+mod arrivals;
+mod balancing;
+mod breaking;
+mod faults;
+mod fleets;
 mod health;
+mod limits;
 mod listeners;
 mod protocols;
+mod retries;
 mod routes;
 mod services;
 mod tls;
@@ -13,10 +19,16 @@ use super::Absent::{Default, Means, Required};
 use super::{Field, Kind, Object};
 
 pub use acme::{ACME_ACCOUNT, EXTERNAL_ACCOUNT};
-pub use limits::{CONCURRENCY_LIMIT, RATE_LIMIT};
+pub use arrivals::{ARRIVAL_RATE, CLIENT_RATE};
+pub use balancing::{STICKY, SUBSET_LABELS_MAX};
+pub use breaking::{BREAKER, CONCURRENCY, ENDPOINT_BREAKER, OVERLOAD};
+pub use faults::FAULT;
+pub use fleets::FLEET;
 pub use health::{EJECT, HEALTH, HEALTH_HTTP, HEALTH_TCP};
+pub use limits::{CONCURRENCY_LIMIT, RATE_LIMIT};
 pub use listeners::{LIMITS, LISTENER, LISTENER_TIMEOUTS, SOCKET};
 pub use protocols::{DETECT, LISTENER_HTTP2, SERVICE_HTTP2, TCP, UDP};
+pub use retries::{HEDGE, MIRROR, RETRIES, RETRY_BUDGET};
 pub use routes::{GRPC_JSON, GRPC_WEB, HEADER_OPS, REDIRECT, RESPOND, REWRITE, ROUTE, SPLIT};
 pub use services::{ENDPOINT_OBJECT, POOL, SERVICE, SERVICE_TIMEOUTS};
 pub use tls::{CERTIFICATE, CLIENT_CERTIFICATES, LISTENER_CERTIFICATE, LISTENER_TLS, SERVICE_TLS};
@@ -25,23 +37,16 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
-const KEY: Kind = Kind::Text("what tells requests apart (`client_ip`, `client_ip/24/56`, `header:NAME`, `cookie:NAME`, `query:NAME`, `path`, `path_template`, `method`, `host`, `route`)");
+const KEY: Kind = Kind::Text(
+    "what tells requests apart (`client_ip`, `client_ip/24/56`, `header:NAME`, `cookie:NAME`, `query:NAME`, `path`, `path_template`, `method`, `host`, `route`)",
+);
 const NAME: Kind = Kind::Text("a name (letters, digits and `-_.:/`)");
 
 /// The file.
 pub static CONFIG: Object = Object {
     name: "config",
     about: "A whole configuration.",
-    later: &[
-        "auth",
-        "tracing",
-        "plans",
-        "consumers",
-        "identity",
-        "control",
-        "metrics",
-        "telemetry",
-    ],
+    later: &["auth", "tracing", "plans", "consumers", "identity", "control", "metrics", "telemetry"],
     fields: &[
         Field {
             name: "role",
@@ -53,7 +58,7 @@ pub static CONFIG: Object = Object {
             name: "runtime",
             kind: Kind::Object(&RUNTIME),
             absent: Means("its defaults"),
-            about: "Workers, driver and buffers. Changes need a restart.",
+            about: "Workers, driver, buffers and memory. Changes of all but `memory` need a restart.",
         },
         Field {
             name: "admin",
@@ -73,11 +78,24 @@ pub static CONFIG: Object = Object {
             absent: Default("30s"),
             about: "How long a stop waits for what is under way.",
         },
+        balancing::ZONE,
+        Field {
+            name: "overload",
+            kind: Kind::Object(&OVERLOAD),
+            absent: Means("its defaults"),
+            about: "When something is shed so that the rest is served.",
+        },
         Field {
             name: "acme",
             kind: Kind::Map(&Kind::Object(&ACME_ACCOUNT)),
             absent: Means("none"),
             about: "Authorities of whom listeners' certificates are asked by ACME (RFC 8555), by name.",
+        },
+        Field {
+            name: "fleets",
+            kind: Kind::Map(&Kind::Object(&FLEET)),
+            absent: Means("none"),
+            about: "What several gateways count limits in together, by name.",
         },
         Field {
             name: "listeners",
@@ -137,6 +155,12 @@ pub static RUNTIME: Object = Object {
             absent: Means("its defaults"),
             about: "Receive buffers of one worker.",
         },
+        Field {
+            name: "memory",
+            kind: Kind::Size(MIB, TIB),
+            absent: Means("what the process's cgroup allows, if that is bounded"),
+            about: "How much this process may use; `overload.memory` is a share of it. A reload applies it.",
+        },
     ],
 };
 
@@ -166,12 +190,21 @@ pub static ADMIN: Object = Object {
     name: "admin",
     about: "The admin API.",
     later: &["token", "tls"],
-    fields: &[Field {
-        name: "address",
-        kind: Kind::Text("an address (`127.0.0.1:9901`)"),
-        absent: Default("127.0.0.1:9901"),
-        about: "Where it listens. It has no authentication: keep it local. Changes need a restart.",
-    }],
+    fields: &[
+        Field {
+            name: "address",
+            kind: Kind::Text("an address (`127.0.0.1:9901`)"),
+            absent: Default("127.0.0.1:9901"),
+            about: "Where it listens. It has no authentication: keep it local. Changes need a restart.",
+        },
+        Field {
+            name: "writes",
+            kind: Kind::Choice { now: &["local", "any", "none"], later: &[] },
+            absent: Default("local"),
+            about: "Whether what runs may be changed by it (`ringway ctl`): `local` where the address is one of this host \
+                    only, `any` by whoever reaches it, `none` never.",
+        },
+    ],
 };
 
 /// `access_log`
@@ -208,10 +241,13 @@ pub static ALL: &[&Object] = &[
     &BUFFERS,
     &ADMIN,
     &ACCESS_LOG,
+    &OVERLOAD,
     &ACME_ACCOUNT,
     &EXTERNAL_ACCOUNT,
+    &FLEET,
     &LISTENER,
     &LIMITS,
+    &CLIENT_RATE,
     &LISTENER_TIMEOUTS,
     &SOCKET,
     &LISTENER_TLS,
@@ -220,26 +256,36 @@ pub static ALL: &[&Object] = &[
     &LISTENER_HTTP2,
     &TCP,
     &UDP,
+    &ARRIVAL_RATE,
     &DETECT,
     &SERVICE,
     &ENDPOINT_OBJECT,
     &SERVICE_TIMEOUTS,
     &POOL,
+    &BREAKER,
+    &ENDPOINT_BREAKER,
+    &CONCURRENCY,
     &SERVICE_TLS,
     &CERTIFICATE,
     &SERVICE_HTTP2,
     &HEALTH,
+    &STICKY,
     &HEALTH_HTTP,
     &HEALTH_TCP,
     &EJECT,
+    &RETRY_BUDGET,
     &ROUTE,
     &SPLIT,
     &RATE_LIMIT,
     &CONCURRENCY_LIMIT,
+    &RETRIES,
+    &HEDGE,
+    &MIRROR,
     &GRPC_WEB,
     &GRPC_JSON,
     &RESPOND,
     &REDIRECT,
     &REWRITE,
     &HEADER_OPS,
+    &FAULT,
 ];

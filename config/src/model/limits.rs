@@ -36,6 +36,8 @@ pub struct RateLimit {
     pub cost_header_pass: bool,
     /// What responses tell.
     pub tell: Tell,
+    /// Which of `fleets` counts it; `None`: the node.
+    pub fleet: Option<String>,
     /// Whom it tells apart, and what for.
     pub by: LimitBy,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ServiceId;
+use super::{Part, Rate};
 
 /// `listeners[].protocol`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -18,7 +18,7 @@ pub enum ListenerProtocol {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tcp {
     /// Never empty; weights add up to more than zero.
-    pub split: Vec<(ServiceId, u32)>,
+    pub split: Vec<Part>,
     /// The header endpoints are sent first.
     pub proxy_protocol: ProxyProtocol,
 }
@@ -27,11 +27,35 @@ pub struct Tcp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Udp {
     /// Never empty; weights add up to more than zero.
-    pub split: Vec<(ServiceId, u32)>,
+    pub split: Vec<Part>,
     /// Silence after which a session ends (default 30 s).
     pub idle: Duration,
     /// Sessions at once on one worker (default 4096).
     pub sessions: u32,
+    /// How often datagrams may come (default: as they do).
+    pub rate: Option<ArrivalRate>,
+    /// How often from one address (default: as they do).
+    pub client_rate: Option<ClientRate>,
+}
+
+/// How often connections or datagrams may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArrivalRate {
+    /// So many in a time.
+    pub rate: Rate,
+    /// So many at once (default the rate's count).
+    pub burst: u32,
+}
+
+/// How often they may come from one client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientRate {
+    /// How often.
+    pub rate: ArrivalRate,
+    /// Leading bits of an IPv4 address that count (default 32).
+    pub v4_bits: u8,
+    /// The same of an IPv6 address (default 64).
+    pub v6_bits: u8,
 }
 
 /// `listeners[].tcp.proxy_protocol`

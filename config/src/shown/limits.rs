@@ -56,6 +56,9 @@ fn rate_limit(limit: &RateLimit) -> Value {
         Value::Object(methods.chain([("other".to_owned(), json!(limit.cost.other))]).collect())
     };
     shown.insert("cost".into(), cost);
+    if let Some(fleet) = &limit.fleet {
+        shown.insert("fleet".into(), json!(fleet));
+    }
     if let Some(header) = &limit.cost_header {
         shown.insert("cost_header".into(), json!(header));
         shown.insert("cost_header_pass".into(), json!(limit.cost_header_pass));

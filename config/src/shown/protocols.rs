@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::arrivals;
 use crate::decode::HTTP_ONLY;
 use crate::model::{
     AcmeAccount, AcmeChallenge, Certificate, ClientCertificates, Config, Http2, Listener,
@@ -23,14 +24,20 @@ pub(super) fn listener(listener: &Listener, config: &Config, shown: &mut Map<Str
             ProxyProtocol::V1 => "v1",
             ProxyProtocol::V2 => "v2",
         };
-        let to = super::split(&tcp.split, config);
+        let to = super::balancing::split(&tcp.split, config);
         shown.insert("tcp".into(), json!({ "to": to, "proxy_protocol": proxy_protocol }));
     }
     if let Some(udp) = &listener.udp {
-        let to = super::split(&udp.split, config);
-        let udp = json!({ "to": to, "idle": duration_text(udp.idle), "sessions": udp.sessions });
+        let to = super::balancing::split(&udp.split, config);
+        let mut told = json!({ "to": to, "idle": duration_text(udp.idle), "sessions": udp.sessions });
+        if let Some(rate) = &udp.rate {
+            told["rate"] = arrivals::rate(rate);
+        }
+        if let Some(rate) = &udp.client_rate {
+            told["client_rate"] = arrivals::client_rate(rate);
+        }
         shown.retain(|name, _| matches!(name.as_str(), "name" | "address" | "socket"));
-        shown.insert("udp".into(), udp);
+        shown.insert("udp".into(), told);
         return;
     }
     if listener.protocol == ListenerProtocol::Auto {

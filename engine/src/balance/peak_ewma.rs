@@ -3,7 +3,7 @@
 //! Latency is a moving average that rises at once and falls slowly, so that one slow answer turns traffic away
 //! before ten more are stuck. It also falls while nothing is heard, so that an endpoint is tried again.
 
-use super::Choice;
+use super::choice::Choice;
 use super::state::EndpointState;
 
 /// After this time without news (or of better ones) a latency counts for 1/e of what it was.
@@ -26,7 +26,7 @@ fn cost(state: &EndpointState, now_ns: u64) -> f64 {
         Some(latency_ns) => latency_ns * (active + 1.0),
         None => UNKNOWN_NS * active,
     };
-    cost / f64::from(state.weight)
+    cost / f64::from(state.share)
 }
 
 /// A peak-sensitive, exponentially weighted moving average.

@@ -1,6 +1,6 @@
 //! By weight, at random.
 
-use super::Choice;
+use super::choice::Choice;
 
 /// Draws tried before the remaining endpoints are gone through one by one.
 const DRAWS: u32 = 4;
@@ -9,17 +9,18 @@ pub(super) fn pick(choice: &Choice<'_>, rand: u64) -> Option<u32> {
     draw(choice, rand as u32 ^ (rand >> 32) as u32, None)
 }
 
-/// Running sums of `weights`; empty if they are all the same.
-pub(super) fn cumulative(weights: impl Iterator<Item = u32>) -> Vec<u32> {
-    let weights: Vec<u32> = weights.collect();
-    if weights.windows(2).all(|pair| pair[0] == pair[1]) {
-        return Vec::new();
+/// Puts running sums of `shares` into `sums`; none if they are all the same.
+pub(super) fn cumulate(shares: impl Iterator<Item = u32> + Clone, sums: &mut Vec<u64>) {
+    sums.clear();
+    let mut rest = shares.clone();
+    let first = rest.next();
+    if rest.all(|share| Some(share) == first) {
+        return;
     }
-    let sums = weights.iter().scan(0_u32, |sum, weight| {
-        *sum = sum.saturating_add(*weight);
+    sums.extend(shares.scan(0, |sum, share| {
+        *sum += u64::from(share);
         Some(*sum)
-    });
-    sums.collect()
+    }));
 }
 
 /// An endpoint that will do and is not `but`. Where the first draws hit others, exactly by weight among the rest.
@@ -33,10 +34,10 @@ pub(super) fn draw(choice: &Choice<'_>, rand: u32, but: Option<u32>) -> Option<u
         rand = next(rand);
     }
     let left = || choice.live.iter().copied().filter(|&slot| but != Some(slot) && choice.will_do(slot));
-    let total: u64 = left().map(|slot| u64::from(choice.state(slot).weight)).sum();
+    let total: u64 = left().map(|slot| u64::from(choice.state(slot).share)).sum();
     let mut point = scale(rand, total);
     left().find(|&slot| {
-        let weight = u64::from(choice.state(slot).weight);
+        let weight = u64::from(choice.state(slot).share);
         let hit = point < weight;
         point = point.wrapping_sub(weight);
         hit
@@ -48,7 +49,7 @@ fn any(choice: &Choice<'_>, rand: u32) -> u32 {
     let place = match choice.cumulative.last() {
         None => scale(rand, choice.live.len() as u64) as usize,
         Some(&total) => {
-            let point = scale(rand, u64::from(total)) as u32;
+            let point = scale(rand, total);
             choice.cumulative.partition_point(|&sum| sum <= point)
         }
     };

@@ -1,7 +1,7 @@
 //! In turn. With equal weights a cursor moves on; with different ones each endpoint gains its weight at every pick
 //! and the richest pays for all, so that 5:1:1 gives a a b a c a a rather than a a a a a b c.
 
-use super::Choice;
+use super::choice::Choice;
 
 pub(super) fn pick(choice: &mut Choice<'_>) -> Option<u32> {
     if choice.cumulative.is_empty() { in_turn(choice) } else { smooth(choice) }
@@ -28,8 +28,8 @@ fn smooth(choice: &mut Choice<'_>) -> Option<u32> {
             continue;
         }
         let state = &mut choice.states[slot as usize];
-        total += i64::from(state.weight);
-        state.current += i64::from(state.weight);
+        total += i64::from(state.share);
+        state.current += i64::from(state.share);
         if richest.is_none_or(|(most, _)| state.current > most) {
             richest = Some((state.current, slot));
         }

@@ -1,20 +1,43 @@
 //! Distribution, marks and changes of the set.
 
+mod hashing;
+mod tiers;
+
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::standing::Stand;
 
 const SECOND: u64 = 1_000_000_000;
-const POLICIES: [Policy; 4] = [Policy::RoundRobin, Policy::LeastRequest, Policy::PeakEwma, Policy::Random];
+const POLICIES: [Policy; 6] = [
+    Policy::RoundRobin,
+    Policy::LeastRequest,
+    Policy::PeakEwma,
+    Policy::Random,
+    Policy::RingHash,
+    Policy::Maglev,
+];
 
-fn address(number: u16) -> Address {
+pub(super) fn address(number: u16) -> Address {
     Address::Ip(SocketAddr::from(([127, 0, 0, 1], 9000 + number)))
 }
 
 fn balancer(policy: Policy, weights: &[u16]) -> Balancer {
     let mut balancer = Balancer::new(policy, 1);
-    let endpoints: Vec<_> = weights.iter().enumerate().map(|(i, w)| (address(i as u16), *w)).collect();
-    balancer.reconcile(&endpoints);
+    reconcile(&mut balancer, &weights.iter().enumerate().map(|(i, w)| (i as u16, *w)).collect::<Vec<_>>());
     balancer
+}
+
+/// Numbers of addresses, and weights.
+fn reconcile(balancer: &mut Balancer, endpoints: &[(u16, u16)]) -> Vec<Change> {
+    let endpoints: Vec<Endpoint> =
+        endpoints.iter().map(|(n, weight)| (address(*n), *weight).into()).collect();
+    balancer.reconcile(&endpoints, 0)
+}
+
+/// How many bear a mark.
+fn marked(balancer: &Balancer) -> usize {
+    balancer.live.iter().filter(|slot| balancer.states[**slot as usize].is_marked()).count()
 }
 
 /// Picks one after the other, none overlapping, each answered in a millisecond.
@@ -128,7 +151,7 @@ fn an_endpoint_that_refused_is_skipped_until_its_mark_ends() {
         balancer.began(Slot(1));
         balancer.ended(Slot(1), 2 * SECOND, 0, Outcome::Answered, 0);
         assert!(picks(&mut balancer, 2 * SECOND), "{policy:?}: an answer clears the mark");
-        assert_eq!(balancer.suspects, 0);
+        assert_eq!(marked(&balancer), 0);
     }
 }
 
@@ -142,8 +165,8 @@ fn marks_last_from_one_to_thirty_seconds_and_are_spread() {
         low.ended(Slot(0), now_ns, 0, Outcome::Refused, 0);
         high.began(Slot(0));
         high.ended(Slot(0), now_ns, 0, Outcome::Refused, expected * SECOND / 4 - 1);
-        assert_eq!(low.usable_at_ns(now_ns), Some(now_ns + expected * SECOND));
-        let until = high.usable_at_ns(now_ns).unwrap() - now_ns;
+        assert_eq!(low.usable_at_ns(0, now_ns), Some(now_ns + expected * SECOND));
+        let until = high.usable_at_ns(0, now_ns).unwrap() - now_ns;
         assert!(until > expected * SECOND && until <= REFUSED_FOR_MAX_NS);
         now_ns += REFUSED_FOR_MAX_NS;
     }
@@ -154,7 +177,7 @@ fn refusals_at_the_same_time_make_one_mark() {
     let mut balancer = balancer(Policy::Random, &[1, 1]);
     (0..10).for_each(|_| refuse(&mut balancer, Slot(0), 5));
     assert_eq!(balancer.states[0].refused_until_ns, SECOND + 5);
-    assert_eq!(balancer.suspects, 1);
+    assert_eq!(marked(&balancer), 1);
 }
 
 #[test]
@@ -164,7 +187,7 @@ fn if_all_are_marked_the_first_to_be_free_is_tried_once() {
         for (slot, at) in [(0, 20), (1, 10), (2, 30)] {
             refuse(&mut balancer, Slot(slot), at);
         }
-        assert_eq!(balancer.usable_at_ns(50), Some(SECOND + 10));
+        assert_eq!(balancer.usable_at_ns(0, 50), Some(SECOND + 10));
         assert_eq!(balancer.pick(50, 1, None), Some(Slot(1)), "{policy:?}");
         assert_eq!(balancer.pick(50, 1, Some(Slot(1))), None, "{policy:?}");
         assert_eq!(balancer.pick(50, 1, Some(Slot(0))), Some(Slot(1)), "{policy:?}");
@@ -174,16 +197,17 @@ fn if_all_are_marked_the_first_to_be_free_is_tried_once() {
 #[test]
 fn choices_that_hold_still_pass_over_who_refused_while_there_are_others() {
     let mut balancer = balancer(Policy::RoundRobin, &[1, 1, 1]);
-    let pick = |balancer: &Balancer, now_ns| {
-        balancer.pick_lowest(now_ns, |each, _| (*each != address(0)).then(|| f64::from(*each == address(2))))
+    let pick = |balancer: &mut Balancer, now_ns| {
+        let score = |each: &Address, _| (*each != address(0)).then(|| f64::from(*each == address(2)));
+        balancer.pick_lowest(&Asked::default(), now_ns, score).map(|picked| picked.slot)
     };
-    assert_eq!(pick(&balancer, 0), Some(Slot(1)));
+    assert_eq!(pick(&mut balancer, 0), Some(Slot(1)));
     refuse(&mut balancer, Slot(1), 0);
-    assert_eq!(pick(&balancer, 0), Some(Slot(2)));
+    assert_eq!(pick(&mut balancer, 0), Some(Slot(2)));
     refuse(&mut balancer, Slot(2), 0);
-    assert_eq!(pick(&balancer, 0), Some(Slot(1)), "all refused: as if none had");
-    assert_eq!(pick(&balancer, REFUSED_FOR_MAX_NS), Some(Slot(1)));
-    assert_eq!(balancer.pick_lowest(0, |_, _| None), None);
+    assert_eq!(pick(&mut balancer, 0), Some(Slot(1)), "all refused: as if none had");
+    assert_eq!(pick(&mut balancer, REFUSED_FOR_MAX_NS), Some(Slot(1)));
+    assert_eq!(balancer.pick_lowest(&Asked::default(), 0, |_, _| None), None);
 }
 
 #[test]
@@ -209,50 +233,51 @@ fn endpoints_that_stay_keep_their_slot_and_state() {
     balancer.began(Slot(1));
     balancer.began(Slot(2));
     refuse(&mut balancer, Slot(0), 0);
-    let changes = balancer.reconcile(&[(address(2), 3), (address(7), 1), (address(0), 1)]);
+    let changes = reconcile(&mut balancer, &[(2, 3), (7, 1), (0, 1)]);
     // Slot 1 still has an exchange under way, so the new endpoint gets a slot of its own.
     assert_eq!(changes, [Change::Removed(Slot(1)), Change::Added(Slot(3), address(7))]);
     assert_eq!((balancer.active(Slot(2)), balancer.active(Slot(1))), (1, 1));
     assert_eq!(balancer.address(Slot(1)), None);
-    assert_eq!(balancer.suspects, 1);
+    assert_eq!(marked(&balancer), 1);
 
-    assert_eq!(balancer.reconcile(&[(address(1), 1)])[..3].len(), 3);
+    assert_eq!(reconcile(&mut balancer, &[(1, 1)])[..3].len(), 3);
     assert_eq!(balancer.pick(0, 0, None), Some(Slot(1)), "it came back while its exchange was under way");
     balancer.ended(Slot(1), 0, 0, Outcome::Answered, 0);
 
-    let changes = balancer.reconcile(&[(address(1), 1), (address(8), 1), (address(8), 2)]);
+    let changes = reconcile(&mut balancer, &[(1, 1), (8, 1), (8, 2)]);
     assert_eq!(changes, [Change::Added(Slot(0), address(8))], "a slot without exchanges is used again");
     assert_eq!(balancer.states[0].weight, 3);
-    assert_eq!(balancer.suspects, 0);
+    assert_eq!(marked(&balancer), 0);
     balancer.ended(Slot(2), 0, 0, Outcome::Refused, 0);
-    assert_eq!(balancer.suspects, 0, "what left is not counted");
+    assert_eq!(marked(&balancer), 0, "what left is not counted");
+}
+
+/// Who is picked at this time, by some key or number.
+fn picked_at(balancer: &mut Balancer, now_ns: u64) -> Vec<u32> {
+    let pick = |n: u64| {
+        let rand = stable::mix(n);
+        balancer.pick_for(&Asked { hash: Some(rand), ..Asked::default() }, now_ns, rand, &[])
+    };
+    let picked: BTreeSet<u32> = (0..400).filter_map(pick).map(|picked| picked.slot.0).collect();
+    picked.into_iter().collect()
 }
 
 #[test]
 fn unhealthy_endpoints_are_not_picked_unless_they_are_more_than_half() {
     for policy in POLICIES {
         let mut balancer = balancer(policy, &[1; 4]);
+        let picked = |balancer: &mut Balancer| picked_at(balancer, 0);
         let heed = |balancer: &mut Balancer, is_healthy: &dyn Fn(&Address) -> bool| {
-            balancer.set_standings(|at| if is_healthy(at) { Stand::Admitting } else { Stand::Unhealthy });
-        };
-        let picked = |balancer: &mut Balancer| {
-            let picks =
-                (0..400u64).filter_map(|n| balancer.pick(0, n.wrapping_mul(0x9E37_79B9_7F4A_7C15), None));
-            picks
-                .map(|slot| slot.0)
-                .collect::<std::collections::BTreeSet<u32>>()
-                .into_iter()
-                .collect::<Vec<_>>()
+            balancer.set_standings(0, |at| if is_healthy(at) { Stand::Admitting } else { Stand::Unhealthy });
         };
         heed(&mut balancer, &|at| *at != address(1) && *at != address(3));
         assert_eq!(picked(&mut balancer), [0, 2], "{policy:?}");
-        // One of those that are left refuses: the other is asked, and where both do, the first that may be again.
-        for slot in [0, 2] {
-            balancer.began(Slot(slot));
-            balancer.ended(Slot(slot), 0, 0, Outcome::Refused, u64::from(slot));
-        }
-        assert_eq!(picked(&mut balancer).len(), 1, "{policy:?}");
-        assert!(picked(&mut balancer)[0] % 2 == 0, "{policy:?}");
+        // One of those that are left refuses, then both: those are asked that don't refuse.
+        refuse(&mut balancer, Slot(0), 0);
+        assert_eq!(picked(&mut balancer), [1, 2, 3], "{policy:?}: panic");
+        refuse(&mut balancer, Slot(2), 0);
+        assert_eq!(picked(&mut balancer), [1, 3], "{policy:?}");
+        assert_eq!(picked_at(&mut balancer, SECOND), [0, 2], "{policy:?}: half may be asked again");
         for slot in [0, 2] {
             balancer.began(Slot(slot));
             balancer.ended(Slot(slot), 0, 0, Outcome::Answered, 0);

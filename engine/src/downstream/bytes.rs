@@ -7,8 +7,11 @@ use ringway_runtime::{Lease, Nanos};
 
 use super::establish::Bytes;
 use super::{Downstream, plan_of};
+use crate::balance::Asked;
+use crate::key::STABLE;
 use crate::link::Link;
 use crate::proxy_protocol;
+use crate::snapshot::Part;
 use crate::tunnel::{self, Tunnel};
 use crate::worker::Worker;
 
@@ -22,7 +25,7 @@ pub(super) async fn carry(
     let Bytes { to, ends, mut seen } = *bytes;
     let current = worker.current_of(&connection.open);
     let random = if to.split.is_split() { worker.random.borrow_mut().u32(..) } else { 0 };
-    let id = to.split.pick(random);
+    let Part { service: id, view } = to.split.pick(random);
     let plan = plan_of(&current, connection);
     let idle = Duration::from_millis(plan.timeouts.tunnel_idle_ms);
     let preface = to
@@ -35,7 +38,11 @@ pub(super) async fn carry(
         seen.shown(|| session.client().map(|client| client.name().to_owned()));
     }
     connection.link().set_deadline(Nanos::NEVER);
-    let lent = service.tunnel(current.snapshot.service(id), Nanos::NEVER, preface).await;
+    let service_plan = current.snapshot.service(id);
+    let client = ends.source.map(|source| source.ip()).or(connection.peer.get());
+    let hash = service_plan.balancing.hash_by.hash_of_client(client, &STABLE);
+    let asked = Asked { view, hash: hash.map(|hash| hash as u64), stick: None };
+    let lent = service.tunnel(service_plan, &asked, Nanos::NEVER, preface).await;
     drop(current);
     match lent {
         Ok(upstream) => {

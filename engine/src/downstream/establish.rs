@@ -72,6 +72,9 @@ pub(super) async fn establish(
     let seen = || Carried::begun(worker, &connection.open, "TCP", connection.peer.get(), began);
     let current = worker.current_of(&connection.open);
     let plan = plan_of(&current, connection);
+    if !plan.proxy_protocol.is_empty() && !super::admits(connection, plan, &stream) {
+        return None;
+    }
     match &plan.mode {
         Mode::Http => {
             let (link, rest, http2) = under_tls(worker, connection, &current, stream, rest).await?;
@@ -338,7 +341,10 @@ async fn by_name(
         let ActionPlan::Forward(to) = &current.snapshot.route(matched.route).action else {
             return refuse(seen, "tls_name_not_routed");
         };
-        return Some((TcpPlan { split: to.split.clone(), proxy_protocol: None }, bytes));
+        return Some((
+            TcpPlan { split: current.split(matched.route, &to.split, worker).clone(), proxy_protocol: None },
+            bytes,
+        ));
     }
 }
 

@@ -148,7 +148,26 @@ impl Drop for Leave {
     }
 }
 
+/// Whether the client's address may have another connection; one that may not is reset.
+fn admits(connection: &Downstream, plan: &ListenerPlan, stream: &Stream) -> bool {
+    let Some((rate, client)) = plan.limits.client_rate.zip(connection.peer.get()) else { return true };
+    let admitted = connection.open.arrivals().from_client(now().0, rate, client, 1) == 1;
+    if !admitted {
+        connection.open.counters.borrow().refused.increment();
+        stream.reset_on_close();
+    }
+    admitted
+}
+
 async fn run(worker: &Rc<Worker>, connection: &Rc<Downstream>, stream: Stream) {
+    {
+        let current = worker.current_of(&connection.open);
+        let plan = plan_of(&current, connection);
+        // Where the PROXY protocol is spoken, it is not known yet who comes.
+        if plan.proxy_protocol.is_empty() && !admits(connection, plan, &stream) {
+            return;
+        }
+    }
     let established = match plan_of(&worker.current_of(&connection.open), connection).is_plain() {
         true => Some(Established { link: Link::Plain(stream), rest: None, carries: Carries::Http1 }),
         // In a slot, since it is large and soon over.

@@ -217,6 +217,11 @@ impl Guise {
         }
     }
 
+    /// Its messages.
+    pub fn body(&self) -> Lease {
+        self.body.slice(0..self.body.len())
+    }
+
     /// Its messages as a body, and what comes after the request.
     pub fn incoming(&self, rest: Option<Lease>) -> Incoming {
         let body = self.body.slice(0..self.body.len());

@@ -48,10 +48,10 @@ pub(super) async fn relay(
     x: &mut Exchange<'_>,
     scratch: &mut Scratch,
     course: &Course<'_>,
-    reached: Reached,
+    reached: Reached<'_>,
     rest: &mut Option<Lease>,
 ) -> Result<Next, Stop> {
-    let Reached { mut lent, mut upload, answer, mut guise } = reached;
+    let Reached { mut lent, upload, answer, mut guise } = reached;
     let response = &scratch.response;
     let from_stream = lent.link().is_stream();
     let uploaded = upload.as_ref().is_none_or(Upload::is_done);
@@ -93,18 +93,18 @@ pub(super) async fn relay(
         parting: events.then(|| Box::new(x.worker.until_parting.place())),
         sent: 0,
     };
-    let relayed = flow.run(x, &lent, &mut upload).await;
+    let relayed = flow.run(x, &lent, upload).await;
     x.seen.sent(flow.sent);
     x.seen.body_out = flow.body.received;
     x.worker.stats.upstream_received.add(answer.len as u64 + flow.body.received);
-    if let Some(upload) = &mut upload {
+    if let Some(upload) = upload.as_mut() {
         x.seen.body_in = upload.received();
         x.worker.stats.upstream_sent.add(upload.received());
         if upload.is_done() && uploaded {
             *rest = upload.rest();
         }
     }
-    drop(upload);
+    *upload = None;
     if let Some(bytes) = &called {
         x.seen.grpc_status = grpc_status(&flow.body, &Response { bytes, head: &scratch.response });
         lent.call_ended(x.seen.grpc_status);
@@ -173,14 +173,14 @@ pub(super) async fn document(
     x: &mut Exchange<'_>,
     scratch: &mut Scratch,
     course: &Course<'_>,
-    reached: Reached,
+    reached: Reached<'_>,
     rest: &mut Option<Lease>,
 ) -> Result<Next, Stop> {
     let Reached { mut lent, upload, answer, guise } = reached;
     let Some(mut guise) = guise else { return Err(Reason::UpstreamBadResponse.into()) };
     let response = &scratch.response;
     let said = said_in_head(response, &answer.bytes);
-    if let Some(mut upload) = upload.filter(Upload::is_done) {
+    if let Some(mut upload) = upload.take().filter(Upload::is_done) {
         *rest = upload.rest();
     }
     if response.status != 200 {

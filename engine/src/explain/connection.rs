@@ -73,6 +73,9 @@ pub(super) fn speaks(listener: &ListenerPlan, request: &Request) -> Vec<String> 
     if !listener.proxy_protocol.is_empty() {
         told.push("PROXY protocol first, from those who must speak it".to_owned());
     }
+    if let Some(rate) = &listener.limits.client_rate {
+        told.push(format!("connections from {}; beyond that they are reset", rate.told()));
+    }
     if let Mode::Auto { detect_ms, opaque_ports, .. } = &listener.mode {
         let ports = if opaque_ports.is_empty() { "" } else { ", and whatever comes to an opaque port" };
         told.push(format!(
@@ -182,16 +185,24 @@ fn bytes(
         "bytes: both ways, until both sides have ended or nothing has moved for {}",
         duration(listener.timeouts.tunnel_idle_ms)
     ));
-    explanation.services = services::shares(snapshot, &to.split, Carries::Bytes);
+    explanation.services = services::shares(snapshot, &to.split, Carries::Bytes, None);
     Outcome::Carry
 }
 
 fn datagrams(explanation: &mut Explanation, snapshot: &Snapshot, to: &UdpPlan) -> Outcome {
+    if let Some(rate) = &to.client_rate {
+        explanation.policies.push(format!("datagrams from {}; beyond that they are dropped", rate.told()));
+    }
+    if let Some(pace) = &to.rate {
+        explanation
+            .policies
+            .push(format!("datagrams of all clients: {}; beyond that they are dropped", pace.told()));
+    }
     explanation.policies.push(format!(
         "datagrams: by session, which ends after {} of silence; at most {} at once on a worker",
         duration(to.idle_ms),
         to.sessions_max
     ));
-    explanation.services = services::shares(snapshot, &to.split, Carries::Datagrams);
+    explanation.services = services::shares(snapshot, &to.split, Carries::Datagrams, None);
     Outcome::Carry
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::{Contender, Explanation, Outcome, ServiceShare};
+use super::{Contender, EndpointShare, Explanation, Outcome, ServiceShare};
 use crate::snapshot::HeaderPlan;
 
 impl fmt::Display for Explanation {
@@ -56,13 +56,25 @@ fn contender(f: &mut fmt::Formatter<'_>, lead: &str, contender: &Contender) -> f
 fn share(f: &mut fmt::Formatter<'_>, service: &ServiceShare) -> fmt::Result {
     let percent = (service.percent * 100.0).round() / 100.0;
     writeln!(f, "  service   {} ({percent}%), balance {}", service.name, service.balance)?;
-    for (address, weight) in &service.endpoints {
-        let weight = if *weight == 1 { String::new() } else { format!(", weight {weight}") };
-        writeln!(f, "    - {address}{weight}")?;
+    for endpoint in &service.endpoints {
+        write!(f, "    - {}", endpoint.address)?;
+        if endpoint.weight != 1 {
+            write!(f, ", weight {}", endpoint.weight)?;
+        }
+        if endpoint.level > 0 {
+            write!(f, ", level {}", endpoint.level)?;
+        }
+        if let Some(zone) = &endpoint.zone {
+            write!(f, ", zone {zone}")?;
+        }
+        writeln!(f, "{}", if endpoint.is_near { " (this one)" } else { "" })?;
     }
+    service.picks.iter().try_for_each(|told| writeln!(f, "    {told}"))?;
     writeln!(f, "    speaks: {}", service.speaks)?;
-    if !service.timeouts.is_empty() {
-        writeln!(f, "    timeouts: {}", service.timeouts)?;
+    for (title, told) in [("timeouts", &service.timeouts), ("limits", &service.limits)] {
+        if !told.is_empty() {
+            writeln!(f, "    {title}: {told}")?;
+        }
     }
     service.judged.iter().try_for_each(|line| writeln!(f, "    {line}"))
 }
@@ -72,15 +84,17 @@ impl Explanation {
     pub fn to_json(&self) -> Value {
         let contender = |c: &Contender| json!({ "name": c.name, "pattern": c.pattern, "why": c.why });
         let contenders = |all: &[Contender]| all.iter().map(contender).collect::<Vec<_>>();
-        let endpoint = |(address, weight): &(String, u16)| json!({ "address": address, "weight": weight });
+        let endpoint = |e: &EndpointShare| json!({ "address": e.address, "weight": e.weight, "level": e.level, "zone": e.zone, "near": e.is_near });
         let service = |s: &ServiceShare| {
             json!({
                 "name": s.name,
                 "percent": s.percent,
                 "balance": s.balance,
                 "endpoints": s.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+                "picks": s.picks,
                 "speaks": s.speaks,
                 "timeouts": s.timeouts,
+                "limits": s.limits,
                 "judged": s.judged,
             })
         };
@@ -141,6 +155,11 @@ pub(super) fn duration(ms: u64) -> String {
         ms if ms % 1000 == 0 => format!("{}s", ms / 1000),
         ms => format!("{ms}ms"),
     }
+}
+
+/// As shares are written, of parts per million.
+pub(super) fn percent(ppm: u32) -> String {
+    format!("{}%", f64::from(ppm) / 10_000.0)
 }
 
 /// As sizes are written.

@@ -1,9 +1,10 @@
 //! Services with their shares: endpoints, what is spoken with them, timeouts.
 
+use super::picking::{self, Asking};
 use super::render::duration;
-use super::{ServiceShare, health};
-use crate::balance::{Address, Policy};
-use crate::snapshot::{EndpointTarget, Protocol, ServicePlan, Snapshot, Split};
+use super::{EndpointShare, ServiceShare, health};
+use crate::balance::Address;
+use crate::snapshot::{EndpointPlan, EndpointTarget, Part, Protocol, ServicePlan, Snapshot, Split};
 
 /// What goes to a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,22 +14,25 @@ pub(super) enum Carries {
     Datagrams,
 }
 
-/// Each service of a split.
-pub(super) fn shares(snapshot: &Snapshot, split: &Split, carries: Carries) -> Vec<ServiceShare> {
+/// Each part of a split.
+pub(super) fn shares(
+    snapshot: &Snapshot,
+    split: &Split,
+    carries: Carries,
+    asking: Option<Asking<'_>>,
+) -> Vec<ServiceShare> {
     let total: u64 = split.weights().map(|(_, weight)| weight).sum();
-    let share = |(id, weight): (_, u64)| {
-        let service: &ServicePlan = snapshot.service(id);
+    let share = |(Part { service, view }, weight): (Part, u64)| {
+        let service: &ServicePlan = snapshot.service(service);
         ServiceShare {
             name: service.name.to_string(),
             percent: weight as f64 * 100.0 / total as f64,
-            balance: match (carries, service.policy) {
-                (Carries::Datagrams, _) => "by hash of the client's address",
-                (_, Policy::RoundRobin) => "round_robin",
-                (_, Policy::LeastRequest) => "least_request",
-                (_, Policy::PeakEwma) => "peak_ewma",
-                (_, Policy::Random) => "random",
+            balance: match carries {
+                Carries::Datagrams => "by hash of the client's address",
+                _ => picking::balance(service.rules.policy),
             },
-            endpoints: service.endpoints.iter().map(|e| (endpoint(&e.target), e.weight)).collect(),
+            endpoints: picking::seen(service, view).map(endpoint_told).collect(),
+            picks: picking::lines(service, view, asking),
             speaks: speaks(service, carries),
             timeouts: match carries {
                 Carries::Requests => format!(
@@ -40,10 +44,21 @@ pub(super) fn shares(snapshot: &Snapshot, split: &Split, carries: Carries) -> Ve
                 Carries::Bytes => format!("connect {}", duration(service.connect_ms)),
                 Carries::Datagrams => String::new(),
             },
+            limits: super::limits::of(service, carries),
             judged: health::told(service),
         }
     };
     split.weights().map(share).collect()
+}
+
+fn endpoint_told(plan: &EndpointPlan) -> EndpointShare {
+    EndpointShare {
+        address: endpoint(&plan.target),
+        weight: plan.weight,
+        level: plan.priority,
+        zone: plan.zone.as_deref().map(str::to_owned),
+        is_near: plan.is_near,
+    }
 }
 
 fn endpoint(target: &EndpointTarget) -> String {

@@ -50,6 +50,50 @@ fn shop() -> model::Config {
     config(services, vec![orders, acme, v1, wild, rest])
 }
 
+const BALANCED: &str = "
+zone: a
+listeners: [ { name: web, address: 127.0.0.1:0, routes: all } ]
+services:
+  app:
+    endpoints:
+      - { address: 127.0.0.1:1, zone: a, labels: { version: v1 } }
+      - { address: 127.0.0.1:2, zone: b, weight: 2, labels: { version: v1 } }
+      - { address: 127.0.0.1:3, priority: 1, labels: { version: v2 } }
+    balance: maglev
+    hash_by: [ \"cookie:sid\", path ]
+    sticky: { cookie: to }
+    slow_start: 30s
+    panic: 12.5%
+routes:
+  - name: r
+    path: /**
+    to: [ { service: app, weight: 3, subset: { version: v1 } }, { service: app, subset: { version: v2 } } ]
+    split_by: header:x-user
+";
+
+#[test]
+fn what_decides_who_gets_a_request_is_told_and_where_it_leads() {
+    let config = ringway_config::load_str("test.yaml", BALANCED, &|_| None).unwrap().config;
+    let text = told(&config, "GET http://a.example/x", &[("cookie", "sid=5"), ("x-user", "u1")]).to_string();
+    let expected = "\
+  service   app (75%), balance maglev
+    - 127.0.0.1:1, zone a (this one)
+    - 127.0.0.1:2, weight 2, zone b
+    subset: version=v1, 2 of 3 endpoints
+    key: cookie:sid, path, past who has 125% of its share of what is under way; this request's leads to 127.0.0.1:1
+    sticky: cookie to, for its session, before all else
+    order: level 0 in this zone (1), level 0 elsewhere (1); each takes 1.4 times its usable share, at most all
+    slow start: from a tenth of its weight to the whole within 30s
+    panic: with less than 12.5% of endpoints usable
+    speaks: HTTP/1.1
+";
+    assert!(text.contains(expected), "{text}");
+    assert!(text.contains("split: by header:x-user; this request's leads to app, version=v"), "{text}");
+    let text = told(&config, "GET http://a.example/x", &[]).to_string();
+    assert!(text.contains("split: by header:x-user; not known of this request"), "{text}");
+    assert!(text.contains("not known of this request: least_request where it is absent"), "{text}");
+}
+
 #[test]
 fn a_match_is_told_with_everything_that_lost() {
     let text = told(&shop(), "GET http://api.example.com//v1/orders/7", &[]).to_string();
@@ -75,10 +119,12 @@ GET http://api.example.com//v1/orders/7
     - 127.0.0.1:9002, weight 2
     speaks: HTTP/1.1
     timeouts: connect 3s, response head 1m, silence in the body 1m
+    limits: 8192 connections to each endpoint
   service   orders-next (5%), balance least_request
     - dns:next.internal:80
     speaks: HTTP/1.1
     timeouts: connect 3s, response head 1m, silence in the body 1m
+    limits: 8192 connections to each endpoint
 ";
     assert_eq!(text, expected);
 }
@@ -232,6 +278,7 @@ tcp://anywhere:5432
     - 127.0.0.1:15432
     speaks: bytes
     timeouts: connect 3s
+    limits: 8192 connections to each endpoint
 ";
     assert_eq!(text, expected);
     let dns = told_of(PROTOCOLS, "udp://anywhere", &[]);
@@ -329,4 +376,48 @@ fn an_upgrade_is_told() {
         other.policies[1],
         "upgrade: h2c is not among the listener's upgrades, so it is not asked for"
     );
+}
+
+#[test]
+fn what_is_sent_again_is_told_and_what_is_not_too() {
+    let mut config = shop();
+    if let model::Action::Forward(forward) = &mut config.routes[0].action {
+        forward.retries = Some(model::Retries {
+            attempts: 2,
+            when: vec![model::RetryWhen::Connect, model::RetryWhen::Gateway, model::RetryWhen::Grpc(14)],
+            per_try_timeout: Some(std::time::Duration::from_secs(1)),
+            backoff: std::time::Duration::from_millis(25),
+            backoff_max: std::time::Duration::from_millis(250),
+            buffer: 64 << 10,
+            unsafe_too: false,
+        });
+        forward.hedge = Some(model::Hedge {
+            after: model::HedgeAfter::Share(950_000),
+            at_least: std::time::Duration::from_millis(5),
+        });
+        forward.mirror = Some(model::Mirror {
+            service: model::ServiceId(1),
+            share: 5_000,
+            concurrency: 64,
+            body: 64 << 10,
+        });
+    }
+    let url = "http://api.example.com/v1/orders/7";
+    let policies = |method: &str, headers: &[(&str, &str)]| {
+        told(&config, &format!("{method} {url}"), headers).policies.join("\n")
+    };
+    let get = policies("GET", &[]);
+    for line in [
+        "retries: up to 2 more after connect, 502, 503, 504, grpc:unavailable, each within 1s, on another endpoint where \
+         there is one; waits up to 25ms, doubling up to 250ms; bodies up to 64KiB",
+        "retry budget of orders: 20% of its requests under way, and 10 a second",
+        "hedge: another endpoint is asked too after the time of 95% of answers, at least 5ms",
+        "mirror: 0.5% are copied to orders-next, 64 at once, bodies up to 64KiB",
+    ] {
+        assert!(get.contains(line), "{line}\n{get}");
+    }
+    let post = policies("POST", &[]);
+    assert!(post.contains("retries: POST is not idempotent"), "{post}");
+    assert!(post.contains("hedge: none, for POST is not idempotent"), "{post}");
+    assert!(!policies("POST", &[("Idempotency-Key", "7")]).contains("not idempotent"));
 }

@@ -221,3 +221,16 @@ proptest! {
         prop_assert_eq!(text.lines().count(), 5);
     }
 }
+
+#[test]
+fn the_number_of_a_try_is_the_highest_that_is_told_and_small() {
+    let attempt = |fields: &[(&str, &str)]| claims(fields).attempt();
+    assert_eq!(attempt(&[]), 1);
+    assert_eq!(attempt(&[("X-Ringway-Attempt", "3")]), 3);
+    assert_eq!(attempt(&[("grpc-previous-rpc-attempts", "1")]), 2);
+    assert_eq!(attempt(&[("grpc-previous-rpc-attempts", "1"), ("x-ringway-attempt", "4")]), 4);
+    for bad in ["", "0", "-1", "x", "+2", "99999999999999"] {
+        assert_eq!(attempt(&[("x-ringway-attempt", bad)]), 1, "{bad}");
+    }
+    assert_eq!(attempt(&[("x-ringway-attempt", "4000000000")]), 1000);
+}

@@ -9,14 +9,17 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use h2::client::SendRequest;
 use ringway_runtime::{Draft, Lease, Nanos, SendList, TokioIo, Wire, now, sleep_until, spawn};
 
+use super::alive::{Alive, Pulse};
 use super::piece::{Meter, Piece};
 use super::stream::{Scheme, Stream};
 use crate::link::Link;
+use crate::observe::ServiceCounters;
 use crate::snapshot::Http2Plan;
 use crate::waiters::Waiters;
 
@@ -24,7 +27,7 @@ use crate::waiters::Waiters;
 pub(crate) struct Peer {
     send: RefCell<SendRequest<Piece>>,
     scheme: Scheme,
-    active: Cell<u32>,
+    pulse: Rc<Pulse>,
     streams_max: u32,
     unsent: Rc<Cell<usize>>,
     /// It has ended, or takes no more streams.
@@ -44,12 +47,17 @@ impl Place {
     pub fn retire(&self) {
         self.0.retire();
     }
+
+    /// Its stream was in vain for too long: whether the connection still lives is found out.
+    pub fn doubt(&self) {
+        self.0.pulse.doubt();
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let peer = &self.0;
-        peer.active.set(peer.active.get() - 1);
+        peer.pulse.active.set(peer.pulse.active.get() - 1);
         peer.idle_since.set(now());
         peer.waiting.wake_all();
     }
@@ -61,6 +69,7 @@ impl Peer {
     pub async fn begin(
         link: Link,
         plan: &Http2Plan,
+        counters: Arc<ServiceCounters>,
         waiting: Rc<Waiters>,
         deadline: Nanos,
         kept: impl Sized + 'static,
@@ -77,7 +86,7 @@ impl Peer {
             // Until its settings say otherwise, or that there is no limit.
             .initial_max_send_streams(0)
             .max_concurrent_reset_streams(RESETS_REMEMBERED);
-        let (send, connection) = builder
+        let (send, mut connection) = builder
             .handshake::<_, Piece>(TokioIo::new(Hearing { link, heard: heard.clone() }))
             .await
             .map_err(io::Error::other)?;
@@ -85,7 +94,7 @@ impl Peer {
         let peer = Rc::new(Peer {
             send: RefCell::new(send),
             scheme,
-            active: Cell::new(0),
+            pulse: Rc::default(),
             streams_max: plan.streams,
             unsent: Rc::default(),
             gone: gone.clone(),
@@ -94,9 +103,28 @@ impl Peer {
             waiting: waiting.clone(),
         });
         let over = heard.clone();
+        let pulse = peer.pulse.clone();
+        let mut alive = Alive::new(plan.keep_alive_ms);
         spawn(async move {
+            let mut pings = connection.ping_pong();
+            let is_dead = poll_fn(|cx| {
+                let doubted = pulse.doubted.get();
+                if let Some(pings) = &mut pings
+                    && alive.poll(cx, pings, &pulse).is_ready()
+                {
+                    return Poll::Ready(true);
+                }
+                if doubted && !pulse.doubted.get() {
+                    waiting.wake_all();
+                }
+                Pin::new(&mut connection).poll(cx).map(|_| false)
+            })
+            .await;
+            if is_dead {
+                counters.pings_unanswered.increment();
+            }
             // How it ended is told to its streams.
-            let _ = connection.await;
+            drop((pings, connection));
             gone.set(true);
             over.tell();
             drop(kept);
@@ -121,7 +149,7 @@ impl Peer {
         if !self.has_room() {
             return None;
         }
-        self.active.set(self.active.get() + 1);
+        self.pulse.active.set(self.pulse.active.get() + 1);
         let place = Place(self.clone());
         let send = self.send.borrow().clone();
         let stream =
@@ -141,7 +169,7 @@ impl Peer {
 
     /// Streams under way.
     pub fn active(&self) -> u32 {
-        self.active.get()
+        self.pulse.active.get()
     }
 
     /// Since when there have been none.
@@ -151,12 +179,12 @@ impl Peer {
 
     /// Another stream may be opened.
     pub fn has_room(&self) -> bool {
-        !self.is_gone() && self.active.get() < self.room()
+        !self.is_gone() && !self.pulse.doubted.get() && self.active() < self.room()
     }
 
     /// More than three quarters of its room is taken: another connection is worth opening.
     pub fn is_nearly_full(&self) -> bool {
-        self.active.get() * 4 >= self.room() * 3
+        self.pulse.doubted.get() || self.active() * 4 >= self.room() * 3
     }
 
     fn room(&self) -> u32 {

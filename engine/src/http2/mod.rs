@@ -8,9 +8,11 @@
 //! ```text
 //! text.rs     heads and trailers between the two, pure       budget.rs   what a peer may cost, pure
 //! stream.rs   one stream, as a link                          piece.rs    what is on its way out, and how much of it
+//! alive.rs    whether an endpoint still answers
 //! server.rs   a client's connection                          client.rs   a connection to an endpoint, shared by streams
 //! ```
 
+mod alive;
 mod budget;
 pub(crate) mod client;
 mod piece;

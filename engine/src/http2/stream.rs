@@ -216,6 +216,13 @@ impl Stream {
         }
     }
 
+    /// It was in vain for too long: whether its connection still lives is found out.
+    pub fn doubt(&self) {
+        if let Some(place) = &self.place {
+            place.doubt();
+        }
+    }
+
     /// See [`Link::poll_recv`](crate::link::Link::poll_recv).
     pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Lease>> {
         let arrived = self.state.borrow_mut().poll_arriving(cx);

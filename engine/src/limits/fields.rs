@@ -82,6 +82,7 @@ mod tests {
             spec,
             dry_run: false,
             missing: MissingKey::Pass,
+            fleet: None,
             tells,
             tells_x,
             quota,

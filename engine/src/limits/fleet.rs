@@ -18,6 +18,7 @@
 //!
 //! Times are nanoseconds of [`Nanos::precise`](ringway_runtime::Nanos::precise), the same on every thread.
 
+use super::gcra::Rate;
 use super::shard::Key;
 use super::waits::Ticket;
 
@@ -27,6 +28,21 @@ pub use super::lease::Told;
 /// Letters that may wait for the background thread. Beyond it the node decides.
 pub const LETTERS_MAX: usize = 8192;
 
+/// Of a burst one part in so many may be in one worker's hand.
+const BATCH_PART: u32 = 8;
+/// Smaller batches than this are not worth it: each request is decided by the fleet.
+const BATCH_MIN: u32 = 2;
+/// More than this is never in one hand.
+const BATCH_MAX: u32 = 10_000;
+
+/// Tokens of a key that one worker may have in hand.
+pub fn batch(rate: Rate) -> u32 {
+    match (rate.burst() / BATCH_PART).min(BATCH_MAX) {
+        small if small < BATCH_MIN => 0,
+        batch => batch,
+    }
+}
+
 /// How a limit is leased from the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
@@ -34,6 +50,11 @@ pub struct Terms {
     pub batch: u32,
     /// How long a request waits for an answer before the node decides.
     pub wait_ns: u64,
+}
+
+/// The time so much later, as a lease says it.
+pub fn until_ns(term: std::time::Duration) -> u64 {
+    ringway_runtime::Nanos::precise().after(term).0
 }
 
 /// The parts of a key, as they are written, with their values. Empty: one key for all; or a request lacks a part.

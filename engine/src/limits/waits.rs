@@ -159,8 +159,10 @@ impl Waits {
                     return Poll::Pending;
                 }
                 Waiter::Moved(to) => {
+                    // Only this ask is left: who waits goes on with the other one.
                     let to = *to;
-                    self.leave(*ticket);
+                    slot.waiter = Waiter::Nobody;
+                    self.tidy(*ticket);
                     *ticket = to;
                 }
                 Waiter::Decided(decision) => {

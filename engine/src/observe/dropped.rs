@@ -21,11 +21,25 @@ pub enum Dropped {
     NoRoom,
     /// The kernel would not send it for another reason.
     NotSent,
+    /// Its client's address sent more than it may.
+    ClientRate,
+    /// All clients together sent more than they may.
+    Rate,
 }
 
 /// Values of the label `reason`, in the order of [`Dropped`].
-const REASONS: [&str; Dropped::NotSent as usize + 1] =
-    ["too_long", "sessions", "draining", "no_endpoint", "no_socket", "unreachable", "no_room", "not_sent"];
+const REASONS: [&str; Dropped::Rate as usize + 1] = [
+    "too_long",
+    "sessions",
+    "draining",
+    "no_endpoint",
+    "no_socket",
+    "unreachable",
+    "no_room",
+    "not_sent",
+    "client_rate",
+    "rate",
+];
 
 /// Counts of them.
 #[derive(Debug, Default)]

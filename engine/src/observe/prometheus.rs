@@ -3,15 +3,18 @@
 //! Read when scraped, from counters that go on counting: every number was true at some moment of the scrape. Each
 //! family is written once, with HELP and TYPE before its samples. Off the request path.
 
+mod retries;
+
 use std::fmt::Write;
 use std::sync::Arc;
 
+use super::breaking::{self, BreakerRow};
 use super::dropped::DroppedCounts;
 use super::histogram::{Bounds, DURATIONS, Histogram, LAGS, Merged};
 use super::registry::{Kept, REMOVED, Registry};
 use crate::grpc::CODES;
 
-use super::stats::{CLASSES, ReasonCounts, RouteCounters, ServiceCounters, Shown, WorkerStats};
+use super::stats::{CLASSES, FAULT_KINDS, ReasonCounts, RouteCounters, ServiceCounters, Shown, WorkerStats};
 
 /// Appends the text. `version` is that of the binary.
 pub fn render(registry: &Registry, version: &str, out: &mut String) {
@@ -24,6 +27,13 @@ pub fn render(registry: &Registry, version: &str, out: &mut String) {
     routes(&mut text, &kept);
     services(&mut text, &kept);
     super::limits::render(&mut text, &kept);
+    breaking::services(&mut text, &kept);
+    breaking::shed(&mut text, registry, &kept);
+}
+
+/// Appends what is known of limits of all workers together.
+pub fn render_limits(rows: &[BreakerRow], out: &mut String) {
+    breaking::limits(&mut Text { out }, rows);
 }
 
 /// Appends one family without labels, for numbers that others keep.
@@ -93,10 +103,16 @@ fn reasons(
 }
 
 fn listeners(text: &mut Text<'_>, kept: &Kept) {
-    let families: [Number<super::stats::ListenerCounters>; 3] = [
+    let families: [Number<super::stats::ListenerCounters>; 4] = [
         ("ringway_connections_accepted_total", "counter", "Connections accepted.", |c| c.accepted.get()),
         ("ringway_connections_active", "gauge", "Connections open.", |c| c.active.get()),
         ("ringway_listener_requests_total", "counter", "Requests read.", |c| c.requests.get()),
+        (
+            "ringway_connections_refused_total",
+            "counter",
+            "Connections reset beyond `limits.client_rate`.",
+            |c| c.refused.get(),
+        ),
     ];
     for (name, kind, help, value) in families {
         text.family(name, kind, help);
@@ -145,6 +161,7 @@ fn routes(text: &mut Text<'_>, kept: &Kept) {
             }
         }
     }
+    faults(text, kept);
     let families: [Number<RouteCounters>; 2] = [
         ("ringway_http_request_bytes_total", "counter", "Bytes of request bodies.", |c| {
             c.request_bytes.get()
@@ -166,8 +183,23 @@ fn routes(text: &mut Text<'_>, kept: &Kept) {
     }
 }
 
+/// Of routes that have had any.
+fn faults(text: &mut Text<'_>, kept: &Kept) {
+    let name = "ringway_faults_injected_total";
+    text.family(name, "counter", "Errors made on purpose, by route and kind.");
+    for (route, counts) in kept.routes.iter() {
+        let route = route.map_or(REMOVED, |(route, _)| route);
+        for (place, kind) in FAULT_KINDS.into_iter().enumerate() {
+            let sum: u64 = counts.iter().map(|counts| counts.faults()[place]).sum();
+            if sum > 0 {
+                text.sample(name, &[("route", route), ("kind", kind)], sum);
+            }
+        }
+    }
+}
+
 fn services(text: &mut Text<'_>, kept: &Kept) {
-    let families: [Number<ServiceCounters>; 9] = [
+    let families: [Number<ServiceCounters>; 8] = [
         ("ringway_upstream_requests_total", "counter", "Requests sent, tries counted.", |c| c.requests.get()),
         ("ringway_upstream_requests_active", "gauge", "Exchanges under way.", |c| c.active.get()),
         ("ringway_upstream_connects_total", "counter", "Connections begun.", |c| c.connects.get()),
@@ -180,18 +212,15 @@ fn services(text: &mut Text<'_>, kept: &Kept) {
         ("ringway_upstream_reuses_total", "counter", "Requests sent on a pooled connection.", |c| {
             c.reuses.get()
         }),
-        (
-            "ringway_upstream_stale_retries_total",
-            "counter",
-            "Requests sent again because the pooled connection had been closed.",
-            |c| c.stale_retries.get(),
-        ),
-        ("ringway_upstream_retries_total", "counter", "Requests sent again for another reason.", |c| {
-            c.retries.get()
-        }),
         ("ringway_upstream_connections_active", "gauge", "Connections with an exchange on them.", |c| {
             c.connections_active.get()
         }),
+        (
+            "ringway_upstream_pings_unanswered_total",
+            "counter",
+            "Connections of HTTP/2 ended because a PING was not answered.",
+            |c| c.pings_unanswered.get(),
+        ),
         ("ringway_upstream_connections_idle", "gauge", "Connections in the pool.", |c| {
             c.connections_idle.get()
         }),
@@ -203,6 +232,14 @@ fn services(text: &mut Text<'_>, kept: &Kept) {
             text.sample(name, &[("service", service.map_or(REMOVED, String::as_str))], sum);
         }
     }
+    for (name, help, value) in super::picks::PickCounters::FAMILIES {
+        text.family(name, "counter", help);
+        for (service, counts) in kept.services.iter() {
+            let sum = counts.iter().map(|counts| value(&counts.picks)).sum();
+            text.sample(name, &[("service", service.map_or(REMOVED, String::as_str))], sum);
+        }
+    }
+    retries::services(text, kept);
     let name = "ringway_upstream_response_head_seconds";
     text.family(name, "histogram", "Request sent to response head read.");
     for (service, counts) in kept.services.iter() {
@@ -218,7 +255,7 @@ fn merged<C>(bounds: &'static Bounds, counts: &[Arc<C>], histogram: impl Fn(&C) 
 }
 
 /// The text so far. Writing to a `String` can't fail.
-pub(super) struct Text<'a> {
+pub(crate) struct Text<'a> {
     out: &'a mut String,
 }
 
@@ -234,7 +271,7 @@ impl Text<'_> {
         let _ = writeln!(self.out, " {value}");
     }
 
-    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], merged: &Merged) {
+    pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], merged: &Merged) {
         let mut with_bound = labels.to_vec();
         with_bound.push(("le", ""));
         for (bound, count) in merged.cumulative() {

@@ -7,10 +7,14 @@
 use std::sync::OnceLock;
 
 use crate::grpc::CODES;
+use crate::overload::Priority;
 
+use super::breaking::Breaking;
 use super::counter::{Counter, Gauge};
 use super::dropped::DroppedCounts;
 use super::histogram::{DURATIONS, Histogram, LAGS};
+use super::picks::PickCounters;
+use super::retries::RetryCounts;
 
 /// How a number of a worker is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,8 @@ macro_rules! worker_stats {
             pub local_replies: ReasonCounts,
             /// Exchanges that ended after their response head, or without anybody to reply to, by reason.
             pub cut: ReasonCounts,
+            /// Requests turned away, by priority; none is critical.
+            pub shed: [Counter; 4],
             /// Datagrams that went nowhere.
             pub udp_dropped: DroppedCounts,
             /// How late the loop was to what was due, or how long a turn took.
@@ -61,6 +67,7 @@ macro_rules! worker_stats {
                     $($field: $type::default(),)*
                     local_replies: ReasonCounts::default(),
                     cut: ReasonCounts::default(),
+                    shed: Default::default(),
                     udp_dropped: DroppedCounts::default(),
                     loop_lag: Histogram::new(&LAGS),
                     last_turn_us: Gauge::default(),
@@ -122,15 +129,27 @@ worker_stats! {
     access_log_lines: Counter "counter" Summed "ringway_access_log_lines_total" "Lines given to the log writer.";
     access_log_dropped: Counter "counter" Summed "ringway_access_log_dropped_total"
         "Lines dropped because the ring to the log writer was full.";
+    faults_delayed: Gauge "gauge" Summed "ringway_faults_delayed" "Exchanges that a fault delays now.";
+    faults_left_out: Counter "counter" Summed "ringway_faults_left_out_total"
+        "Delays left out because too many exchanges were delayed.";
     buffers_in_use: Gauge "gauge" Each "ringway_worker_buffers_in_use" "Receive buffers in use.";
     pipes: Gauge "gauge" Each "ringway_worker_pipes" "Pipes open for splice(2).";
     loop_turns: Counter "counter" Each "ringway_worker_loop_turns_total" "Turns of the event loop.";
+    lag_us: Gauge "gauge" Each "ringway_worker_lag_microseconds"
+        "How late the loop was to its last look at itself.";
+    pressure: Gauge "gauge" Each "ringway_worker_pressure"
+        "What the worker sheds: nothing, low, normal, high priority, new connections (0 to 4).";
 }
 
 impl WorkerStats {
     /// Exchanges under way.
     pub fn exchanges_active(&self) -> u64 {
         self.exchanges_started.get().saturating_sub(self.exchanges_ended.get())
+    }
+
+    /// Requests of this priority that were turned away.
+    pub fn shed(&self, priority: Priority) -> &Counter {
+        &self.shed[priority as usize]
     }
 
     /// Every number by name, in a fixed order, for `/workers`.
@@ -191,13 +210,29 @@ pub struct RouteCounters {
     classes: [Counter; CLASSES.len()],
     /// Taken with the first call: most routes carry none.
     grpc: OnceLock<Box<[Counter; CODES.len()]>>,
+    /// Taken with the first fault: most routes have none.
+    faults: OnceLock<Box<[Counter; FAULT_KINDS.len()]>>,
     /// Bytes of request bodies.
     pub request_bytes: Counter,
     /// Bytes of response bodies.
     pub response_bytes: Counter,
+    /// Turned away under overload; of the row without a service.
+    pub shed: Counter,
     /// First byte of the request to the last of the response.
     pub duration: Histogram,
 }
+
+/// What a fault did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// The exchange waited.
+    Delay,
+    /// It was answered with an error.
+    Abort,
+}
+
+/// Values of the label `kind`, in the order of [`FaultKind`].
+pub const FAULT_KINDS: [&str; 2] = ["delay", "abort"];
 
 /// Values of the label `code_class`.
 pub const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -207,8 +242,10 @@ impl Default for RouteCounters {
         Self {
             classes: Default::default(),
             grpc: Default::default(),
+            faults: Default::default(),
             request_bytes: Counter::default(),
             response_bytes: Counter::default(),
+            shed: Counter::default(),
             duration: Histogram::new(&DURATIONS),
         }
     }
@@ -229,6 +266,16 @@ impl RouteCounters {
     #[inline]
     pub fn record_grpc(&self, code: u8) {
         self.grpc.get_or_init(Box::default)[usize::from(code).min(CODES.len() - 1)].increment();
+    }
+
+    /// Counts one fault.
+    pub fn record_fault(&self, kind: FaultKind) {
+        self.faults.get_or_init(Box::default)[kind as usize].increment();
+    }
+
+    /// Faults by kind, in the order of [`FAULT_KINDS`].
+    pub fn faults(&self) -> [u64; FAULT_KINDS.len()] {
+        self.faults.get().map_or([0; FAULT_KINDS.len()], |kinds| kinds.each_ref().map(Counter::get))
     }
 
     /// Calls of gRPC by code, in the order of [`CODES`].
@@ -256,16 +303,20 @@ pub struct ServiceCounters {
     pub connect_failures: Counter,
     /// Requests sent on a pooled connection.
     pub reuses: Counter,
-    /// Requests sent again because the pooled connection had been closed.
-    pub stale_retries: Counter,
-    /// Requests sent again for any other reason.
-    pub retries: Counter,
+    /// Requests sent again, hedges and copies.
+    pub retries: RetryCounts,
+    /// PINGs that endpoints did not answer in time.
+    pub pings_unanswered: Counter,
     /// Connections with an exchange on them.
     pub connections_active: Gauge,
     /// Connections in the pool.
     pub connections_idle: Gauge,
     /// Request sent to response head read.
     pub response_head: Histogram,
+    /// About its limits.
+    breaking: OnceLock<Box<Breaking>>,
+    /// How endpoints were picked.
+    pub picks: PickCounters,
 }
 
 impl Default for ServiceCounters {
@@ -276,12 +327,26 @@ impl Default for ServiceCounters {
             connects: Counter::default(),
             connect_failures: Counter::default(),
             reuses: Counter::default(),
-            stale_retries: Counter::default(),
-            retries: Counter::default(),
+            retries: RetryCounts::default(),
+            pings_unanswered: Counter::default(),
             connections_active: Gauge::default(),
             connections_idle: Gauge::default(),
             response_head: Histogram::new(&DURATIONS),
+            breaking: OnceLock::new(),
+            picks: PickCounters::default(),
         }
+    }
+}
+
+impl ServiceCounters {
+    /// About its limits, once one was reached.
+    pub fn breaking(&self) -> &Breaking {
+        self.breaking.get_or_init(Box::default)
+    }
+
+    /// The same, if one was.
+    pub fn breaking_seen(&self) -> Option<&Breaking> {
+        self.breaking.get().map(|breaking| &**breaking)
     }
 }
 
@@ -295,6 +360,8 @@ pub struct ListenerCounters {
     pub active: Gauge,
     /// Requests read.
     pub requests: Counter,
+    /// Connections reset since their client's address had made too many.
+    pub refused: Counter,
 }
 
 /// Counts that can be added to others when their name is gone.
@@ -310,8 +377,13 @@ impl Fold for RouteCounters {
             let mine = self.grpc.get_or_init(Box::default);
             mine.iter().zip(theirs.iter()).for_each(|(mine, theirs)| mine.add(theirs.get()));
         }
+        if let Some(theirs) = gone.faults.get() {
+            let mine = self.faults.get_or_init(Box::default);
+            mine.iter().zip(theirs.iter()).for_each(|(mine, theirs)| mine.add(theirs.get()));
+        }
         self.request_bytes.add(gone.request_bytes.get());
         self.response_bytes.add(gone.response_bytes.get());
+        self.shed.add(gone.shed.get());
         self.duration.fold(&gone.duration);
     }
 }
@@ -322,9 +394,13 @@ impl Fold for ServiceCounters {
         self.connects.add(gone.connects.get());
         self.connect_failures.add(gone.connect_failures.get());
         self.reuses.add(gone.reuses.get());
-        self.stale_retries.add(gone.stale_retries.get());
-        self.retries.add(gone.retries.get());
+        self.retries.fold(&gone.retries);
+        self.pings_unanswered.add(gone.pings_unanswered.get());
         self.response_head.fold(&gone.response_head);
+        if let Some(theirs) = gone.breaking_seen() {
+            self.breaking().fold(theirs);
+        }
+        self.picks.fold(&gone.picks);
     }
 }
 
@@ -332,6 +408,7 @@ impl Fold for ListenerCounters {
     fn fold(&self, gone: &Self) {
         self.accepted.add(gone.accepted.get());
         self.requests.add(gone.requests.get());
+        self.refused.add(gone.refused.get());
     }
 }
 

@@ -2,7 +2,9 @@
 
 use crate::grpc_json::Transcoder;
 
-use super::ServiceId;
+use super::{HedgePlan, MirrorPlan, Split, Weighted};
+use crate::key::KeyPlan;
+use crate::retry::RetryPlan;
 use crate::routing::{Matched, PathFill};
 
 /// What a route does.
@@ -21,6 +23,10 @@ pub enum ActionPlan {
 pub struct ForwardPlan {
     /// Which service.
     pub split: Split,
+    /// `to` as written, weights of 0 included.
+    pub entries: Box<[Weighted]>,
+    /// By what, where not by chance.
+    pub split_by: KeyPlan,
     /// Must be made canonical again afterwards.
     pub rewrite_path: Option<PathFill>,
     /// Host the upstream sees.
@@ -31,52 +37,12 @@ pub struct ForwardPlan {
     pub grpc_json: Option<Box<Transcoder>>,
     /// Request head to the response's last byte.
     pub timeout_ms: Option<u64>,
-}
-
-/// Services by weight.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Split {
-    /// Each with the sum of the weights up to its own.
-    sums: Box<[(u64, ServiceId)]>,
-}
-
-impl Split {
-    /// Weights must add up to more than zero; services of weight zero are never picked.
-    pub fn new(weights: impl Iterator<Item = (ServiceId, u32)>) -> Split {
-        let weights: Vec<_> = weights.filter(|(_, weight)| *weight > 0).collect();
-        debug_assert!(!weights.is_empty());
-        let mut sum = 0;
-        let add = |(service, weight)| {
-            sum += u64::from(weight);
-            (sum, service)
-        };
-        Split { sums: weights.into_iter().map(add).collect() }
-    }
-
-    /// The service for this exchange. `rand` is evenly drawn from all of `u32`; a split of one does not look at it.
-    #[inline]
-    pub fn pick(&self, rand: u32) -> ServiceId {
-        match &self.sums[..] {
-            [(_, only)] => *only,
-            [.., (total, last)] => {
-                let point = ((u128::from(rand) * u128::from(*total)) >> 32) as u64;
-                self.sums.iter().find(|(sum, _)| point < *sum).map_or(*last, |(_, service)| *service)
-            }
-            [] => ServiceId(0),
-        }
-    }
-
-    /// Needs a random number.
-    #[inline]
-    pub fn is_split(&self) -> bool {
-        self.sums.len() > 1
-    }
-
-    /// Services with their weights.
-    pub fn weights(&self) -> impl Iterator<Item = (ServiceId, u64)> {
-        let before = std::iter::once(0).chain(self.sums.iter().map(|(sum, _)| *sum));
-        self.sums.iter().zip(before).map(|((sum, service), before)| (*service, sum - before))
-    }
+    /// What is sent again.
+    pub retries: Option<Box<RetryPlan>>,
+    /// When another endpoint is asked too.
+    pub hedge: Option<HedgePlan>,
+    /// Where copies go.
+    pub mirror: Option<MirrorPlan>,
 }
 
 /// A response as it stands.

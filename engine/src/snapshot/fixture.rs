@@ -14,12 +14,16 @@ pub(crate) fn config(services: Vec<Service>, routes: Vec<Route>) -> Config {
             backend: Backend::Auto,
             pin: false,
             buffers: Buffers { size: 16 << 10, count: 1024 },
+            memory: None,
         },
-        admin: Admin { address: "127.0.0.1:9901".parse().unwrap() },
+        admin: Admin { address: "127.0.0.1:9901".parse().unwrap(), writes: AdminWrites::Local },
         access_log: None,
         drain_timeout: Duration::from_secs(10),
+        overload: Overload { loop_lag: None, memory: None },
+        zone: None,
         acme: Vec::new(),
-        rate_limits: vec![],
+        fleets: Vec::new(),
+        rate_limits: Vec::new(),
         listeners: vec![listener("web", 8080, all)],
         services,
         routes,
@@ -54,6 +58,7 @@ pub(crate) fn listener(name: &str, port: u16, routes: Vec<RouteId>) -> Listener 
         limits: ListenerLimits {
             connections: 100_000,
             connection_rate: None,
+            client_rate: None,
             head: 32 << 10,
             headers: 100,
             target: 8 << 10,
@@ -88,11 +93,13 @@ pub(crate) fn service(name: &str, endpoints: &[(&str, u16)]) -> Service {
             None => EndpointAddress::Static(Address::Ip(text.parse().unwrap())),
         },
         weight: *weight,
+        position: Position::default(),
     };
     Service {
         name: name.into(),
         endpoints: endpoints.iter().map(endpoint).collect(),
         balance: Balance::LeastRequest,
+        balancing: Balancing { panic: 500_000, ..Balancing::default() },
         authority: endpoints[0].0.into(),
         host: HostPolicy::Preserve,
         timeouts: ServiceTimeouts {
@@ -100,11 +107,22 @@ pub(crate) fn service(name: &str, endpoints: &[(&str, u16)]) -> Service {
             response_head: Duration::from_secs(60),
             idle: Duration::from_secs(60),
         },
-        pool: Pool { connections: 1024, idle: 128, idle_timeout: Duration::from_secs(30) },
+        pool: Pool { idle: 128, idle_timeout: Duration::from_secs(30) },
         protocol: ServiceProtocol::Http1,
         tls: None,
         http2: HTTP2,
+        http2_keep_alive: None,
+        retry_budget: RetryBudget { share: 200_000, floor: 10 },
         health: None,
+        breaker: Breaker {
+            connections: None,
+            requests: None,
+            pending: 1024,
+            wait: Duration::from_secs(1),
+            retries: None,
+            endpoint: EndpointBreaker { connections: 8192, requests: None },
+        },
+        concurrency: None,
         eject: None,
     }
 }
@@ -130,17 +148,26 @@ pub(crate) fn route(name: &str, host: Option<&str>, path: PathPattern, action: A
         response_headers: HeaderOps::default(),
         encoded_slashes: false,
         body_limit: None,
+        priority: Priority::Normal,
+        faults: vec![],
     }
 }
 
 pub(crate) fn forward(split: &[(u32, u32)]) -> Action {
     Action::Forward(Forward {
-        split: split.iter().map(|(service, weight)| (ServiceId(*service), *weight)).collect(),
+        split: split
+            .iter()
+            .map(|(service, weight)| Part { weight: *weight, ..Part::whole(ServiceId(*service)) })
+            .collect(),
+        split_by: vec![],
         rewrite_path: None,
         rewrite_host: None,
         grpc_web: None,
         grpc_json: None,
         timeout: None,
+        retries: None,
+        hedge: None,
+        mirror: None,
     })
 }
 

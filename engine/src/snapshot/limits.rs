@@ -6,6 +6,7 @@ use ringway_config::model::{self, Missing, RateLimit, Tell, Unsure};
 
 use super::key_plan;
 use crate::key::KeyPlan;
+use crate::limits::fleet;
 use crate::limits::gcra::Rate;
 use crate::limits::limiter::{Spec, What, id_of};
 use crate::routing::RouteRule;
@@ -31,6 +32,8 @@ pub struct LimitPlan {
     pub tells: bool,
     /// `X-RateLimit-*` are told.
     pub tells_x: bool,
+    /// Which fleet counts it.
+    pub fleet: Option<Arc<str>>,
     /// The rate as it was written: so many in so many seconds. Of requests at once: 0 seconds.
     pub quota: (u32, u64),
 }
@@ -91,7 +94,7 @@ impl RouteLimit {
 
 /// All limits: those of rates, and then those of requests at once in the order of their routes.
 pub(super) fn plans(config: &model::Config) -> Box<[LimitPlan]> {
-    let rates = config.rate_limits.iter().map(rate_plan);
+    let rates = config.rate_limits.iter().map(|limit| rate_plan(limit, config));
     let at_once = config.routes.iter().flat_map(|route| &route.concurrency_limits);
     rates.chain(at_once.map(at_once_plan)).collect()
 }
@@ -132,14 +135,28 @@ pub(super) fn hidden_headers<'c>(
     limits.filter(|limit| !limit.cost_header_pass).filter_map(|limit| limit.cost_header.as_ref())
 }
 
-fn rate_plan(limit: &RateLimit) -> LimitPlan {
+/// What a worker waits longer for an answer than whoever asks for it: letters take a moment.
+const FLEET_GRACE_NS: u64 = 5_000_000;
+
+/// How a limit is leased from its fleet.
+fn fleet_terms(fleet: &model::Fleet, rate: Rate) -> fleet::Terms {
+    let wait_ns = fleet.timeout.as_nanos() as u64 + FLEET_GRACE_NS;
+    fleet::Terms { batch: fleet::batch(rate), wait_ns }
+}
+
+fn rate_plan(limit: &RateLimit, config: &model::Config) -> LimitPlan {
     let period_ns = u64::try_from(limit.rate.period.as_nanos()).unwrap_or(u64::MAX);
-    let what = What::Rate(Rate::new(limit.rate.count, period_ns, limit.burst));
+    let rate = Rate::new(limit.rate.count, period_ns, limit.burst);
+    let what = What::Rate(rate);
+    let own = plan(&limit.name, what, &limit.by);
+    let fleet = limit.fleet.as_ref().and_then(|name| config.fleets.iter().find(|one| one.name == *name));
     LimitPlan {
+        fleet: fleet.map(|fleet| fleet.name.as_str().into()),
+        spec: Spec { fleet: fleet.map(|fleet| fleet_terms(fleet, rate)), ..own.spec },
         tells: matches!(limit.tell, Tell::Fields | Tell::Both),
         tells_x: matches!(limit.tell, Tell::XFields | Tell::Both),
         quota: (limit.rate.count, limit.rate.period.as_secs()),
-        ..plan(&limit.name, what, &limit.by)
+        ..own
     }
 }
 
@@ -164,6 +181,7 @@ fn plan(name: &str, what: What, by: &model::LimitBy) -> LimitPlan {
             Missing::Pass => MissingKey::Pass,
             Missing::Deny => MissingKey::Deny,
         },
+        fleet: None,
         tells: false,
         tells_x: false,
         quota: (0, 0),

@@ -5,10 +5,15 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{ActionPlan, EjectPlan, HeaderPlan, HealthPlan, RouteLimit, Split};
-use crate::balance::{Address, Policy};
+use super::{ActionPlan, BalancingPlan, EjectPlan, HeaderPlan, HealthPlan, RouteLimit, Split};
+use crate::arrivals::{ClientRate, Pace};
+use crate::balance::{Address, Endpoint, Rules};
+use crate::breaker::{self, Concurrency};
+use crate::faults::FaultPlan;
 use crate::http2::Budget;
+use crate::overload::Priority;
 use crate::proxy_protocol;
+use crate::retry::BudgetPlan;
 use crate::routing::{RouteId, RouteRule, Router};
 use crate::tls::{ClientPlan, ServerPlan};
 
@@ -27,6 +32,8 @@ pub struct ListenerPlan {
     pub router: Router,
     /// The routes it serves, in the order written.
     pub routes: Box<[RouteId]>,
+    /// All of them are critical, and there are some.
+    pub is_critical: bool,
     /// Peers that must speak the PROXY protocol; if there are any, others must not.
     pub proxy_protocol: Box<[IpNet]>,
     /// Hops whose forwarding headers are believed.
@@ -97,6 +104,10 @@ pub struct UdpPlan {
     pub idle_ms: u64,
     /// Sessions at once on one worker.
     pub sessions_max: u32,
+    /// Datagrams over all workers; `None`: as they come.
+    pub rate: Option<Pace>,
+    /// Datagrams from one client's address, over all workers; `None`: as they come.
+    pub client_rate: Option<ClientRate>,
 }
 
 /// Where bytes go that are not HTTP.
@@ -150,6 +161,8 @@ pub struct Limits {
     pub connections_max: u32,
     /// Over all workers; `None`: any number.
     pub connections_per_second_max: Option<u32>,
+    /// From one client's address, over all workers; `None`: as often as it connects.
+    pub client_rate: Option<ClientRate>,
     /// 431 beyond it.
     pub head_bytes_max: u32,
     /// 431 beyond it.
@@ -216,8 +229,12 @@ pub struct RoutePlan {
     pub allow_encoded_slashes: bool,
     /// In place of the listener's.
     pub body_bytes_max: Option<u64>,
+    /// Errors made on purpose.
+    pub faults: Box<[FaultPlan]>,
     /// What it asks of requests, as written: for explanations.
     pub rule: RouteRule,
+    /// How late it is shed.
+    pub priority: Priority,
 }
 
 impl RoutePlan {
@@ -236,7 +253,9 @@ pub struct ServicePlan {
     /// As configured.
     pub endpoints: Box<[EndpointPlan]>,
     /// How they are picked.
-    pub policy: Policy,
+    pub rules: Rules,
+    /// What else there is to that.
+    pub balancing: BalancingPlan,
     /// Host where the request had none, or where `authority_as_host` says so.
     pub authority: Box<[u8]>,
     /// The upstream sees `authority` in place of the request's host.
@@ -249,10 +268,16 @@ pub struct ServicePlan {
     pub idle_ms: u64,
     /// Of each worker, for each endpoint.
     pub pool: PoolPlan,
+    /// How much it may be asked at once, by all workers.
+    pub breaker: breaker::Limits,
+    /// The same, as far as it is found out.
+    pub concurrency: Option<Concurrency>,
     /// What its endpoints speak.
     pub protocol: Protocol,
     /// Where they speak HTTP/2.
     pub http2: Http2Plan,
+    /// How many requests may be retries.
+    pub retry_budget: BudgetPlan,
     /// Where they speak TLS.
     pub tls: Option<Arc<ClientPlan>>,
     /// How they are checked, if they are: off the workers.
@@ -262,23 +287,37 @@ pub struct ServicePlan {
 }
 
 impl ServicePlan {
+    /// Requests are limited, and wait where there are too many.
+    pub fn has_gate(&self) -> bool {
+        let breaker = &self.breaker;
+        self.concurrency.is_some() || breaker.requests != u32::MAX || breaker.endpoint_requests != u32::MAX
+    }
+
     /// Addresses and weights for [`crate::balance::Balancer::reconcile`]; `resolved` says what a name stands for now,
     /// nothing if it is not known.
     pub fn addresses<A: IntoIterator<Item = IpAddr>>(
         &self,
         mut resolved: impl FnMut(&str) -> A,
     ) -> Vec<(Address, u16)> {
-        let mut addresses = Vec::new();
+        self.resolved(&mut resolved).into_iter().map(|endpoint| (endpoint.address, endpoint.weight)).collect()
+    }
+
+    /// The endpoints for [`crate::balance::Balancer::reconcile`]; `resolved` as above.
+    pub fn resolved<A: IntoIterator<Item = IpAddr>>(
+        &self,
+        mut resolved: impl FnMut(&str) -> A,
+    ) -> Vec<Endpoint> {
+        let mut endpoints = Vec::new();
         for endpoint in &self.endpoints {
             match &endpoint.target {
-                EndpointTarget::Known(address) => addresses.push((address.clone(), endpoint.weight)),
+                EndpointTarget::Known(address) => endpoints.push(endpoint.at(address.clone())),
                 EndpointTarget::Dns { name, port } => {
                     let of_name = resolved(name).into_iter().map(|ip| Address::Ip((ip, *port).into()));
-                    addresses.extend(of_name.map(|address| (address, endpoint.weight)));
+                    endpoints.extend(of_name.map(|address| endpoint.at(address)));
                 }
             }
         }
-        addresses
+        endpoints
     }
 
     /// The names among its endpoints.
@@ -310,6 +349,8 @@ pub struct Http2Plan {
     pub window: u32,
     /// The same on all streams together.
     pub connection_window: u32,
+    /// Towards endpoints: from one PING to the next while streams are under way; 0 is none.
+    pub keep_alive_ms: u64,
 }
 
 /// One endpoint as configured.
@@ -319,6 +360,21 @@ pub struct EndpointPlan {
     pub target: EndpointTarget,
     /// Share among its siblings; each address of a name has it whole.
     pub weight: u16,
+    /// Its level; lower ones are asked first.
+    pub priority: u8,
+    /// Where it is.
+    pub zone: Option<Box<str>>,
+    /// That is where this node is.
+    pub is_near: bool,
+    /// The views of its service that it is in.
+    pub views: u64,
+}
+
+impl EndpointPlan {
+    fn at(&self, address: Address) -> Endpoint {
+        let EndpointPlan { weight, priority, is_near, views, .. } = *self;
+        Endpoint { address, weight, priority, is_near, views }
+    }
 }
 
 /// An address, or a name that stands for some.
@@ -335,12 +391,10 @@ pub enum EndpointTarget {
     },
 }
 
-/// Bounds of a pool.
+/// What is kept of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolPlan {
-    /// 503 beyond it.
-    pub connections_max: u32,
-    /// Idle ones kept of those.
+    /// Idle ones kept.
     pub idle_max: u32,
     /// How long an idle one is kept.
     pub idle_timeout_ms: u64,

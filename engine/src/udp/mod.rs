@@ -10,8 +10,10 @@
 //! more, one that drains still hears its sessions' clients. Invariant: a datagram that comes back goes to the session's
 //! client and nobody else, and no more sessions live than the listener allows.
 
+mod allowance;
 mod table;
 
+use allowance::Allowance;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -26,11 +28,11 @@ use std::time::Duration;
 use ringway_runtime::{Batch, Datagram, Local, Nanos, Outbox, UdpSocket, now, sleep_until, spawn};
 
 use crate::accept::OpenListener;
-use crate::balance::Outcome;
+use crate::balance::{Asked, Outcome};
 use crate::carried::Carried;
 use crate::observe::Dropped;
 use crate::reason::Reason;
-use crate::snapshot::{Mode, UdpPlan};
+use crate::snapshot::{Mode, Part, UdpPlan};
 use crate::upstream::{Lent, Service};
 use crate::worker::{Current, Worker};
 
@@ -138,10 +140,12 @@ impl Sessions {
         let current = self.worker.current_of(&self.open);
         let Mode::Udp(plan) = &current.snapshot.listeners[self.open.place.get()].mode else { return };
         let mut session: Option<Rc<Session>> = None;
+        let mut allowance = Allowance::of(batch, plan, self.open.arrivals(), stats);
         for datagram in batch.iter() {
             stats.udp_received.add(datagram.count() as u64);
             stats.downstream_received.add(datagram.bytes.len() as u64);
             let Some(client) = datagram.from else { continue };
+            let Some(datagram) = allowance.next(datagram) else { continue };
             if session.as_ref().is_none_or(|session| session.client != client || session.refused.get()) {
                 if let Some(before) = session.take() {
                     self.send_requests(&before, requests);
@@ -205,10 +209,11 @@ impl Sessions {
     ) -> Result<Rc<Session>, Dropped> {
         let stats = &self.worker.stats;
         let random = if plan.split.is_split() { self.worker.random.borrow_mut().u32(..) } else { 0 };
-        let id = plan.split.pick(random);
+        let Part { service: id, view } = plan.split.pick(random);
         let service = &current.services[id.0 as usize];
         let score = |endpoint, weight| table::score(client, endpoint, weight, seed());
-        let (endpoint, mut lent) = service.lend_by_score(score).ok_or(Dropped::NoEndpoint)?;
+        let asked = Asked { view, hash: Some(table::hash(client, seed())), stick: None };
+        let (endpoint, mut lent) = service.lend_by_score(&asked, score).ok_or(Dropped::NoEndpoint)?;
         service.counters.connects.increment();
         let socket = UdpSocket::connect(endpoint).map_err(|error| {
             service.counters.connect_failures.increment();

@@ -17,6 +17,13 @@ pub fn score(client: SocketAddr, endpoint: SocketAddr, weight: u32, seed: u64) -
     -uniform.ln() / f64::from(weight)
 }
 
+/// A number for this client.
+pub fn hash(client: SocketAddr, seed: u64) -> u64 {
+    let mut hasher = FxHasher::default();
+    (seed, client).hash(&mut hasher);
+    mix(hasher.finish())
+}
+
 /// Spreads every bit over all others (the finaliser of SplitMix64).
 fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

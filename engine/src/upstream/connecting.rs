@@ -23,7 +23,7 @@ pub(super) struct Course {
     pub http2: Http2Plan,
     /// Which versions are offered, where there is a choice.
     offer: tls::Offer,
-    counters: Arc<ServiceCounters>,
+    pub counters: Arc<ServiceCounters>,
 }
 
 /// What an endpoint turned out to speak.

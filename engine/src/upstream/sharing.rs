@@ -122,7 +122,15 @@ impl Sharing {
         self.speaks_http2.set(true);
         let Connected { link, counted, .. } = connected;
         let deadline = now().after(course.within).min(deadline);
-        let begun = Peer::begin(link, &course.http2, self.waiting.clone(), deadline, counted).await;
+        let begun = Peer::begin(
+            link,
+            &course.http2,
+            course.counters.clone(),
+            self.waiting.clone(),
+            deadline,
+            counted,
+        )
+        .await;
         let peer = begun.map_err(|error| course.failed(error.into()))?;
         self.peers.borrow_mut().push(peer.clone());
         Ok(peer)

@@ -6,8 +6,8 @@ use crate::describe::{Field, Kind, Object};
 /// `services.X.health`
 pub static HEALTH: Object = Object {
     name: "health",
-    about: "Checks of each endpoint, from one place for all workers: by one of `http`, `grpc` and `tcp`. Where more than half \
-            of a service's endpoints are unhealthy, all of them are asked.",
+    about: "Checks of each endpoint, from one place for all workers: by one of `http`, `grpc` and `tcp`. Where too many \
+            are unhealthy, all of them are asked (`panic`).",
     later: &[],
     fields: &[
         Field {
@@ -167,7 +167,7 @@ pub static EJECT: Object = Object {
             name: "mode",
             kind: Kind::Choice { now: &["enforce", "observe"], later: &[] },
             absent: Default("enforce"),
-            about: "`observe` only reports: in the log, in metrics, in the admin API.",
+            about: "`observe` only reports: in the log and in metrics.",
         },
     ],
 };

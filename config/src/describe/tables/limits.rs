@@ -51,7 +51,7 @@ const WAIT: Field = Field {
 pub static RATE_LIMIT: Object = Object {
     name: "rate_limit",
     about: "How many requests may come in a time. Refused ones are answered 429.",
-    later: &["fleet"],
+    later: &[],
     fields: &[
         Field {
             name: "name",
@@ -100,6 +100,13 @@ pub static RATE_LIMIT: Object = Object {
             absent: Default("ratelimit"),
             about: "Fields of every response: `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10), or \
                     `X-RateLimit-Limit`, `-Remaining` and `-Reset`.",
+        },
+        Field {
+            name: "fleet",
+            kind: NAME,
+            absent: Means("the node counts"),
+            about: "Which of `fleets` counts it: all gateways of the fleet hold the limit together. While its store does not \
+                    answer each holds it by itself.",
         },
         MISSING,
         MOST_KEYS,

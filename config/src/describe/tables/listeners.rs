@@ -81,7 +81,7 @@ pub static LISTENER: Object = Object {
             name: "trusted_hops",
             kind: Kind::List(&CIDR),
             absent: Means("nobody"),
-            about: "Hops whose X-Forwarded-*, Forwarded and X-Request-Id are believed.",
+            about: "Hops whose X-Forwarded-*, Forwarded, X-Request-Id and X-Ringway-Attempt are believed.",
         },
         Field {
             name: "limits",
@@ -147,6 +147,13 @@ pub static LIMITS: Object = Object {
             kind: Kind::Or("none", &Kind::Rate),
             absent: Default("none"),
             about: "New connections over all workers. Beyond it new ones wait in the backlog.",
+        },
+        Field {
+            name: "client_rate",
+            kind: Kind::Object(&super::CLIENT_RATE),
+            absent: Means("as often as they do"),
+            about: "New connections from one client's address, as the PROXY protocol tells it where it is spoken. Beyond it \
+                    they are reset at once and counted.",
         },
         Field {
             name: "head",

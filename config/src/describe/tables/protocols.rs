@@ -3,8 +3,7 @@
 use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
-use super::routes::SPLIT;
-use super::{KIB, MIB, NAME};
+use super::{KIB, MIB};
 
 const STREAMS: Field = Field {
     name: "streams",
@@ -84,7 +83,18 @@ pub static SERVICE_HTTP2: Object = Object {
     name: "service_http2",
     about: "HTTP/2 with endpoints.",
     later: &[],
-    fields: &[STREAMS, WINDOW, CONNECTION_WINDOW],
+    fields: &[
+        STREAMS,
+        WINDOW,
+        CONNECTION_WINDOW,
+        Field {
+            name: "keep_alive",
+            kind: Kind::Or("none", &Kind::Duration),
+            absent: Default("none"),
+            about: "How often a PING asks whether an endpoint is there while it has requests to answer; a connection whose \
+                    PING is not answered within 2s ends. One is sent in any case when an answer did not come in time.",
+        },
+    ],
 };
 
 /// `listeners[].tcp`
@@ -95,7 +105,7 @@ pub static TCP: Object = Object {
     fields: &[
         Field {
             name: "to",
-            kind: Kind::Either(&NAME, &Kind::List(&Kind::Object(&SPLIT))),
+            kind: super::balancing::TO,
             absent: Required,
             about: "The service connections go to, or services with weights.",
         },
@@ -116,7 +126,7 @@ pub static UDP: Object = Object {
     fields: &[
         Field {
             name: "to",
-            kind: Kind::Either(&NAME, &Kind::List(&Kind::Object(&SPLIT))),
+            kind: super::balancing::TO,
             absent: Required,
             about: "The service datagrams go to, or services with weights. Endpoints are picked by hash of the client.",
         },
@@ -132,6 +142,18 @@ pub static UDP: Object = Object {
             absent: Default("4096"),
             about: "Sessions at once on one worker; each takes a file descriptor. Beyond it datagrams of new clients are \
                     dropped and counted.",
+        },
+        Field {
+            name: "rate",
+            kind: Kind::Object(&super::ARRIVAL_RATE),
+            absent: Means("as they come"),
+            about: "Datagrams from all clients together, over all workers. Beyond it they are dropped and counted.",
+        },
+        Field {
+            name: "client_rate",
+            kind: Kind::Object(&super::CLIENT_RATE),
+            absent: Means("as they come"),
+            about: "Datagrams from one client's address, over all workers. Beyond it they are dropped and counted.",
         },
     ],
 };

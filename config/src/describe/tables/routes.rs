@@ -3,7 +3,9 @@
 use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
-use super::{CONCURRENCY_LIMIT, NAME, RATE_LIMIT, TIB};
+use super::{CONCURRENCY_LIMIT, FAULT, NAME, RATE_LIMIT, TIB};
+
+use super::retries::{HEDGE_FIELD, MIRROR_FIELD, RETRIES_FIELD};
 
 const HOST_PATTERN: Kind =
     Kind::Text("a host name (`api.example.com`) or `*.` and one (`*.example.org`, any depth)");
@@ -21,20 +23,7 @@ const NEW_PATH: Kind =
 pub static ROUTE: Object = Object {
     name: "route",
     about: "What happens to some requests. It has exactly one of `to`, `respond` and `redirect`.",
-    later: &[
-        "retries",
-        "auth",
-        "cors",
-        "cache",
-        "compress",
-        "mirror",
-        "fault",
-        "hedge",
-        "concurrency",
-        "priority",
-        "policies",
-        "plan",
-    ],
+    later: &["auth", "cors", "cache", "compress", "concurrency", "policies", "plan"],
     fields: &[
         Field {
             name: "name",
@@ -74,10 +63,11 @@ pub static ROUTE: Object = Object {
         },
         Field {
             name: "to",
-            kind: Kind::Either(&NAME, &Kind::List(&Kind::Object(&SPLIT))),
+            kind: super::balancing::TO,
             absent: Means("not forwarded"),
-            about: "Forward to this service, or split over several by weight.",
+            about: "Forward to this service, or split over several, or over subsets of one, by weight.",
         },
+        super::balancing::SPLIT_BY,
         Field {
             name: "respond",
             kind: Kind::Object(&RESPOND),
@@ -109,21 +99,39 @@ pub static ROUTE: Object = Object {
             about: "Others call the services by JSON. With `to`.",
         },
         Field {
+            name: "priority",
+            kind: Kind::Choice { now: &["critical", "high", "normal", "low"], later: &[] },
+            absent: Means("`normal`; `critical` for `respond`"),
+            about: "How late it is shed under `overload`: what is low goes first, what is critical never does.",
+        },
+        Field {
             name: "timeout",
             kind: Kind::Or("none", &Kind::Duration),
             absent: Default("none"),
             about: "The exchange from request head to the response's last byte: 504. Only with `to`.",
         },
+        RETRIES_FIELD,
+        HEDGE_FIELD,
+        MIRROR_FIELD,
         Field {
             name: "rate_limit",
-            kind: Kind::Either(&NAME, &Kind::Either(&Kind::Object(&RATE_LIMIT), &Kind::List(&Kind::Either(&NAME, &Kind::Object(&RATE_LIMIT))))),
+            kind: Kind::Either(
+                &NAME,
+                &Kind::Either(
+                    &Kind::Object(&RATE_LIMIT),
+                    &Kind::List(&Kind::Either(&NAME, &Kind::Object(&RATE_LIMIT))),
+                ),
+            ),
             absent: Means("none"),
             about: "How many of its requests may come in a time: a limit, a name in `rate_limits`, or a list of such, each of \
                     which must let a request pass. One that is refused by any costs nothing at the others.",
         },
         Field {
             name: "concurrency_limit",
-            kind: Kind::Either(&Kind::Object(&CONCURRENCY_LIMIT), &Kind::List(&Kind::Object(&CONCURRENCY_LIMIT))),
+            kind: Kind::Either(
+                &Kind::Object(&CONCURRENCY_LIMIT),
+                &Kind::List(&Kind::Object(&CONCURRENCY_LIMIT)),
+            ),
             absent: Means("none"),
             about: "How many of its requests may be under way at once; a limit, or a list of such.",
         },
@@ -151,6 +159,12 @@ pub static ROUTE: Object = Object {
             absent: Means("the listener's"),
             about: "In place of the listener's `limits.body`: 413 beyond it.",
         },
+        Field {
+            name: "faults",
+            kind: Kind::List(&Kind::Object(&FAULT)),
+            absent: Means("none"),
+            about: "Errors made on purpose, to test callers with. Each ends by itself.",
+        },
     ],
 };
 
@@ -167,6 +181,7 @@ pub static SPLIT: Object = Object {
             absent: Default("1"),
             about: "Its share of the sum of all weights, which is more than 0.",
         },
+        super::balancing::SUBSET,
     ],
 };
 
