@@ -9,6 +9,7 @@ mod breaking;
 mod limits;
 mod health;
 mod picking;
+mod rates;
 mod reasons;
 mod render;
 mod request;
@@ -331,7 +332,7 @@ fn tell_policies(
         most => format!("at most {}, else 413", bytes(most)),
     };
     policies.push(format!("request body: {limit}"));
-    policies.extend(limits::policies(snapshot, route, request, path));
+    policies.extend(rates::policies(snapshot, route, request, path));
     policies.extend(render::header_ops("request headers", &route.request_headers));
     let ActionPlan::Forward(forward) = &route.action else { return };
     if let Some(host) = &forward.rewrite_host {

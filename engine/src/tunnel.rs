@@ -46,7 +46,7 @@ pub(crate) struct Tunnel {
 /// Carries bytes until the tunnel ends.
 pub(crate) async fn run(worker: &Rc<Worker>, client: &Link, tunnel: Tunnel) {
     worker.stats.tunnels_open.up();
-    let _open = Open(worker);
+    let (_open, _counted) = (Open(worker), tunnel.permits);
     let (down, up) = (client, tunnel.upstream.link());
     let mut ways = [Way::new(down, up, tunnel.to_upstream), Way::new(up, down, tunnel.to_downstream)];
     if tunnel.is_websocket {

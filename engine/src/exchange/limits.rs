@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use super::seen::LimitSeen;
 use super::{Exchange, Stop, decide};
 use crate::http1::Response;
 use crate::key::KeyInput;
@@ -76,7 +77,7 @@ pub(super) async fn admit(x: &mut Exchange<'_>, scratch: &mut Scratch, route: Ro
         match (decision.allowed, plan.dry_run) {
             (true, _) => limit.counters.allowed.increment(),
             (false, true) => {
-                x.seen.limit = Some(of.limit);
+                x.seen.limit = LimitSeen::new(of.limit);
                 limit.counters.dry_run.increment();
             }
             (false, false) => {
@@ -182,7 +183,7 @@ fn refused(
         let limit = &current.limits[limits[usize::from(held.place)].limit.0 as usize];
         x.worker.limits.give_back(limit, held.key, held.cost, &held.decision);
     }
-    x.seen.limit = Some(limits[place].limit);
+    x.seen.limit = LimitSeen::new(limits[place].limit);
     let plan = &current.snapshot.limits[limits[place].limit.0 as usize];
     tell(x, scratch, current, route, Some((plan, left)));
     scratch.held.clear();

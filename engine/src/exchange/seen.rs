@@ -39,11 +39,25 @@ pub(super) struct Seen {
     /// The content type in which a caller by gRPC-Web is answered, and what else it is told.
     pub web: Option<Box<Web>>,
     /// The limit that refused, or would have if it were not `dry_run`.
-    pub limit: Option<LimitId>,
+    pub limit: LimitSeen,
     /// How the call ended, once that was said.
     pub grpc_status: Option<u8>,
     /// It was told.
     observed: bool,
+}
+
+/// A limit, or none: its place and one. Every exchange has room for it, so it is kept small.
+#[derive(Clone, Copy, Default)]
+pub(super) struct LimitSeen(u32);
+
+impl LimitSeen {
+    pub fn new(limit: LimitId) -> LimitSeen {
+        LimitSeen(limit.0 + 1)
+    }
+
+    fn get(self) -> Option<LimitId> {
+        self.0.checked_sub(1).map(LimitId)
+    }
 }
 
 /// How a caller by gRPC-Web is answered.
@@ -74,7 +88,7 @@ impl Seen {
             retries: 0,
             grpc: false,
             web: None,
-            limit: None,
+            limit: LimitSeen::default(),
             grpc_status: None,
             observed: false,
         }
@@ -169,7 +183,7 @@ impl Exchange<'_> {
             duration_us,
             upstream_head_us: seen.upstream_head_us,
             retries: seen.retries,
-            limit: seen.limit.map_or("", |id| &snapshot.limits[id.0 as usize].name),
+            limit: seen.limit.get().map_or("", |id| &snapshot.limits[id.0 as usize].name),
             grpc_status: seen.grpc.then(|| seen.grpc_code()),
             referer: if seen.parsed { request.known(Known::Referer).unwrap_or_default() } else { b"" },
             client_cert: self.hop.client.as_ref().map_or(b"", |client| client.identity.name().as_bytes()),
