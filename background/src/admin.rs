@@ -9,6 +9,7 @@ mod control;
 mod guard;
 
 use std::convert::Infallible;
+use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use ringway_engine::engine::WorkerInfo;
+use ringway_engine::engine::{Strain, WorkerInfo};
+use ringway_engine::overload::Pressure;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -74,6 +76,8 @@ pub struct Sources {
     pub metrics: Arc<dyn Fn(&mut String) + Send + Sync>,
     /// Appends what else there is to tell of what runs, to `/readyz`.
     pub notes: Arc<dyn Fn(&mut String) + Send + Sync>,
+    /// How hard it is for the workers.
+    pub strain: Arc<dyn Fn() -> Strain + Send + Sync>,
     /// What is changed by hand.
     pub control: Arc<dyn Control>,
     /// The version of the binary.
@@ -143,9 +147,11 @@ fn answer(method: &Method, path: &str, sources: &Sources) -> Response<Full<Bytes
         "/" => reply(StatusCode::OK, TEXT, INDEX),
         "/livez" => reply(StatusCode::OK, TEXT, "alive\n"),
         "/readyz" => {
+            let strain = (sources.strain)();
             let mut text = sources.status.describe();
+            put_strain(&strain, &mut text);
             (sources.notes)(&mut text);
-            reply(readiness(sources.status.phase()), TEXT, text)
+            reply(readiness(sources.status.phase(), &strain), TEXT, text)
         }
         "/metrics" => reply(StatusCode::OK, METRICS, metrics(sources)),
         "/config" => pretty(&sources.status.config()),
@@ -155,12 +161,33 @@ fn answer(method: &Method, path: &str, sources: &Sources) -> Response<Full<Bytes
     }
 }
 
-/// A bad newer file does not make what runs unready.
-fn readiness(phase: Phase) -> StatusCode {
+/// A bad newer file does not make what runs unready; nor does shedding some, as long as new connections are taken.
+fn readiness(phase: Phase, strain: &Strain) -> StatusCode {
     match phase {
+        Phase::Serving if strain.pressure.sheds_connections() => StatusCode::SERVICE_UNAVAILABLE,
         Phase::Serving => StatusCode::OK,
         Phase::Starting | Phase::Draining => StatusCode::SERVICE_UNAVAILABLE,
     }
+}
+
+/// What is shed, and why.
+fn put_strain(strain: &Strain, text: &mut String) {
+    if strain.pressure == Pressure::None {
+        return;
+    }
+    let word = if strain.pressure.sheds_connections() { "overloaded" } else { "degraded" };
+    let _ = write!(text, "\n{word}: {} (", strain.pressure.words());
+    match strain.memory == strain.pressure {
+        true => {
+            let mib = |bytes: u64| bytes >> 20;
+            let of = strain.memory_cap.map_or(String::new(), |cap| format!(" of {} MiB", mib(cap)));
+            let _ = write!(text, "memory: {} MiB{of}", mib(strain.memory_used));
+        }
+        false => {
+            let _ = write!(text, "a worker's loop is {} ms late", strain.lag_us / 1000);
+        }
+    }
+    text.push_str(")\n");
 }
 
 fn metrics(sources: &Sources) -> String {
@@ -196,7 +223,8 @@ fn pretty_with(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
 }
 
 fn not_allowed(allow: &'static str) -> Response<Full<Bytes>> {
-    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "This page has other methods; Allow lists them.");
+    let mut response =
+        problem(StatusCode::METHOD_NOT_ALLOWED, "This page has other methods; Allow lists them.");
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response
 }
@@ -237,6 +265,7 @@ mod tests {
             workers: Arc::new(move || vec![worker.clone()]),
             metrics: Arc::new(|out| out.push_str("ringway_requests_total 3\n")),
             notes: Arc::new(|out| out.push_str("\ncertificate a.example has not come yet\n")),
+            strain: Arc::new(Strain::default),
             control: Arc::new(Nothing),
             version: "1.2.3",
         }
@@ -318,6 +347,25 @@ mod tests {
         sources.status.enter(Phase::Draining);
         assert!(get(&sources, "/readyz").await.starts_with("HTTP/1.1 503 "));
         assert!(get(&sources, "/livez").await.starts_with("HTTP/1.1 200 "));
+    }
+
+    #[tokio::test]
+    async fn readiness_says_what_is_shed_and_ends_when_connections_wait() {
+        let mut sources = sources();
+        sources.status.enter(Phase::Serving);
+        let strain = Strain { pressure: Pressure::Low, lag_us: 150_000, ..Strain::default() };
+        sources.strain = Arc::new(move || strain);
+        let response = get(&sources, "/readyz").await;
+        assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+        let told = "degraded: requests of low priority are shed (a worker's loop is 150 ms late)\n";
+        assert!(response.contains(told), "{response}");
+        let (memory_used, memory_cap) = (120 << 20, Some(100 << 20));
+        let strain =
+            Strain { pressure: Pressure::Full, memory: Pressure::Full, lag_us: 0, memory_used, memory_cap };
+        sources.strain = Arc::new(move || strain);
+        let response = get(&sources, "/readyz").await;
+        assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
+        assert!(response.contains("new connections wait (memory: 120 MiB of 100 MiB)\n"), "{response}");
     }
 
     #[tokio::test]

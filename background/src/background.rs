@@ -1,7 +1,7 @@
 //! The background as the binary holds it: its threads, from start to end.
 //!
 //! ```text
-//! ringway-background   tokio, current thread: admin API, DNS, health checks, ACME, limits of fleets, watchdog
+//! ringway-background   tokio, current thread: admin API, DNS, health checks, pressure, ACME, limits of fleets, watchdog
 //! ringway-reload       watches the file, parses, applies
 //! ringway-log          access log rings to stdout or a file
 //! ```
@@ -106,6 +106,7 @@ impl Background {
         fleets.want(&parts.config);
         let counting = fleets.clone();
 
+        let (strained, pressed) = (handles.clone(), handles.clone());
         status.run(&parts.config);
         let overrides = Overrides::new(handles.clone(), opinions.clone());
         let control = by_hand(&parts.path, &handles, &opinions, &overrides, &status);
@@ -127,22 +128,19 @@ impl Background {
                 logged.iter().for_each(|log| log.metrics(out));
             }),
             notes: Arc::new(move |out| troubles.describe(out)),
+            strain: Arc::new(move || strained.strain()),
             control,
             version: parts.version,
         };
         let (end, ended) = oneshot::channel();
         let (checking, judging, told) = (health.clone(), ejection.clone(), asked.clone());
         let checking = async move {
-            tokio::join!(
-                checking.run(asked.clone()),
-                judging.run(asked),
-                opinions.tell(told),
-                ending.run()
-            );
+            tokio::join!(checking.run(asked.clone()), judging.run(asked), opinions.tell(told), ending.run());
         };
         let (keeping, answering, letters) = (fleets.clone(), fleets.clone(), parts.engine.handles());
+        let pressing = crate::pressure::run(pressed);
         let checking = async move {
-            tokio::join!(checking, keeping.run(), answering.answer(letters));
+            tokio::join!(checking, pressing, keeping.run(), answering.answer(letters));
         };
         let tasks = Tasks { dns: dns.clone(), sink: Arc::clone(&sink), checking, acme: acme.clone() };
         let runtime = start_runtime(parts.admin, sources, tasks, ended)?;

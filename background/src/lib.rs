@@ -15,6 +15,7 @@ mod health;
 pub mod log_writer;
 mod look;
 mod overrides;
+mod pressure;
 mod process;
 mod reload;
 pub mod say;

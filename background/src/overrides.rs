@@ -105,7 +105,8 @@ impl Overrides {
     /// There is none of this number.
     pub fn remove(&self, id: u64, peer: SocketAddr) -> Result<Override, Refused> {
         let removed = self.shared.held().remove(id);
-        let one = removed.ok_or_else(|| Refused::Unknown(format!("there is no override {id}; it may be over")))?;
+        let one =
+            removed.ok_or_else(|| Refused::Unknown(format!("there is no override {id}; it may be over")))?;
         self.lift(&one);
         self.tell();
         say::warning(format_args!("ended by hand of {peer}: {} (override {id})", one.what.told()));
@@ -264,10 +265,7 @@ fn find<'r>(routes: &'r [RouteInfo], name: &str) -> Option<&'r RouteInfo> {
 }
 
 /// Each entry of a route's `to` with its new weight: every one is to be named, so that nothing is left to guess.
-fn reweighted(
-    route: &RouteInfo,
-    mut wanted: Vec<(String, u32)>,
-) -> Result<Vec<(Arc<str>, u32)>, Refused> {
+fn reweighted(route: &RouteInfo, mut wanted: Vec<(String, u32)>) -> Result<Vec<(Arc<str>, u32)>, Refused> {
     if route.to.len() < 2 {
         let name = &route.name;
         let why = format!(
@@ -294,8 +292,7 @@ fn reweighted(
         None => Ok(weights),
         Some((name, _)) => {
             let to = route.to.iter().map(|to| &*to.0);
-            let (Refused::Unknown(why) | Refused::Impossible(why)) =
-                unknown("service in its `to`", name, to);
+            let (Refused::Unknown(why) | Refused::Impossible(why)) = unknown("service in its `to`", name, to);
             Err(Refused::Impossible(format!("{why}; list it there, with weight 0")))
         }
     }

@@ -33,6 +33,11 @@ pub(crate) fn metrics(out: &mut String) {
     }
 }
 
+/// Bytes of resident memory.
+pub(crate) fn resident() -> Option<u64> {
+    kib(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS:").map(|bytes| bytes as u64)
+}
+
 /// Seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Times {

@@ -165,9 +165,8 @@ fn replies(c: &mut Criterion) {
 }
 
 fn balancers(c: &mut Criterion) {
-    let endpoints: Vec<Endpoint> = (0..16)
-        .map(|n| (Address::Ip(([127, 0, 0, 1], 9000 + n).into()), 1 + n % 2).into())
-        .collect();
+    let endpoints: Vec<Endpoint> =
+        (0..16).map(|n| (Address::Ip(([127, 0, 0, 1], 9000 + n).into()), 1 + n % 2).into()).collect();
     let mut group = c.benchmark_group("balance");
     let policies = [
         ("round_robin", Policy::RoundRobin),

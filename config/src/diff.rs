@@ -18,7 +18,14 @@ use crate::shown;
 pub use files::FileChange;
 
 /// Settings that are read once, at start.
-const RESTART: &[&str] = &["runtime", "admin.address", "access_log.ring"];
+const RESTART: &[&str] = &[
+    "runtime.workers",
+    "runtime.backend",
+    "runtime.pin",
+    "runtime.buffers",
+    "admin.address",
+    "access_log.ring",
+];
 
 /// What a reload would do.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -170,11 +170,7 @@ fn replace(node: &Node, with: String) -> Change {
     Change { from: node.place.start as usize, to: node.place.end as usize, with }
 }
 
-fn reweigh(
-    text: &str,
-    (_, route): (&Node, &[Entry]),
-    weights: &[u32],
-) -> Result<Vec<Change>, String> {
+fn reweigh(text: &str, (_, route): (&Node, &[Entry]), weights: &[u32]) -> Result<Vec<Change>, String> {
     let lost = || by_hand("its `to` is written in a form that is not clear");
     let to = direct(value(route, "to").ok_or_else(lost)?)?;
     let Value::List(items) = &to.value else { return Err(lost()) };
@@ -418,7 +414,11 @@ mod tests {
     fn what_is_written_elsewhere_or_computed_is_refused() {
         for (routes, what, expected) in [
             ("  - { name: r, to: [ { service: a, weight: \"${W}\" }, b ] }\n", weights(8, 2), "variable"),
-            ("  - { name: x, to: &to [ a, b ] }\n  - { name: r, path: /x, to: *to }\n", weights(8, 2), "elsewhere"),
+            (
+                "  - { name: x, to: &to [ a, b ] }\n  - { name: r, path: /x, to: *to }\n",
+                weights(8, 2),
+                "elsewhere",
+            ),
             ("  - { name: r, to: a }\n", weights(8, 2), "one service"),
             ("  - { name: r, respond: { status: 204 } }\n", weights(8, 2), "no service"),
             ("  - { name: other, to: a }\n", weights(8, 2), "no route `r`"),

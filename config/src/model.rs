@@ -10,14 +10,18 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use faults::{Abort, FAULT_DELAY_MAX, FAULT_UNTIL_MAX, FAULTS_MAX, Fault, GRPC_CODES};
 pub use balancing::{Balancing, Labels, Part, Position, Sticky, labels_text};
+pub use breaking::{Breaker, Concurrency, ConcurrencyMode, EndpointBreaker, Overload, Priority};
+pub use faults::{Abort, FAULT_DELAY_MAX, FAULT_UNTIL_MAX, FAULTS_MAX, Fault, GRPC_CODES};
+
 pub use acme::{AcmeAccount, AcmeCertificate, AcmeChallenge, AcmeId, ExternalAccount};
 pub use fleets::{Fleet, FleetStore, Redis, RedisAt, Rls};
 pub use health::{CheckBy, Eject, EjectMode, Health, HttpCheck};
 pub use keys::KeySource;
 pub use limits::{ConcurrencyLimit, Cost, LimitBy, Missing, Rate, RateLimit, RateLimitId, Tell, Unsure};
-pub use protocols::{ArrivalRate, ClientRate, Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp};
+pub use protocols::{
+    ArrivalRate, ClientRate, Detect, Http2, ListenerHttp2, ListenerProtocol, ProxyProtocol, Tcp, Udp,
+};
 pub use retries::{Hedge, HedgeAfter, Mirror, Retries, RetryBudget, RetryWhen};
 pub use tls::{
     Authorities, Certificate, ClientCertificates, ListenerCertificate, ListenerTls, Secret, ServiceTls, Tls,
@@ -25,8 +29,9 @@ pub use tls::{
 };
 
 mod acme;
-mod faults;
 mod balancing;
+mod breaking;
+mod faults;
 mod fleets;
 mod health;
 mod keys;
@@ -56,6 +61,8 @@ pub struct Config {
     pub access_log: Option<AccessLog>,
     /// How long a stop waits for what is under way.
     pub drain_timeout: Duration,
+    /// When something is shed.
+    pub overload: Overload,
     /// Where this node is.
     pub zone: Option<String>,
     /// Sorted by name.
@@ -104,6 +111,8 @@ pub struct Runtime {
     pub pin: bool,
     /// Receive buffers of one worker.
     pub buffers: Buffers,
+    /// Bytes that the process may use; `None`: what its cgroup allows, if that is bounded.
+    pub memory: Option<u64>,
 }
 
 /// `runtime.backend`
@@ -309,8 +318,12 @@ pub struct Service {
     pub host: HostPolicy,
     /// How long upstreams may take.
     pub timeouts: ServiceTimeouts,
-    /// Bounds of the per-worker pool, for each endpoint.
+    /// What each worker keeps of connections, for each endpoint.
     pub pool: Pool,
+    /// How much it may be asked at once.
+    pub breaker: Breaker,
+    /// The same, as far as it is found out.
+    pub concurrency: Option<Concurrency>,
     /// What its endpoints speak.
     pub protocol: ServiceProtocol,
     /// Where they speak TLS.
@@ -406,9 +419,7 @@ pub struct ServiceTimeouts {
 /// `services.X.pool`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool {
-    /// Connections of one worker to one endpoint (default 1024): 503 beyond it.
-    pub connections: u32,
-    /// Idle ones kept of those (default 128).
+    /// Idle connections kept by one worker to one endpoint (default 128).
     pub idle: u32,
     /// An idle one is closed after (default 30 s).
     pub idle_timeout: Duration,
@@ -443,6 +454,8 @@ pub struct Route {
     pub encoded_slashes: bool,
     /// In place of the listener's body limit when set; `u64::MAX` (written `none`) is no limit.
     pub body_limit: Option<u64>,
+    /// How late it is shed under overload.
+    pub priority: Priority,
     /// Errors made on purpose, for a while.
     pub faults: Vec<Fault>,
 }

@@ -3,9 +3,10 @@
 //! The result has the fields and forms of the file, so that (where nothing is redacted) it loads as the same
 //! configuration again.
 
-mod faults;
-mod balancing;
 mod arrivals;
+mod balancing;
+mod breaking;
+mod faults;
 mod fleets;
 mod health;
 mod limits;
@@ -16,8 +17,8 @@ use serde_json::{Map, Value, json};
 
 use crate::decode::{listen_text, path_text, segments_text};
 use crate::model::{
-    AccessLog, Action, AdminWrites, Backend, Config, ErrorFormat, Forward, HeaderOps, HostPattern, HostPolicy,
-    Listener, LogFormat, LogTo, PathTemplate, Role, Route, Service, ServiceProtocol, ValueMatch,
+    AccessLog, Action, AdminWrites, Backend, Config, ErrorFormat, Forward, HeaderOps, HostPattern,
+    HostPolicy, Listener, LogFormat, LogTo, PathTemplate, Role, Route, Service, ServiceProtocol, ValueMatch,
 };
 use crate::units::{duration_text, size_text};
 
@@ -64,11 +65,15 @@ pub(crate) fn settings_as_json(config: &Config) -> Map<String, Value> {
         },
         "access_log": config.access_log.as_ref().map_or(json!("none"), access_log_as_json),
         "drain_timeout": duration_text(config.drain_timeout),
+        "overload": breaking::overload(&config.overload),
     });
     let mut settings = match settings {
         Value::Object(map) => map,
         _ => Map::new(),
     };
+    if let (Some(memory), Some(Value::Object(shown))) = (runtime.memory, settings.get_mut("runtime")) {
+        shown.insert("memory".into(), json!(size_text(memory)));
+    }
     if let Some(zone) = &config.zone {
         settings.insert("zone".into(), json!(zone));
     }
@@ -172,13 +177,16 @@ pub(crate) fn service_as_json(service: &Service) -> Value {
             "idle": duration_text(service.timeouts.idle),
         },
         "pool": {
-            "connections": service.pool.connections,
             "idle": service.pool.idle,
             "idle_timeout": duration_text(service.pool.idle_timeout),
         },
+        "breaker": breaking::breaker(&service.breaker),
         "http2": protocols::bounds(&service.http2),
         "retry_budget": retries::budget(&service.retry_budget),
     });
+    if let (Value::Object(shown), Some(one)) = (&mut shown, &service.concurrency) {
+        shown.insert("concurrency".into(), breaking::concurrency(one));
+    }
     if let Value::Object(shown) = &mut shown {
         balancing::balancing(service, shown);
     }
@@ -225,6 +233,7 @@ pub(crate) fn route_as_json(route: &Route, config: &Config) -> Value {
             shown.insert(name.into(), header_ops(ops));
         }
     }
+    shown.insert("priority".into(), json!(breaking::priority(route.priority)));
     shown.insert("encoded_slashes".into(), json!(route.encoded_slashes));
     match route.body_limit {
         None => {}

@@ -64,6 +64,7 @@ fn the_forms_of_the_design_mean_what_they_say() {
             backend: Backend::Auto,
             pin: true,
             buffers: Buffers { size: 16384, count: 640 },
+            memory: None,
         }
     );
     assert_eq!(config.listeners[0].routes, (0..4).map(RouteId).collect::<Vec<_>>());
@@ -138,7 +139,7 @@ fn defaults_are_those_of_the_model() {
             idle: Duration::from_secs(60),
         }
     );
-    assert_eq!(service.pool, Pool { connections: 1024, idle: 128, idle_timeout: Duration::from_secs(30) });
+    assert_eq!(service.pool, Pool { idle: 128, idle_timeout: Duration::from_secs(30) });
     assert_eq!((config.access_log, config.drain_timeout), (None, Duration::from_secs(30)));
     assert_eq!(config.admin.address, "127.0.0.1:9901".parse().unwrap());
 }
@@ -146,10 +147,11 @@ fn defaults_are_those_of_the_model() {
 /// Everything that can be said, said once, and nothing as its default.
 const FULL: &str = r#"
 role: sidecar
-runtime: { workers: 3, backend: epoll, pin: true, buffers: { size: 64KiB, count: 100 } }
+runtime: { workers: 3, backend: epoll, pin: true, buffers: { size: 64KiB, count: 100 }, memory: 512MiB }
 admin: { address: "[::1]:9902", writes: any }
 access_log: { format: common, to: /var/log/ringway.log, ring: 1MiB }
 drain_timeout: 1500ms
+overload: { loop_lag: none, memory: 75% }
 zone: z-1
 listeners:
   - name: a
@@ -180,7 +182,9 @@ services:
     authority: S.internal:81
     host: service
     timeouts: { connect: 1ms, response_head: 2ms, idle: 3ms }
-    pool: { connections: 3, idle: 2, idle_timeout: 1m }
+    pool: { idle: 2, idle_timeout: 1m }
+    breaker: { connections: 9, requests: 8, pending: 7, wait: 6s, retries: 5, endpoint: { connections: 4, requests: 3 } }
+    concurrency: { mode: aimd, min: 2, max: 90, latency: 80ms, failures: 7.5% }
   t: { endpoints: [ 127.0.0.1:1 ], balance: ring_hash, hash_by: [ "cookie:sid", client_ip/24/56 ], hash_load: none }
   u: { endpoints: [ 127.0.0.1:2 ], balance: maglev, hash_by: path, hash_load: 200% }
 routes:
@@ -198,6 +202,7 @@ routes:
     response_headers: { remove: [ server ], set: { a: b }, add: { c: d } }
     encoded_slashes: true
     body_limit: 5B
+    priority: low
     faults:
       - { delay: 2s, share: 0.5%, headers: { X-Chaos: "1", y: "*" }, until: 2026-01-01T00:00:00Z }
       - { abort: 503, until: 2026-01-01T01:00:00+01:00 }
@@ -465,6 +470,10 @@ fn with_field(object: &'static Object, field: &'static Field, value: &str) -> St
             service = format!("endpoints: [ {{ {one}{} }} ]", unless("address", "address: 127.0.0.1:1"));
         }
         "service_timeouts" => service.push_str(&format!(", timeouts: {{ {one} }}")),
+        "overload" => root = format!("overload: {{ {one} }}\n"),
+        "breaker" => service.push_str(&format!(", breaker: {{ {one} }}")),
+        "endpoint_breaker" => service.push_str(&format!(", breaker: {{ endpoint: {{ {one} }} }}")),
+        "concurrency" => service.push_str(&format!(", concurrency: {{ {one} }}")),
         "pool" => service.push_str(&format!(", pool: {{ {one} }}")),
         "route" => {
             let action = if matches!(field.name, "respond" | "redirect") { "" } else { "to: s" };
@@ -717,6 +726,8 @@ fn a_fault_does_something_that_can_be_borne() {
     assert_eq!(codes("delay: 6m"), ["out-of-range"]);
     assert_eq!(codes("abort: 200"), ["out-of-range"]);
     assert_eq!(codes("abort: grpc:ok"), ["bad-choice"]);
+}
+
 /// A file with this in `fleets`, and a route whose limit names one of them.
 fn with_fleets(fleets: &str, named: &str) -> String {
     format!(

@@ -60,10 +60,12 @@ fn matches(pattern: &str, text: &str) -> bool {
         units::duration(text).is_ok()
     } else if pattern.ends_with("/s$") {
         units::byte_rate(text).is_ok()
-    } else if pattern.ends_with("(s|min|h)$") {
-        units::rate(text).is_ok()
     } else if pattern.ends_with("%$") {
         units::share(text).is_ok()
+    } else if pattern.ends_with("(s|min|h|day)$") {
+        units::quota(text).is_ok()
+    } else if pattern.ends_with("(s|min|h)$") {
+        units::rate(text).is_ok()
     } else {
         units::size(text, 0, u64::MAX).is_ok()
     }

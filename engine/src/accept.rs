@@ -90,6 +90,8 @@ pub(crate) struct OpenListener {
     pub counters: RefCell<Arc<ListenerCounters>>,
     shared: Arc<SharedListener>,
     limits: Cell<(u32, Option<u32>)>,
+    /// All that it serves is critical: its connections don't wait under overload.
+    is_critical: Cell<bool>,
     /// TLS handshakes under way.
     pub handshakes: tls::Turns,
     closing: Cell<bool>,
@@ -113,6 +115,7 @@ impl OpenListener {
             counters: RefCell::new(counters),
             shared,
             limits: Cell::default(),
+            is_critical: Cell::default(),
             handshakes: tls::Turns::default(),
             closing: Cell::new(false),
             last: RefCell::default(),
@@ -125,6 +128,7 @@ impl OpenListener {
     /// Takes over limits that may change while it is open.
     pub fn adjust(&self, plan: &ListenerPlan) {
         self.limits.set((plan.limits.connections_max, plan.limits.connections_per_second_max));
+        self.is_critical.set(plan.is_critical);
     }
 
     /// No further connections; those there are end after their exchange.
@@ -191,7 +195,13 @@ pub(crate) async fn run(worker: Rc<Worker>, open: Rc<OpenListener>, listener: Li
             sleep(REST).await;
             continue;
         }
-        listener.accept_singly(files_near || room < SINGLY_BELOW);
+        let sheds = worker.pressure().sheds_connections() && !open.is_critical.get();
+        if sheds {
+            // One at a time all the same: what is critical may come by it.
+            listener.pause();
+            sleep(REST).await;
+        }
+        listener.accept_singly(sheds || files_near || room < SINGLY_BELOW);
         let stream = match waiting.take() {
             Some(stream) => stream,
             None => match next(&open, &listener).await {

@@ -19,20 +19,22 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ringway_config::model::Config;
-use ringway_runtime::Gauges;
 use ringway_runtime::mailbox::Sender;
+use ringway_runtime::{Gauges, Nanos};
 use rtrb::Consumer;
 
 use crate::accept::SharedListener;
 use crate::balance::Address;
+use crate::breaker::{Board, Shares};
 use crate::limits::node::Posts;
 use crate::observe::{Counted, LogWake, Names, Registry};
 use crate::outcomes::Reports;
+use crate::overload::Memory;
 use crate::retry::Floor;
 use crate::snapshot::{ListenerPlan, Snapshot, SocketPlan};
 use crate::standing::Standings;
 use crate::worker::{Apply, Order, Resolved, counted_pairs};
-pub use handles::{Check, FleetLimit, Handles, Judged, WorkerInfo};
+pub use handles::{Check, FleetLimit, Handles, Judged, Strain, WorkerInfo};
 pub use look::{EndpointInfo, RouteInfo, ServiceInfo};
 
 /// Snapshots kept alive after they were replaced: exchanges under way hold them, and must not be the last to.
@@ -127,6 +129,7 @@ struct Shared {
     registry: Registry,
     workers: Vec<WorkerPost>,
     log_wake: LogWake,
+    memory: Arc<Memory>,
     limits: Arc<Posts>,
     /// As the workers were told last. Of its own, so that endpoints that fail don't wait for a reload.
     standings: Mutex<Arc<Standings>>,
@@ -155,6 +158,8 @@ struct State {
     /// Closed listeners for datagrams whose sessions' answers may still leave by their sockets.
     lingering: Vec<OpenAddress>,
     resolved: Arc<Resolved>,
+    /// What workers share about services and endpoints.
+    board: Board,
     /// What workers share of retry budgets, by service.
     floors: Floors,
 }
@@ -196,9 +201,12 @@ impl Engine {
             .map_err(|error| ApplyError(error.to_string()))?;
         let opened = plan.opened.clone();
         let (done, told) = mpsc::channel();
+        let resolved = state.resolved.clone();
+        let shares = state.board.update(&snapshot, &resolved, Nanos::precise());
         let applies = applies(
             &self.shared.registry,
             &snapshot,
+            &shares,
             plan.sockets,
             &plan.open,
             &mut state.floors,
@@ -334,6 +342,7 @@ fn post(worker: &WorkerPost, order: Order) {
 fn applies(
     registry: &Registry,
     snapshot: &Arc<Snapshot>,
+    shares: &Arc<Shares>,
     sockets: Vec<Vec<(usize, ringway_runtime::BoundSocket)>>,
     open: &[OpenAddress],
     floors: &mut Floors,
@@ -352,6 +361,7 @@ fn applies(
         .map(|((counted, sockets), number)| Apply {
             snapshot: snapshot.clone(),
             counted,
+            shares: shares.clone(),
             sockets,
             shared: shared.clone(),
             floors: floors.clone(),

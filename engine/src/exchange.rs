@@ -9,20 +9,21 @@
 //! afterwards. Invariant: each exchange is observed exactly once, when its [`Exchange`] is dropped, however it ended;
 //! and no byte of a request whose end is uncertain is ever read as another request.
 
-mod balancing;
 mod again;
+mod balancing;
 mod decide;
-mod faults;
 mod failed;
+mod faults;
 mod forward;
 mod guise;
-mod limits;
 mod hedge;
+mod limits;
 mod mirror;
 pub(crate) mod pace;
 mod relay;
 pub(crate) mod replay;
 mod seen;
+mod shed;
 mod switch;
 mod upload;
 mod waiting;
@@ -95,6 +96,16 @@ pub(crate) enum Stop {
     Reply(LocalReply),
     /// A response had begun, or nobody is there to read one.
     Cut(Reason),
+}
+
+impl Stop {
+    /// There was no way to an endpoint, or nobody is left to look for one.
+    fn of_checkout(reply: LocalReply) -> Stop {
+        match reply.reason == Reason::ClientGone.name() {
+            true => Stop::Cut(Reason::ClientGone),
+            false => Stop::Reply(reply),
+        }
+    }
 }
 
 impl From<Reason> for Stop {
@@ -189,6 +200,7 @@ async fn line(x: &mut Exchange<'_>, scratch: &mut Scratch, rest: &mut Option<Lea
     {
         return Err(Reason::UpgradeNotAllowed.into());
     }
+    x.shed_by(route)?;
     if let Some(fault) = faults::drawn(x, matched.route) {
         if let Some(delay) = fault.delay {
             Box::pin(faults::wait(x, delay, matched.route)).await?;
@@ -354,9 +366,10 @@ impl Exchange<'_> {
             self.seen.allows("");
         }
         let by_json = self.seen.grpc && !self.request().known(Known::ContentType).is_some_and(grpc::is_call);
-        let code = self.seen.grpc.then(|| {
-            self.seen.grpc_status.unwrap_or_else(|| grpc::code_of(reply.status, reply.reason))
-        });
+        let code = self
+            .seen
+            .grpc
+            .then(|| self.seen.grpc_status.unwrap_or_else(|| grpc::code_of(reply.status, reply.reason)));
         let web = self.seen.web.take();
         let call = code.filter(|_| web.is_some() || !by_json);
         self.send_answer(

@@ -5,8 +5,9 @@
 
 mod calls;
 mod connection;
-mod picking;
 mod health;
+mod limits;
+mod picking;
 mod reasons;
 mod render;
 mod request;
@@ -121,6 +122,8 @@ pub struct ServiceShare {
     pub speaks: String,
     /// In words; empty where there are none.
     pub timeouts: String,
+    /// How much it may be asked at once, in words; empty where nothing is set.
+    pub limits: String,
     /// How its endpoints are checked and judged, a line for each.
     pub judged: Vec<String>,
 }
@@ -312,6 +315,7 @@ fn tell_policies(
     path: &[u8],
 ) {
     let policies = &mut explanation.policies;
+    policies.extend(limits::priority(route.priority));
     if has_encoded_slash(path) && route.allow_encoded_slashes {
         policies.push("encoded slashes: pass as they are".into());
     }
@@ -414,6 +418,7 @@ fn tell_services(
             explanation.policies.push(format!("host sent to {}: {authority}", service.name));
         }
     }
-    explanation.services = services::shares(snapshot, &forward.split, services::Carries::Requests, Some(asking));
+    explanation.services =
+        services::shares(snapshot, &forward.split, services::Carries::Requests, Some(asking));
     explanation.policies.extend(picking::split_by(snapshot, forward, asking));
 }

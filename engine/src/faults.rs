@@ -66,12 +66,12 @@ impl Injected {
     ) {
         for plan in plans {
             let told = |condition: &Condition| {
-                let holds = |value: &[u8]| {
-                    condition.value.as_ref().is_none_or(|wanted| wanted.as_bytes() == value)
-                };
+                let holds =
+                    |value: &[u8]| condition.value.as_ref().is_none_or(|wanted| wanted.as_bytes() == value);
                 headers.any_value(&condition.name, holds)
             };
-            if !plan.holds(now_s) || !plan.headers.iter().all(told) || !comes_up(plan.share_ppm, &mut random) {
+            if !plan.holds(now_s) || !plan.headers.iter().all(told) || !comes_up(plan.share_ppm, &mut random)
+            {
                 continue;
             }
             self.delay = self.delay.or(plan.delay);

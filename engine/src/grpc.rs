@@ -57,6 +57,8 @@ pub fn code_of(status: u16, reason: &str) -> u8 {
         (401, _) => 16,
         (403, _) => 7,
         (404 | 405, _) => 12,
+        // Another try would find the service as full as this one; of an overloaded proxy there may be another.
+        (503, reason) if reason.starts_with("breaker_") || reason == "pool_full" => 8,
         (429 | 502 | 503 | 504, _) => 14,
         _ => UNKNOWN,
     }

@@ -7,6 +7,7 @@ mod accept;
 mod arrivals;
 pub mod balance;
 mod body;
+pub mod breaker;
 mod carried;
 mod challenges;
 pub mod date;
@@ -31,6 +32,7 @@ pub mod local_reply;
 pub mod observe;
 pub mod outcomes;
 mod outgoing;
+pub mod overload;
 pub mod overrides;
 pub mod path;
 pub mod proxy_protocol;
@@ -54,5 +56,5 @@ mod worker;
 pub use challenges::Challenge;
 pub use engine::{
     Applied, ApplyError, Check, DrainOutcome, EndpointInfo, Engine, FleetLimit, Handles, Inherited, Judged,
-    RouteInfo, ServiceInfo, StartError, WorkerInfo,
+    RouteInfo, ServiceInfo, StartError, Strain, WorkerInfo,
 };

@@ -1,8 +1,8 @@
 //! Outcomes: how exchanges with an endpoint ended, as one worker counts it and the background thread reads it.
 //!
 //! At the end of the line, under `observe`. A worker has one [`Outcomes`] for each endpoint of a service that is judged
-//! (`eject`), and alone writes it; a success is three plain stores. Whoever judges is woken by failures only, at most
-//! once until it has looked. Invariant: times are of the clock that all workers share, so what several workers saw has
+//! (`eject`), and alone writes what it counts; a success is three plain stores. Whoever judges is woken by failures, and by
+//! successes of an endpoint that is probed, at most once until it has looked. Invariant: times are of the clock that all workers share, so what several workers saw has
 //! an order.
 
 use std::fmt;
@@ -23,6 +23,8 @@ pub struct Outcomes {
     failed: AtomicU64,
     latency_us: AtomicU64,
     answered_at_ns: AtomicU64,
+    /// A success is waited for as well: the endpoint is probed.
+    probed: AtomicBool,
     /// When the last failures ended: number `n` at `n` modulo the length.
     failed_at_ns: Box<[AtomicU64]>,
     bell: Arc<Bell>,
@@ -46,6 +48,7 @@ impl Outcomes {
             failed: AtomicU64::new(0),
             latency_us: AtomicU64::new(0),
             answered_at_ns: AtomicU64::new(0),
+            probed: AtomicBool::new(false),
             failed_at_ns: (0..run.clamp(1, RUN_MAX)).map(|_| AtomicU64::new(0)).collect(),
             bell,
         }
@@ -57,6 +60,9 @@ impl Outcomes {
         add(&self.answered, 1, Relaxed);
         add(&self.latency_us, latency_us, Relaxed);
         self.answered_at_ns.store(now_ns, Relaxed);
+        if self.probed.load(Relaxed) {
+            self.bell.ring();
+        }
     }
 
     /// An exchange failed.
@@ -71,6 +77,11 @@ impl Outcomes {
     /// How many failures in a row it can tell.
     pub fn run_max(&self) -> usize {
         self.failed_at_ns.len()
+    }
+
+    /// Whether a success wakes as well, for whoever judges to say.
+    pub fn set_probed(&self, probed: bool) {
+        self.probed.store(probed, Relaxed);
     }
 
     /// What there is so far.
@@ -136,7 +147,7 @@ pub struct Reports {
 #[derive(Default)]
 struct Bell {
     /// It was rung since the last look. The one line that several workers write: with the first failure in each look's
-    /// time, and never but for failures.
+    /// time.
     rung: AtomicBool,
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -235,5 +246,9 @@ mod tests {
         reports.looking();
         counts.failed(4);
         assert_eq!(woken.load(Relaxed), 3);
+        reports.looking();
+        counts.set_probed(true);
+        counts.succeeded(5, 1);
+        assert_eq!(woken.load(Relaxed), 4);
     }
 }

@@ -193,7 +193,9 @@ fn passes_upstream(field: &Field, bytes: &[u8], keeps: Keeps) -> bool {
         Known::Other => match field.name().len {
             12 => !keeps.timed || !field.name().of(bytes).eq_ignore_ascii_case(b"grpc-timeout"),
             23 => keeps.certified || !field.name().of(bytes).eq_ignore_ascii_case(b"x-forwarded-client-cert"),
-            17 | 26 => !matches!(claim(field.name().of(bytes)), Some(Claim::Attempt | Claim::PreviousAttempts)),
+            17 | 26 => {
+                !matches!(claim(field.name().of(bytes)), Some(Claim::Attempt | Claim::PreviousAttempts))
+            }
             9 | 15 | 16 | 18 => keeps.trusted || claim(field.name().of(bytes)) != Some(Claim::Other),
             _ => true,
         },

@@ -71,6 +71,10 @@ reasons! {
     Unresolved, 503, "unresolved", "The names of the service's endpoints have not been resolved.";
     EmptySubset, 503, "empty_subset", "No endpoint of the service has the labels that the route asks for.";
     PoolFull, 503, "pool_full", "The limit of connections to the endpoint is reached.";
+    BreakerRequests, 503, "breaker_requests", "The service has as many requests as it may.";
+    BreakerEndpoints, 503, "breaker_endpoints", "Each endpoint of the service has as many requests as it may.";
+    BreakerPending, 503, "breaker_pending", "As many requests as may wait for the service already.";
+    BreakerWait, 503, "breaker_wait", "The request waited for its turn as long as it may.";
     FdLimit, 503, "fd_limit", "The limit of open files is reached.";
     UpstreamConnectRefused, 502, "upstream_connect_refused", "The endpoint refused the connection.";
     UpstreamConnectFailed, 502, "upstream_connect_failed", "The endpoint could not be reached.";
@@ -90,6 +94,7 @@ reasons! {
     ExchangeTimeout, 504, "exchange_timeout", "The exchange took longer than the route allows.";
 
     // Ours.
+    Overloaded, 503, "overloaded", "There is more to do than this proxy can; less important requests are turned away.";
     DrainCut, 503, "drain_cut", "The time to drain ran out before the exchange was complete.";
 }
 
@@ -120,7 +125,12 @@ impl Reason {
             | Self::EmptySubset
             | Self::Unresolved
             | Self::PoolFull
+            | Self::BreakerRequests
+            | Self::BreakerEndpoints
+            | Self::BreakerPending
+            | Self::BreakerWait
             | Self::FdLimit
+            | Self::Overloaded
             | Self::FaultInjected => Some(RETRY_AFTER_S),
             _ => None,
         }

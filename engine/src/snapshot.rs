@@ -6,14 +6,15 @@
 //! a snapshot, so that an old one is soon dropped.
 
 mod action;
-mod fault;
 mod balancing;
+mod breaking;
+mod fault;
 mod header_plan;
 mod health_plan;
 mod limits;
 mod plan;
-mod split;
 mod retries;
+mod split;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -25,15 +26,16 @@ use std::time::Duration;
 
 use ringway_config::model;
 
-use crate::balance::Address;
 use crate::arrivals::{ClientRate, Pace};
+use crate::balance::Address;
 use crate::grpc_json::{self, Transcoder};
 use crate::http2::Budget;
 use crate::key::{KeyPart, KeyPlan};
+use crate::overload::{OverloadPlan, Priority};
 use crate::proxy_protocol;
-use balancing::Subsets;
 use crate::routing::{Condition, HostRule, PathFill, PathRule, RouteId, RouteRule, Router, Segment};
 use crate::tls::{ClientPlan, ServerPlan};
+use balancing::Subsets;
 
 pub use action::{ActionPlan, ForwardPlan, Origin, RedirectPlan, RespondPlan};
 pub use balancing::{BalancingPlan, StickyPlan};
@@ -41,11 +43,11 @@ pub use fault::fault_plan;
 pub use header_plan::HeaderPlan;
 pub use health_plan::{CheckPlan, EjectPlan, HealthPlan, HttpCheckPlan};
 pub use limits::{LimitId, LimitPlan, MissingKey, RouteLimit};
-pub use retries::{HedgeAfter, HedgePlan, MirrorPlan};
 pub use plan::{
     EndpointPlan, EndpointTarget, ErrorFormat, Http2Plan, Limits, ListenerPlan, Mode, PoolPlan, Protocol,
     RoutePlan, ServiceId, ServicePlan, SocketPlan, TcpPlan, Timeouts, UdpPlan,
 };
+pub use retries::{HedgeAfter, HedgePlan, MirrorPlan};
 
 pub use split::{Part, SPLIT_SEED, Split, Weighted};
 
@@ -60,6 +62,8 @@ pub struct Snapshot {
     pub routes: Box<[RoutePlan]>,
     /// By [`ServiceId`], sorted by name.
     pub services: Box<[ServicePlan]>,
+    /// When something is shed.
+    pub overload: OverloadPlan,
     /// By [`LimitId`].
     pub limits: Box<[LimitPlan]>,
 }
@@ -90,7 +94,8 @@ impl Snapshot {
             .map(|(id, service)| service_plan(config, model::ServiceId(id), service, &subsets))
             .collect();
         let limits = limits::plans(config);
-        Ok(Snapshot { generation, listeners: listeners?, routes, services: services?, limits })
+        let overload = breaking::overload(config);
+        Ok(Snapshot { generation, listeners: listeners?, routes, services: services?, limits, overload })
     }
 
     /// The listener of this name.
@@ -138,6 +143,9 @@ fn listener_plan(
         name: listener.name.as_str().into(),
         address: address(&listener.address),
         router: Router::new(own.iter().map(|id| &routes[id.0 as usize].rule)),
+        is_critical: !own.is_empty()
+            && own.iter().all(|id| routes[id.0 as usize].priority == Priority::Critical)
+            && listener.tcp.is_none(),
         routes: own.into(),
         proxy_protocol: listener.proxy_protocol.clone().into(),
         trusted_hops: listener.trusted_hops.clone().into(),
@@ -297,6 +305,7 @@ fn route_plan(
         body_bytes_max: route.body_limit,
         faults: route.faults.iter().map(fault::fault_plan).collect(),
         rule,
+        priority: breaking::priority(route.priority),
     })
 }
 
@@ -347,11 +356,9 @@ fn service_plan(
         connect_ms: ms(service.timeouts.connect),
         response_head_ms: ms(service.timeouts.response_head),
         idle_ms: ms(service.timeouts.idle),
-        pool: PoolPlan {
-            connections_max: service.pool.connections,
-            idle_max: service.pool.idle,
-            idle_timeout_ms: ms(service.pool.idle_timeout),
-        },
+        pool: PoolPlan { idle_max: service.pool.idle, idle_timeout_ms: ms(service.pool.idle_timeout) },
+        breaker: breaking::limits(&service.breaker),
+        concurrency: service.concurrency.as_ref().map(breaking::concurrency),
         protocol: match service.protocol {
             model::ServiceProtocol::Http1 => Protocol::Http1,
             model::ServiceProtocol::Http2 => Protocol::Http2,

@@ -18,6 +18,7 @@ use rustc_hash::FxHashMap;
 
 use crate::accept::{self, OpenListener, SharedListener};
 use crate::balance::{Asked, EndpointSeen};
+use crate::breaker::Shares;
 use crate::challenges::Challenges;
 use crate::date::DateCache;
 use crate::downstream::Downstream;
@@ -27,6 +28,7 @@ use crate::limits::limiter::Limit;
 use crate::limits::node::Node;
 use crate::observe::{Counted, WorkerStats};
 use crate::outcomes::Reporter;
+use crate::overload::{self, Memory, Pressure};
 use crate::overrides::{Overrides, Placed};
 use crate::request_id::RequestIds;
 use crate::retry::Floor;
@@ -49,6 +51,8 @@ pub(crate) enum Order {
     Apply(Box<Apply>),
     /// Names resolve to these addresses.
     Resolved(Arc<Resolved>),
+    /// What workers share about services and endpoints from now on; what it is for follows.
+    Shares(Arc<Shares>),
     /// This is changed by hand, and nothing else.
     Overrides(Arc<Overrides>),
     /// Tells what is known here of services' endpoints.
@@ -69,6 +73,8 @@ pub(crate) enum Order {
 pub(crate) struct Apply {
     pub snapshot: Arc<Snapshot>,
     pub counted: Counted,
+    /// What workers share about its services.
+    pub shares: Arc<Shares>,
     /// New sockets, each with its listener's place in the snapshot.
     pub sockets: Vec<(usize, BoundSocket)>,
     /// What workers share about each listener, in the snapshot's order.
@@ -135,6 +141,10 @@ pub(crate) struct Worker {
     gauges: Arc<Gauges>,
     /// Which worker it is, and of how many.
     place: (u32, u32),
+    shares: RefCell<Arc<Shares>>,
+    /// Of all workers.
+    pub memory: Arc<Memory>,
+    pressure: Cell<Pressure>,
 }
 
 /// A socket of a listener.
@@ -191,6 +201,7 @@ impl Worker {
         ids: RequestIds,
         limits: Rc<Node>,
         reporter: Reporter,
+        memory: Arc<Memory>,
     ) -> Rc<Worker> {
         let seed = fastrand::u64(..);
         let worker = Rc::new(Worker {
@@ -225,6 +236,9 @@ impl Worker {
             epoch_us: Cell::new(0),
             gauges,
             place: first.place,
+            shares: RefCell::new(first.shares.clone()),
+            memory,
+            pressure: Cell::default(),
         });
         worker.apply(first);
         worker
@@ -233,6 +247,7 @@ impl Worker {
     /// Takes orders until told to stop.
     pub async fn run(self: Rc<Worker>, orders: Receiver<Order>) {
         spawn(self.clone().sweep());
+        spawn(overload::watch(self.clone()));
         spawn(self.limits.clone().serve());
         loop {
             match orders.recv().await {
@@ -241,6 +256,7 @@ impl Worker {
                     *self.resolved.borrow_mut() = resolved;
                     self.reconcile_services();
                 }
+                Order::Shares(shares) => drop(self.shares.replace(shares)),
                 Order::Standings(standings) => {
                     let before = self.standings.replace(standings.clone());
                     for (name, service) in self.services.borrow().iter() {
@@ -288,6 +304,18 @@ impl Worker {
         open.last().unwrap_or_else(|| self.current())
     }
 
+    /// How much more there is to do than can be done.
+    #[inline]
+    pub fn pressure(&self) -> Pressure {
+        self.pressure.get()
+    }
+
+    /// From now on it is this.
+    pub fn set_pressure(&self, pressure: Pressure) {
+        self.pressure.set(pressure);
+        self.stats.pressure.set(pressure as u64);
+    }
+
     /// Seconds since 1970, from the loop's clock.
     #[inline]
     pub fn unix_seconds(&self) -> u64 {
@@ -325,7 +353,8 @@ impl Worker {
     }
 
     fn apply(self: &Rc<Worker>, apply: Apply) {
-        let Apply { snapshot, counted, sockets, shared, floors, done, .. } = apply;
+        let Apply { snapshot, counted, shares, sockets, shared, floors, done, .. } = apply;
+        self.shares.replace(shares);
         let (_, route_counters) = counted_pairs(&snapshot);
         let services = self.services_of(&snapshot, &counted, &floors);
         let overrides = Placed::new(&self.overrides.borrow(), &snapshot);
@@ -355,7 +384,12 @@ impl Worker {
 
     /// The services of a snapshot: those that live on by name, and new ones. Those that are gone are let go when their
     /// last exchange ends.
-    fn services_of(&self, snapshot: &Snapshot, counted: &Counted, floors: &[Arc<Floor>]) -> Box<[Rc<Service>]> {
+    fn services_of(
+        &self,
+        snapshot: &Snapshot,
+        counted: &Counted,
+        floors: &[Arc<Floor>],
+    ) -> Box<[Rc<Service>]> {
         let mut kept = self.services.borrow_mut();
         let services: Box<[Rc<Service>]> = snapshot
             .services
@@ -387,8 +421,9 @@ impl Worker {
     fn reconcile_services(&self) {
         let current = self.current();
         let (resolved, standings) = (self.resolved.borrow().clone(), self.standings.borrow().clone());
+        let shares = self.shares.borrow().clone();
         for (plan, service) in current.snapshot.services.iter().zip(&current.services) {
-            service.reconcile(plan, &resolved, &standings);
+            service.reconcile(plan, &resolved, &standings, (self.place.0 as usize, &shares));
             service.report(plan, &self.reporter);
         }
     }

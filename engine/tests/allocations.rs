@@ -50,6 +50,10 @@ const RETRIED: &str = "GET /retried/7 HTTP/1.1\r\nHost: api.example.com\r\n\r\n"
 const RETRIED_UPLOAD: &str =
     "POST /retried HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 11\r\n\r\nhello world";
 
+/// With a key to hash and to split by, and a cookie that has to be set.
+const BALANCED: &str =
+    "GET /balanced/7 HTTP/1.1\r\nHost: api.example.com\r\nCookie: user=5; to=unknown\r\n\r\n";
+
 const REWRITTEN: &str = "GET /old/./a%2db?x=1 HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
 
 const OWN_ANSWER: &str = "GET /healthz HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
@@ -59,9 +63,9 @@ const NO_ROUTE: &str = "GET /nothing HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
 #[test]
 fn a_warm_worker_allocates_nothing_for_a_request() {
     counting::ignore_this_thread();
-    let origin = origin();
+    let (origin, other) = (origin(), origin());
     for backend in backends() {
-        let engine = Engine::start(&config(backend, origin), Vec::new()).expect("an engine");
+        let engine = Engine::start(&config(backend, origin, other), Vec::new()).expect("an engine");
         let driver = engine.handles().workers()[0].driver.clone();
         let gateway = engine.handles().bound()[0].1.expect("an address");
         let mut clients: Vec<Client> =
@@ -71,6 +75,7 @@ fn a_warm_worker_allocates_nothing_for_a_request() {
             ("browser", BROWSER),
             ("upload", UPLOAD),
             ("rewritten", REWRITTEN),
+            ("balanced by key, cookie and subset", BALANCED),
             ("may be retried and hedged", RETRIED),
             ("upload that may be retried", RETRIED_UPLOAD),
             ("own answer", OWN_ANSWER),
@@ -132,15 +137,18 @@ fn backends() -> [&'static str; 2] {
     ["auto", "epoll"]
 }
 
-fn config(backend: &str, origin: SocketAddr) -> ringway_config::model::Config {
+fn config(backend: &str, origin: SocketAddr, other: SocketAddr) -> ringway_config::model::Config {
     let text = format!(
         "runtime: {{ workers: 1, backend: {backend}, pin: false }}\n\
          listeners:\n\
          - {{ name: web, address: 127.0.0.1:0, routes: all }}\n\
          - {{ name: secure, address: 127.0.0.1:0, routes: all, tls: {{ certificates: [ {{ cert: ../config/tests/tls/site.crt, key: ../config/tests/tls/site.key }} ] }} }}\n\
-         services: {{ orders: {{ endpoints: [ \"{origin}\" ], eject: {{}} }} }}\n\
+         services:\n\x20 orders: {{ endpoints: [ \"{origin}\" ], eject: {{}}, breaker: {{ requests: 1000, connections: 1000, endpoint: {{ requests: 900 }} }} }}\n\x20 balanced:\n\
+         \x20   endpoints: [ {{ address: \"{origin}\", labels: {{ v: a }} }}, {{ address: \"{other}\", priority: 1, labels: {{ v: b }} }} ]\n\
+         \x20   balance: ring_hash\n\x20   hash_by: cookie:user\n\x20   sticky: {{ cookie: to, ttl: 1h }}\n\x20   slow_start: 30s\n\
          routes:\n\
          - {{ path: /v1/orders/**, to: orders, timeout: 30s }}\n\
+         - {{ path: /balanced/**, split_by: cookie:user, to: [ {{ service: balanced, subset: {{ v: a }} }}, {{ service: balanced, subset: {{ v: b }} }}, {{ service: balanced }} ] }}\n\
          - {{ path: /old/**, to: orders, rewrite: {{ path: /new/** }} }}\n\
          - {{ path: /retried/**, to: orders, timeout: 30s, retries: {{ attempts: 2, when: [ connect, reset, timeout, 503 ], per_try_timeout: 10s }}, hedge: {{ at_least: 5s }} }}\n\
          - {{ path: /healthz, respond: {{ status: 200, body: ok }} }}\n"

@@ -196,7 +196,9 @@ fn version_is_the_packages() {
 
 #[test]
 fn every_command_explains_itself() {
-    for command in ["run", "check", "explain", "diff", "ctl", "schema", "completions", "man", "demo", "version"] {
+    for command in
+        ["run", "check", "explain", "diff", "ctl", "schema", "completions", "man", "demo", "version"]
+    {
         let help = out(&[command, "--help"], 0);
         assert!(help.contains(&format!("Usage: ringway {command}")), "{help}");
     }
@@ -218,7 +220,8 @@ fn ctl_says_when_nobody_listens_and_where_it_looked() {
 #[test]
 fn ctl_writes_into_the_file_what_can_be_written_there() {
     let folder = folder("ctl-write");
-    let split = GOOD.replace("to: orders,", "to: [ orders, { service: hello, weight: 0 } ], # shifted\n     ");
+    let split =
+        GOOD.replace("to: orders,", "to: [ orders, { service: hello, weight: 0 } ], # shifted\n     ");
     let file = write(&folder, "gateway.yaml", &split);
     let read = || fs::read_to_string(&file).expect("the file");
     let said = out(&["ctl", "-c", &file, "split", "orders", "orders=9", "hello=1", "--write"], 0);
@@ -228,7 +231,10 @@ fn ctl_writes_into_the_file_what_can_be_written_there() {
         "[ { service: orders, weight: 9 }, { service: hello, weight: 1 } ]",
     );
     assert_eq!(read(), wanted);
-    assert!(out(&["ctl", "-c", &file, "split", "orders", "hello=1", "orders=9", "--write"], 0).contains("already"));
+    assert!(
+        out(&["ctl", "-c", &file, "split", "orders", "hello=1", "orders=9", "--write"], 0)
+            .contains("already")
+    );
     out(&["ctl", "-c", &file, "fault", "start", "rest", "--delay", "1s", "--for", "1h", "--write"], 0);
     assert!(read().contains("name: rest, faults: [ { delay: 1s, until: 2"), "{}", read());
     assert!(out(&["check", &file], 0).contains(": ok"));

@@ -1,6 +1,6 @@
 //! How often a client's address may come: connections and datagrams beyond its rate go nowhere, on all workers together.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -19,19 +19,22 @@ routes:
 "#;
 
 /// A connection from this address of ours.
-fn from(ip: [u8; 4], to: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((ip, 0)).into()).unwrap();
-    socket.connect_timeout(&to.into(), wait::PATIENCE).unwrap();
+fn from(ip: [u8; 4], to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((ip, 0)).into())?;
+    socket.connect_timeout(&to.into(), wait::PATIENCE)?;
     let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(wait::PATIENCE)).unwrap();
-    stream
+    stream.set_read_timeout(Some(wait::PATIENCE))?;
+    Ok(stream)
 }
 
 /// Says `bytes`, and whether anything but a reset came back.
-fn is_served(mut stream: TcpStream, bytes: &[u8]) -> bool {
-    let mut answer = [0; 1];
-    match stream.write_all(bytes).and_then(|()| stream.read(&mut answer)) {
+fn is_served(stream: io::Result<TcpStream>, bytes: &[u8]) -> bool {
+    let asked = stream.and_then(|mut stream| {
+        stream.write_all(bytes)?;
+        stream.read(&mut [0; 1])
+    });
+    match asked {
         Ok(count) => count == 1,
         Err(error) => {
             let reset = matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
@@ -102,7 +105,7 @@ runtime: { workers: 2, backend: {{backend}}, pin: false }
 listeners:
   - name: web
     address: "127.0.0.1:{{web}}"
-    udp: { to: app, rate: { rate: 5/h, burst: 70 }, client_rate: { rate: 5/h, burst: 20 } }
+    udp: { to: app, rate: { rate: 60/h, burst: 70 }, client_rate: { rate: 60/h, burst: 20 } }
 services:
   app: { endpoints: [ "{{origin}}" ] }
 "#;

@@ -79,7 +79,10 @@ fn a_key_has_its_endpoint_on_every_worker_and_after_a_restart() {
         let without = places(&gateway, 0..60);
         for (user, was) in &before {
             let is = &without[user];
-            assert!(if was == "two" { is != "two" } else { is == was }, "{balance}: {user} from {was} to {is}");
+            assert!(
+                if was == "two" { is != "two" } else { is == was },
+                "{balance}: {user} from {was} to {is}"
+            );
         }
         let again = Origin::start_at(address, parts::says("two"));
         origins.insert(1, again);
@@ -109,7 +112,8 @@ fn a_cookie_leads_back_until_its_endpoint_is_gone() {
         assert_eq!(response.header("set-cookie"), None, "it has it already");
     }
     let hits = |gateway: &Gateway| gateway.metrics().sum("ringway_sticky_hits_total", &[("service", "app")]);
-    let misses = |gateway: &Gateway| gateway.metrics().sum("ringway_sticky_misses_total", &[("service", "app")]);
+    let misses =
+        |gateway: &Gateway| gateway.metrics().sum("ringway_sticky_misses_total", &[("service", "app")]);
     assert_eq!((hits(&gateway), misses(&gateway)), (20.0, 0.0));
     // Others are spread: nobody is stuck without a cookie.
     let others: BTreeSet<String> = (0..40).map(|_| gateway.get("/").expect(200).text()).collect();
@@ -212,7 +216,8 @@ fn a_split_by_key_is_its_weights_and_users_stay() {
     let mut gateway = start(VERSIONS, &origins());
     let versions = |gateway: &Gateway, users: std::ops::Range<u32>| -> Vec<bool> {
         let mut client = gateway.connect();
-        let is_canary = |user| get(&mut client, &format!("Cookie: user=u{user}\r\n")).expect(200).text() == "three";
+        let is_canary =
+            |user| get(&mut client, &format!("Cookie: user=u{user}\r\n")).expect(200).text() == "three";
         users.map(is_canary).collect()
     };
     let before = versions(&gateway, 0..USERS);

@@ -110,7 +110,10 @@ fn an_endpoint_is_ejected_drained_and_pinned_at_once_until_cleared() {
     assert_eq!(active(&gateway, "endpoint"), 0.0);
     assert_eq!(try_ctl(&gateway, &["clear", "app", &one]).code, 65, "nothing is left to clear");
     let said = gateway.stderr();
-    assert!(said.contains("changed by hand of tester (127.0.0.1:") && said.contains("ended by hand of"), "{said}");
+    assert!(
+        said.contains("changed by hand of tester (127.0.0.1:") && said.contains("ended by hand of"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -135,7 +138,11 @@ fn a_split_is_shifted_until_its_time_is_over_and_drift_tells_of_it() {
     assert!(counted >= 32.0, "it counts for the service it went to: {counted}");
     let drift = try_ctl(&gateway, &["drift"]);
     assert_eq!(drift.code, 1);
-    assert!(drift.out.contains("split of route shifted: one=0 two=100") && drift.out.contains("tester"), "{}", drift.out);
+    assert!(
+        drift.out.contains("split of route shifted: one=0 two=100") && drift.out.contains("tester"),
+        "{}",
+        drift.out
+    );
     let json: Value = serde_json::from_str(&gateway.admin("/config/drift").expect(200).text()).unwrap();
     assert_eq!((&json["drift"], &json["overrides"][0]["kind"]), (&true.into(), &"split".into()));
     assert_eq!(json["file"]["state"], "runs");
@@ -167,7 +174,10 @@ fn a_fault_is_started_and_stopped_and_ends_by_itself() {
     ctl(&gateway, &["fault", "stop", "both"]);
     until_true("it to be stopped", || status() == 200);
     let began = std::time::Instant::now();
-    ctl(&gateway, &["fault", "start", "both", "--abort", "grpc:unavailable", "--share", "100%", "--for", "2s"]);
+    ctl(
+        &gateway,
+        &["fault", "start", "both", "--abort", "grpc:unavailable", "--share", "100%", "--for", "2s"],
+    );
     until_true("the fault to come up", || status() == 503);
     until_true("it to be over", || status() == 200);
     assert!(began.elapsed() >= Duration::from_secs(1));
@@ -195,7 +205,10 @@ fn what_is_changed_outlives_reloads_while_what_it_is_about_is_there() {
     until_true("the workers to know", || as_changed(&gateway));
     gateway.reload(&format!("drain_timeout: 4s\n{TWO}"));
     assert!(as_changed(&gateway));
-    assert_eq!([active(&gateway, "endpoint"), active(&gateway, "split"), active(&gateway, "fault")], [1.0; 3]);
+    assert_eq!(
+        [active(&gateway, "endpoint"), active(&gateway, "split"), active(&gateway, "fault")],
+        [1.0; 3]
+    );
     // The route goes elsewhere, the endpoint and the other route are gone: that is said, and nothing is left.
     let without = TWO
         .replace("app: { endpoints: [ \"{{one}}\", ", "app: { endpoints: [ ")
@@ -245,7 +258,8 @@ fn what_a_page_in_a_browser_could_send_is_refused() {
 #[test]
 fn a_configuration_may_forbid_changes() {
     let origin = Origin::start(parts::says("ok"));
-    let text = "admin: { address: \"127.0.0.1:{{admin}}\", writes: none }\n".to_owned() + ringway_tests::gateway::PLAIN;
+    let text = "admin: { address: \"127.0.0.1:{{admin}}\", writes: none }\n".to_owned()
+        + ringway_tests::gateway::PLAIN;
     let mut gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
     let start = ["fault", "start", "all", "--abort", "503", "--for", "1m"];
     let said = try_ctl(&gateway, &start);
@@ -313,12 +327,20 @@ fn drift_tells_of_a_file_that_was_refused_and_of_what_waits_for_a_restart() {
     until_true("the reload to fail", || try_ctl(&gateway, &["drift"]).out.contains("failed:"));
     let said = try_ctl(&gateway, &["drift"]);
     assert_eq!(said.code, 1);
-    assert!(said.out.contains("has errors and does not run") && said.out.contains("did you mean `app`?"), "{}", said.out);
+    assert!(
+        said.out.contains("has errors and does not run") && said.out.contains("did you mean `app`?"),
+        "{}",
+        said.out
+    );
     let restart = format!("runtime: {{ workers: 3, backend: {{{{backend}}}}, pin: false }}\n{TWO}");
     gateway.reload(&restart);
     let said = try_ctl(&gateway, &["drift"]);
     assert_eq!(said.code, 1);
-    assert!(said.out.contains("waits for a restart") && said.out.contains("runtime.workers: 2 -> 3"), "{}", said.out);
+    assert!(
+        said.out.contains("waits for a restart") && said.out.contains("runtime.workers: 2 -> 3"),
+        "{}",
+        said.out
+    );
 }
 
 #[test]

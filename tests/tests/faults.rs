@@ -88,7 +88,8 @@ fn a_share_is_delayed_and_answered_all_the_same() {
 #[test]
 fn only_requests_with_the_headers_suffer() {
     let origin = Origin::start(parts::says("ok"));
-    let gateway = gateway(&origin, "{ abort: 418, headers: { x-chaos: \"1\", x-who: \"*\" }, until: UNTIL }", "");
+    let gateway =
+        gateway(&origin, "{ abort: 418, headers: { x-chaos: \"1\", x-who: \"*\" }, until: UNTIL }", "");
     let mut client = gateway.connect();
     for (headers, status) in [
         ("X-Chaos: 1\r\nX-Who: me\r\n", 418),
@@ -106,7 +107,9 @@ fn a_call_of_grpc_is_aborted_with_its_code() {
     let origin = Origin::start(parts::says("ok"));
     let gateway = gateway(&origin, "{ abort: grpc:not_found, until: UNTIL }", "");
     let mut client = gateway.connect();
-    client.send("POST /a.B/C HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\n\r\n");
+    client.send(
+        "POST /a.B/C HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\n\r\n",
+    );
     let response = client.response().expect(200);
     assert_eq!(response.header("grpc-status").as_deref(), Some("5"));
     assert!(response.header("grpc-message").unwrap().starts_with("fault_injected"), "{:?}", response.head);

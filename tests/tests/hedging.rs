@@ -74,7 +74,8 @@ fn what_must_not_be_done_twice_is_not() {
     assert_eq!(gateway.metrics().sum(HEDGES, &[]), 0.0);
     client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello").response().expect(200);
     assert_eq!(gateway.metrics().sum(HEDGES, &[]), 1.0);
-    let puts = || late.seen().into_iter().chain(other.seen()).filter(|seen| seen.head.start.starts_with("PUT"));
+    let puts =
+        || late.seen().into_iter().chain(other.seen()).filter(|seen| seen.head.start.starts_with("PUT"));
     assert!(puts().all(|seen| seen.body == b"hello") && puts().count() == 2);
 }
 
@@ -82,10 +83,12 @@ fn what_must_not_be_done_twice_is_not() {
 fn most_answers_say_how_long_is_long() {
     let slow = Arc::new(AtomicBool::new(false));
     let says = slow.clone();
-    let first = Origin::start(move |connection: &mut Connection| loop {
-        connection.request()?;
-        std::thread::sleep(Duration::from_millis(if says.load(Ordering::SeqCst) { 2000 } else { 2 }));
-        connection.answer("one")?;
+    let first = Origin::start(move |connection: &mut Connection| {
+        loop {
+            connection.request()?;
+            std::thread::sleep(Duration::from_millis(if says.load(Ordering::SeqCst) { 2000 } else { 2 }));
+            connection.answer("one")?;
+        }
     });
     let second = Origin::start(parts::takes(Duration::from_millis(2), "two"));
     let gateway = hedged(&first.endpoint(), &second.endpoint(), "http1", "{ after: 95%, at_least: 30ms }");
@@ -142,7 +145,9 @@ fn copies_are_the_requests_for_another_host() {
     client.send(post).response().expect(200);
     next.wait_for(2);
     client
-        .send("POST /e HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+        .send(
+            "POST /e HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        )
         .response()
         .expect(200);
     let copies = next.wait_for(3);
@@ -212,7 +217,8 @@ impl Way {
                 let number = count.fetch_add(1, Ordering::SeqCst);
                 let server = TcpStream::connect(to).expect("the origin");
                 for (from, into) in [(&client, &server), (&server, &client)] {
-                    let (from, into) = (from.try_clone().expect("a clone"), into.try_clone().expect("a clone"));
+                    let (from, into) =
+                        (from.try_clone().expect("a clone"), into.try_clone().expect("a clone"));
                     let until = until.clone();
                     std::thread::spawn(move || carry(from, into, || number < until.load(Ordering::SeqCst)));
                 }
@@ -275,8 +281,7 @@ fn a_slow_answer_alone_ends_no_connection() {
     let text = HEDGED
         .replace("[ \"{{one}}\", \"{{two}}\" ]", "[ \"{{one}}\" ]\n    timeouts: { response_head: 300ms }")
         .replace("hedge: {{hedge}}", "timeout: 5s");
-    let gateway =
-        Gateway::start_with(&text, &[("one", &way.address.to_string()), ("protocol", "http2")]);
+    let gateway = Gateway::start_with(&text, &[("one", &way.address.to_string()), ("protocol", "http2")]);
     let mut client = gateway.connect();
     client.get("/").expect(504);
     for _ in 0..20 {

@@ -80,7 +80,7 @@ runtime: { workers: 1, backend: {{backend}}, pin: false }
 listeners:
   - { name: web, address: "127.0.0.1:{{web}}", routes: all }
 services:
-  app: { endpoints: [ "{{origin}}" ], pool: { connections: 2 } }
+  app: { endpoints: [ "{{origin}}" ], breaker: { endpoint: { connections: 2 } } }
 routes:
   - { name: all, path: /**, to: app }
 "#;

@@ -84,7 +84,8 @@ fn each_condition_is_retried_on_another_endpoint_and_counted() {
         ("5xx", Origin::start(parts::sends(UNAVAILABLE)), "status"),
         ("gateway", Origin::start(parts::sends(UNAVAILABLE)), "status"),
     ] {
-        let retries = format!("{{ when: [ {when} ], per_try_timeout: 200ms, backoff: 1ms, backoff_max: 1ms }}");
+        let retries =
+            format!("{{ when: [ {when} ], per_try_timeout: 200ms, backoff: 1ms, backoff_max: 1ms }}");
         let gateway = gateway(&[&bad, &good], &retries);
         let mut client = gateway.connect();
         for _ in 0..10 {
@@ -279,7 +280,8 @@ fn no_try_begins_that_the_exchange_would_not_see_the_end_of() {
 #[test]
 fn the_time_of_one_try_is_its_own_and_that_of_all_is_the_routes() {
     let stuck = Origin::start(stalls_on_each);
-    let gateway = gateway(&[&stuck], "{ attempts: 3, when: [ timeout ], per_try_timeout: 100ms, backoff: 1ms }");
+    let gateway =
+        gateway(&[&stuck], "{ attempts: 3, when: [ timeout ], per_try_timeout: 100ms, backoff: 1ms }");
     let started = Instant::now();
     let response = gateway.get("/").expect(504);
     assert_eq!(response.reason(), "upstream_try_timeout");
@@ -295,7 +297,8 @@ fn a_hop_that_is_believed_keeps_tries_from_multiplying() {
         let mut setup = Setup::of(&[&origin], "{ when: [ 503 ], backoff: 1ms }");
         setup.trusted = trusted;
         let gateway = setup.start();
-        let status = gateway.connect().send(format!("GET / HTTP/1.1\r\nHost: a\r\n{line}\r\n")).response().status;
+        let status =
+            gateway.connect().send(format!("GET / HTTP/1.1\r\nHost: a\r\n{line}\r\n")).response().status;
         let told: Vec<Option<String>> =
             origin.seen().iter().map(|seen| seen.head.get("x-ringway-attempt")).collect();
         (status, told)
@@ -360,7 +363,8 @@ fn over_http2_statuses_are_retried_as_over_http1() {
 }
 
 fn call(line: Option<(&str, &str)>) -> Request<()> {
-    let mut call = Request::post("http://a.example/a.Service/Call").header("content-type", "application/grpc");
+    let mut call =
+        Request::post("http://a.example/a.Service/Call").header("content-type", "application/grpc");
     if let Some((name, value)) = line {
         call = call.header(name, value);
     }
@@ -405,7 +409,8 @@ fn calls_that_only_ended_are_made_again_and_say_so() {
     let told = called(&fails_once(&[("grpc-status", "14")]), retries, None);
     assert_eq!(told, ("0".into(), vec![None, once()]));
     // A stranger's word about earlier tries is not passed on.
-    let told = called(&fails_once(&[("grpc-status", "14")]), retries, Some(("grpc-previous-rpc-attempts", "7")));
+    let told =
+        called(&fails_once(&[("grpc-status", "14")]), retries, Some(("grpc-previous-rpc-attempts", "7")));
     assert_eq!(told, ("0".into(), vec![None, once()]));
     assert_eq!(called(&fails_once(&[("grpc-status", "13")]), retries, None), ("13".into(), vec![None]));
 }
@@ -425,10 +430,10 @@ fn calls_of_which_more_came_are_not_made_again() {
 #[test]
 fn a_call_is_made_again_when_and_only_if_its_endpoint_wants_that() {
     let retries = "{ when: [ \"grpc:unavailable\" ], backoff: 1ms }";
-    for never in [&[("grpc-status", "14"), ("grpc-retry-pushback-ms", "-1")], &[
-        ("grpc-status", "14"),
-        ("grpc-retry-pushback-ms", "60000"),
-    ]] {
+    for never in [
+        &[("grpc-status", "14"), ("grpc-retry-pushback-ms", "-1")],
+        &[("grpc-status", "14"), ("grpc-retry-pushback-ms", "60000")],
+    ] {
         assert_eq!(called(&fails_once(never), retries, None), ("14".into(), vec![None]));
     }
     let later = fails_once(&[("grpc-status", "14"), ("grpc-retry-pushback-ms", "700")]);

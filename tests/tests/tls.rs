@@ -279,7 +279,8 @@ services:
   app:
     endpoints: [ \"{{origin}}\" ]
     protocol: auto
-    pool: { connections: 2, idle: 2 }
+    pool: { idle: 2 }
+    breaker: { endpoint: { connections: 2 } }
     tls: { ca: \"{{tls}}/ca.crt\", name: a.example }
 routes:
   - { name: all, path: /**, to: app }

@@ -106,7 +106,12 @@ async fn add(kind: &str, request: Request<Incoming>, sources: &Sources, ends: En
     told(StatusCode::CREATED, added)
 }
 
-async fn remove(id: u64, request: &Request<Incoming>, sources: &Sources, ends: Ends) -> Response<Full<Bytes>> {
+async fn remove(
+    id: u64,
+    request: &Request<Incoming>,
+    sources: &Sources,
+    ends: Ends,
+) -> Response<Full<Bytes>> {
     if let Err(refused) = may_write(request, sources, ends) {
         return refused;
     }

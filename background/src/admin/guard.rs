@@ -50,7 +50,10 @@ pub fn check(
         Writes::Local | Writes::Any => {}
     }
     if headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site") {
-        return Err((StatusCode::FORBIDDEN, "Nothing is changed for a page in a browser; use `ringway ctl`."));
+        return Err((
+            StatusCode::FORBIDDEN,
+            "Nothing is changed for a page in a browser; use `ringway ctl`.",
+        ));
     }
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok());
@@ -91,7 +94,8 @@ mod tests {
         for (name, value) in headers {
             map.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
         }
-        check(writes, local.parse().unwrap(), &method, &map).map_or_else(|(status, _)| status.as_u16(), |()| 0)
+        check(writes, local.parse().unwrap(), &method, &map)
+            .map_or_else(|(status, _)| status.as_u16(), |()| 0)
     }
 
     const JSON: (&str, &str) = ("content-type", "application/json");
@@ -122,13 +126,17 @@ mod tests {
                 assert_eq!(status(writes, "127.0.0.1:9901", Method::DELETE, headers), 403, "{headers:?}");
             }
         }
-        for host in ["evil.example:9901", "localhost.evil.example", "127.0.0.1.evil.example", "", "[::1", "x]"] {
+        for host in
+            ["evil.example:9901", "localhost.evil.example", "127.0.0.1.evil.example", "", "[::1", "x]"]
+        {
             let headers = [("host", host), JSON];
             assert_eq!(status(Writes::Local, "127.0.0.1:1", Method::POST, &headers), 421, "{host}");
         }
         assert_eq!(status(Writes::Local, "127.0.0.1:1", Method::POST, &[JSON]), 421, "no host");
         assert_eq!(status(Writes::Local, "127.0.0.1:1", Method::POST, &[host, host, JSON]), 421, "two");
-        for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/jsonx"] {
+        for kind in
+            ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/jsonx"]
+        {
             let headers = [host, ("content-type", kind)];
             assert_eq!(status(Writes::Local, "127.0.0.1:1", Method::POST, &headers), 415, "{kind}");
         }

@@ -35,6 +35,13 @@ impl Workers {
         }
     }
 
+    /// Whether a success of this endpoint is waited for too.
+    pub fn set_probed(&self, service: &Arc<str>, address: &Address, probed: bool) {
+        let counted = self.counted.get(service).and_then(|of_service| of_service.get(address));
+        let workers = counted.into_iter().flat_map(|counted| &counted.workers);
+        workers.for_each(|(outcomes, _)| outcomes.set_probed(probed));
+    }
+
     /// Lets go of workers that count no more.
     pub fn let_go(&mut self) {
         self.counted.retain(|_, of_service| {

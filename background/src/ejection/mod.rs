@@ -131,7 +131,7 @@ impl Ejection {
                 let Some(judged) = beside(&handles, Handles::judged).await else { return };
                 let known = &mut self.shared.known();
                 change(&mut known.services, judged, handles.now_ns());
-                self.shared.opinions.set_ejection(known.standings(true));
+                self.shared.opinions.set_ejection(known.standings());
             }
             reports.looking();
             workers.take_in(reports.counting.try_iter());
@@ -155,11 +155,20 @@ impl Ejection {
             let seen = |address: &Address| workers.seen(name, address);
             let events = service.judge.look(now_ns, seen, out);
             anything |= !events.is_empty();
-            events.into_iter().for_each(|event| service.tell(name, event));
+            for event in events {
+                match &event {
+                    Event::Probing(address) => workers.set_probed(name, address, true),
+                    Event::Ejected(address, ..) | Event::Admitted(address) => {
+                        workers.set_probed(name, address, false);
+                    }
+                    Event::Kept(..) => {}
+                }
+                service.tell(name, event);
+            }
             due_ns = due_ns.min(service.judge.due_ns());
         }
         if anything {
-            self.shared.opinions.set_ejection(known.standings(true));
+            self.shared.opinions.set_ejection(known.standings());
         }
         due_ns
     }
@@ -205,11 +214,6 @@ impl Ejection {
             }
         }
     }
-
-    /// How services that are only observed would stand.
-    pub fn observed(&self) -> BTreeMap<Key, Standing> {
-        self.shared.known().standings(false)
-    }
 }
 
 /// As a value in Prometheus text: the path of a socket may have anything in it.
@@ -253,10 +257,10 @@ impl Shared {
 }
 
 impl Known {
-    /// How endpoints stand by services that are `enforced`, or by those that are not.
-    fn standings(&self, enforced: bool) -> BTreeMap<Key, Standing> {
+    /// How endpoints stand, but for those that are only observed.
+    fn standings(&self) -> BTreeMap<Key, Standing> {
         let mut standings = BTreeMap::new();
-        for (name, service) in self.services.iter().filter(|(_, service)| service.plan.enforced == enforced) {
+        for (name, service) in self.services.iter().filter(|(_, service)| service.plan.enforced) {
             for (address, state, _) in service.judge.states() {
                 let stand = match state {
                     State::Admitting { .. } => continue,

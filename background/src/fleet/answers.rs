@@ -81,7 +81,7 @@ impl Fleets {
                     if let Some((values, (limit, line))) = values.zip(self.limit_of(limit, &handles)) {
                         // Whatever is there.
                         let question = Question { least: 0, want: tokens, ..question(&limit, values) };
-                        tokio::spawn(async move { drop(line.ask(&question).await) });
+                        tokio::spawn(async move { line.ask(&question).await });
                     }
                 }
             }

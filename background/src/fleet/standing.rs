@@ -13,6 +13,8 @@ use std::time::Duration;
 /// The first pause and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// What a probe takes, about.
+const PROBE: Duration = Duration::from_millis(5);
 
 /// How a store is thought of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +54,8 @@ impl Standing {
     pub fn leaves_alone(self, now: Duration) -> Option<Duration> {
         match self.state {
             State::Admitting => None,
-            State::Probing => Some(PAUSE_MIN),
-            State::Ejected { until } => Some(until.saturating_sub(now).max(PAUSE_MIN)),
+            State::Probing => Some(PROBE),
+            State::Ejected { until } => Some(until.saturating_sub(now).max(PROBE)),
         }
     }
 
@@ -107,12 +109,12 @@ mod tests {
     #[test]
     fn nobody_asks_before_a_probe_is_answered() {
         let mut standing = Standing::default();
-        assert_eq!(standing.leaves_alone(Duration::ZERO), Some(PAUSE_MIN));
+        assert_eq!(standing.leaves_alone(Duration::ZERO), Some(PROBE));
         standing.admit();
         assert_eq!(standing.leaves_alone(Duration::ZERO), None);
         (0..3).for_each(|_| drop(standing.fail(1000 * MS, 1.0)));
         assert_eq!(standing.leaves_alone(1050 * MS), Some(150 * MS));
-        assert_eq!(standing.leaves_alone(1190 * MS), Some(PAUSE_MIN), "a probe takes its time too");
+        assert_eq!(standing.leaves_alone(1199 * MS), Some(PROBE), "a probe takes its time too");
         standing.answered();
         assert!(matches!(standing.state(), State::Ejected { .. }), "a late answer admits nobody");
     }

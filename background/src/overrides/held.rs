@@ -90,10 +90,9 @@ impl What {
     /// Both are about the same, and only one of them can hold.
     fn replaces(&self, other: &What) -> bool {
         match (self, other) {
-            (
-                What::Endpoint { service, address, .. },
-                What::Endpoint { service: of, address: other, .. },
-            ) => service == of && address == other,
+            (What::Endpoint { service, address, .. }, What::Endpoint { service: of, address: other, .. }) => {
+                service == of && address == other
+            }
             (What::Split { route, .. }, What::Split { route: other, .. }) => route == other,
             _ => false,
         }
@@ -113,7 +112,8 @@ impl Override {
                 shown.insert("order".into(), json!(order.name()));
             }
             What::Split { route, weights } => {
-                let entry = |(service, weight): &(Arc<str>, u32)| json!({ "service": &**service, "weight": weight });
+                let entry =
+                    |(service, weight): &(Arc<str>, u32)| json!({ "service": &**service, "weight": weight });
                 shown.insert("route".into(), json!(&**route));
                 shown.insert("weights".into(), weights.iter().map(entry).collect());
             }

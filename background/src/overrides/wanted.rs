@@ -198,7 +198,8 @@ mod tests {
 
     #[test]
     fn each_kind_is_read() {
-        let body = br#"{ "service": "s", "endpoint": "127.0.0.1:1", "order": "drain", "for": "10m", "by": "me\n" }"#;
+        let body =
+            br#"{ "service": "s", "endpoint": "127.0.0.1:1", "order": "drain", "for": "10m", "by": "me\n" }"#;
         let wanted = read("endpoint", body).unwrap();
         assert_eq!((wanted.within, wanted.by.as_deref()), (Duration::from_secs(600), Some("me")));
         let order = ByHand::Drain;
@@ -230,7 +231,11 @@ mod tests {
             ("fault", r#"{ "route": "r", "for": "1m" }"#, "give it `delay` or `abort`"),
             ("fault", r#"{ "delay": "2s", "for": "1m" }"#, "`route` is needed"),
             ("fault", r#"{ "route": "r", "delay": "2s", "for": "1m", "untl": "x" }"#, "unknown field `untl`"),
-            ("fault", r#"{ "route": "r", "delay": "2s", "for": "1m", "headers": { "a b": "1" } }"#, "headers"),
+            (
+                "fault",
+                r#"{ "route": "r", "delay": "2s", "for": "1m", "headers": { "a b": "1" } }"#,
+                "headers",
+            ),
             ("split", r#"{ "route": "r", "weights": [], "for": "1m" }"#, "`weights` is a list"),
             ("split", r#"{ "route": "r", "weights": [{"service":"a","weight":-1}], "for": "1m" }"#, "0 to"),
             ("split", r#"{ "route": "r", "weights": [{"service":"a","weight":0}], "for": "1m" }"#, "nothing"),

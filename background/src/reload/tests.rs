@@ -1,7 +1,9 @@
 //! With a file in a folder of the test's own and a recorder in the engine's place.
 
 use super::*;
-use ringway_config::model::{AccessLog, Admin, AdminWrites, Backend, Buffers, LogFormat, Role, Runtime};
+use ringway_config::model::{
+    AccessLog, Admin, AdminWrites, Backend, Buffers, LogFormat, Overload, Role, Runtime,
+};
 use serde_json::json;
 use std::sync::Mutex;
 
@@ -15,10 +17,12 @@ fn config(workers: u16, drain_s: u64) -> Config {
             backend: Backend::Auto,
             pin: true,
             buffers: Buffers { size: 16384, count: 1024 },
+            memory: None,
         },
         admin: Admin { address: ([127, 0, 0, 1], 9901).into(), writes: AdminWrites::Local },
         access_log: None,
         drain_timeout: Duration::from_secs(drain_s),
+        overload: Overload { loop_lag: None, memory: None },
         zone: None,
         acme: Vec::new(),
         fleets: Vec::new(),

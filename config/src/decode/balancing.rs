@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
-use crate::model::{Balance, Balancing, Endpoint, KeySource, Labels, Part, Position, Service, ServiceId, Sticky, labels_text};
+use crate::model::{
+    Balance, Balancing, Endpoint, KeySource, Labels, Part, Position, Service, ServiceId, Sticky, labels_text,
+};
 use crate::units::{Problem, quoted};
 
 use super::fields::{Fields, text_of};
@@ -80,9 +82,7 @@ fn sticky(service: &Fields<'_>, sink: &mut Sink) -> Option<Sticky> {
     });
     let secret = fields.parsed("secret", sink, |_, text| match text.len() <= SECRET_BYTES_MAX {
         true => Ok(text.to_owned()),
-        false => {
-            Err(Problem::new("out-of-range", format!("a secret has at most {SECRET_BYTES_MAX} bytes")))
-        }
+        false => Err(Problem::new("out-of-range", format!("a secret has at most {SECRET_BYTES_MAX} bytes"))),
     });
     let ttl = fields.duration_or("ttl", sink);
     Some(Sticky { cookie: cookie?, ttl, secret: secret.unwrap_or_default() })
@@ -101,7 +101,8 @@ pub(super) fn split_by(route: &Fields<'_>, split: &[Part], sink: &mut Sink) -> V
 /// `zone` of the file, or of an endpoint.
 pub(super) fn zone(fields: &Fields<'_>, sink: &mut Sink) -> Option<String> {
     // `${ZONE:-}` is nothing where the environment says nothing.
-    let zone = fields.parsed("zone", sink, |_, text| if text.is_empty() { Ok(String::new()) } else { name(text) });
+    let zone =
+        fields.parsed("zone", sink, |_, text| if text.is_empty() { Ok(String::new()) } else { name(text) });
     zone.filter(|zone| !zone.is_empty())
 }
 
@@ -123,7 +124,8 @@ pub(super) fn labels(fields: &Fields<'_>, field: &str, sink: &mut Sink) -> Label
         }
         let Some(value) = text_of(&entry.value, "a label's value", sink) else { continue };
         if value.len() > LABEL_BYTES_MAX || value.contains(|c: char| c.is_control()) {
-            let message = format!("a label's value has at most {LABEL_BYTES_MAX} bytes, none of them control");
+            let message =
+                format!("a label's value has at most {LABEL_BYTES_MAX} bytes, none of them control");
             sink.problem(&entry.value, Problem::new("out-of-range", message));
         }
         labels.push((key.to_owned(), value.to_owned()));

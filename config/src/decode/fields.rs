@@ -366,6 +366,13 @@ fn duplicate_key(name: &str, again: Place, first: Place) -> Diagnostic {
     Diagnostic::error("duplicate-key", again, message).related(first, "the first is here")
 }
 
+/// Fields that were elsewhere once: object, name, and what is written in their place.
+const MOVED: &[(&str, &str, &str)] = &[(
+    "pool",
+    "connections",
+    "`breaker: { endpoint: { connections: 1024 } }` on the service, which counts for all workers together",
+)];
+
 fn unknown_field(object: &Object, name: &str, near: Option<&str>, place: Place) -> Diagnostic {
     if object.later.contains(&name) {
         let message = format!("unknown field `{name}` in {}", article(object));
@@ -373,6 +380,9 @@ fn unknown_field(object: &Object, name: &str, near: Option<&str>, place: Place) 
             .help(format!("`{name}` is not available in this version"));
     }
     let message = format!("unknown field {} in {}", quoted(name), article(object));
+    if let Some((_, _, to)) = MOVED.iter().find(|(of, field, _)| (*of, *field) == (object.name, name)) {
+        return Diagnostic::error("unknown-field", place, message).help(format!("write {to}"));
+    }
     let diagnostic = Diagnostic::error("unknown-field", place, message);
     match near {
         Some(near) => diagnostic.suggest(Some(near)),
@@ -383,9 +393,10 @@ fn unknown_field(object: &Object, name: &str, near: Option<&str>, place: Place) 
 fn article(object: &Object) -> String {
     match object.name {
         "config" => "the file".to_owned(),
-        name @ ("runtime" | "buffers" | "admin" | "access_log" | "limits" | "socket" | "pool" | "respond"
-        | "redirect" | "rewrite" | "tls" | "clients" | "http2" | "tcp" | "udp" | "detect"
-        | "external_account" | "retries" | "hedge" | "mirror" | "retry_budget") => {
+        name @ ("breaker" | "endpoint_breaker" | "concurrency" | "overload" | "runtime" | "buffers"
+        | "admin" | "access_log" | "limits" | "socket" | "pool" | "respond" | "redirect"
+        | "rewrite" | "tls" | "clients" | "http2" | "tcp" | "udp" | "detect" | "external_account"
+        | "retries" | "hedge" | "mirror" | "retry_budget") => {
             format!("`{name}`")
         }
         "acme_account" => "an account of `acme`".to_owned(),

@@ -123,7 +123,9 @@ impl Limits {
             node,
             match near {
                 Some(near) => problem.help(format!("did you mean `{near}`?")),
-                None => problem.help("define it in `rate_limits`, or write the limit here: `{ rate: 100/s, per: client_ip }`"),
+                None => problem.help(
+                    "define it in `rate_limits`, or write the limit here: `{ rate: 100/s, per: client_ip }`",
+                ),
             },
         );
         None
@@ -156,13 +158,7 @@ fn items<'n>(fields: &Fields<'n>, field: &str, sink: &mut Sink) -> &'n [Node] {
     }
 }
 
-fn own_name(
-    route: &str,
-    place: usize,
-    fields: &Fields<'_>,
-    node: &Node,
-    sink: &mut Sink,
-) -> (String, Place) {
+fn own_name(route: &str, place: usize, fields: &Fields<'_>, node: &Node, sink: &mut Sink) -> (String, Place) {
     let default = if place == 0 { route.to_owned() } else { format!("{route}/{}", place + 1) };
     let named_at = if fields.has("name") { fields.value_place("name") } else { node.place };
     (fields.parsed("name", sink, |_, text| name(text)).unwrap_or(default), named_at)
@@ -210,7 +206,8 @@ fn limit_by(fields: &Fields<'_>, sink: &mut Sink) -> LimitBy {
 
 /// What is right in itself and makes no sense together.
 fn check(limit: &RateLimit, fields: &Fields<'_>, sink: &mut Sink) {
-    let dearest = limit.cost.methods.iter().map(|(_, cost)| *cost).chain([limit.cost.other]).max().unwrap_or(1);
+    let dearest =
+        limit.cost.methods.iter().map(|(_, cost)| *cost).chain([limit.cost.other]).max().unwrap_or(1);
     if dearest > limit.burst {
         let message = format!("a request that costs {dearest} never passes a burst of {}", limit.burst);
         let diagnostic = Diagnostic::error("never-passes", fields.value_place("cost"), message);
@@ -219,7 +216,8 @@ fn check(limit: &RateLimit, fields: &Fields<'_>, sink: &mut Sink) {
     let interval = limit.rate.period / limit.rate.count;
     if interval.saturating_mul(limit.burst) > FILL_MAX {
         let message = format!("a burst of {} takes more than 30 days to come again", limit.burst);
-        let place = if fields.has("burst") { fields.value_place("burst") } else { fields.value_place("rate") };
+        let place =
+            if fields.has("burst") { fields.value_place("burst") } else { fields.value_place("rate") };
         sink.push(Diagnostic::error("out-of-range", place, message).help("write a smaller burst"));
     }
     if dearest == 0 && limit.cost_header.is_none() {

@@ -5,9 +5,10 @@
 
 mod acme;
 mod address;
-mod faults;
-mod balancing;
 mod arrivals;
+mod balancing;
+mod breaking;
+mod faults;
 pub mod fields;
 mod fleets;
 mod grpc;
@@ -35,15 +36,16 @@ use crate::describe::tables;
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::files::Files;
 use crate::model::{
-    AccessLog, Admin, AdminWrites, Backend, Buffers, Config, LogFormat, LogTo, Role, RouteId, Runtime, ServiceId,
+    AccessLog, Admin, AdminWrites, Backend, Buffers, Config, LogFormat, LogTo, Role, RouteId, Runtime,
+    ServiceId,
 };
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
 
 pub(crate) use address::{endpoint_text, text as listen_text};
 use fields::Fields;
-pub(crate) use keys::key_text;
 pub(crate) use health::multiple_text;
+pub(crate) use keys::key_text;
 pub(crate) use paths::{pattern_text as path_text, text as segments_text};
 pub(crate) use protocols::HTTP_ONLY;
 pub(crate) use retries::condition_text;
@@ -128,6 +130,7 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
     let (admin, admin_place) = admin(&fields, sink);
     let access_log = access_log(&fields, sink);
     let drain_timeout = fields.duration("drain_timeout", sink);
+    let overload = breaking::overload(&fields, sink);
     let zone = balancing::zone(&fields, sink);
 
     let services = services::services(&fields, sink);
@@ -152,6 +155,7 @@ pub fn decode(tree: &Node, sink: &mut Sink) -> Option<Config> {
         admin,
         access_log,
         drain_timeout,
+        overload,
         zone,
         acme,
         fleets,
@@ -183,6 +187,7 @@ fn runtime(config: &Fields<'_>, role: Role, sink: &mut Sink) -> Runtime {
         backend,
         pin: if sidecar && !fields.has("pin") { false } else { pin },
         buffers: Buffers { size, count: buffers.integer("count", sink) },
+        memory: fields.size_or("memory", sink),
     }
 }
 

@@ -36,7 +36,10 @@ pub(super) fn retries(route: &Fields<'_>, timeout: Option<Duration>, sink: &mut 
         && let Some(node) = fields.node("backoff").or(fields.node("backoff_max"))
     {
         let problem = Problem::new("out-of-range", "`backoff` is more than `backoff_max`");
-        sink.problem(node, problem.help("the first wait is up to `backoff`, no wait is up to more than `backoff_max`"));
+        sink.problem(
+            node,
+            problem.help("the first wait is up to `backoff`, no wait is up to more than `backoff_max`"),
+        );
     }
     if let (Some(each), Some(all)) = (retries.per_try_timeout, timeout)
         && each >= all
@@ -79,7 +82,8 @@ fn condition(text: &str) -> Result<RetryWhen, Problem> {
             None if lower == "ok" => Err(unknown().help("a call that ends with OK did not fail")),
             None => Err(match nearest(&lower, GRPC_CODES.into_iter()) {
                 Some(near) => unknown().help(format!("did you mean `grpc:{near}`?")),
-                None => unknown().help(format!("codes are {}", GRPC_CODES.map(|code| format!("`{code}`")).join(", "))),
+                None => unknown()
+                    .help(format!("codes are {}", GRPC_CODES.map(|code| format!("`{code}`")).join(", "))),
             }),
         };
     }
@@ -110,7 +114,10 @@ pub(crate) fn condition_text(when: RetryWhen) -> String {
             let name = GRPC_CODES.get(usize::from(code).wrapping_sub(1));
             format!("grpc:{}", name.copied().unwrap_or("unknown"))
         }
-        word => WORDS.iter().find(|(_, one)| *one == word).map_or_else(String::new, |(text, _)| (*text).to_owned()),
+        word => WORDS
+            .iter()
+            .find(|(_, one)| *one == word)
+            .map_or_else(String::new, |(text, _)| (*text).to_owned()),
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    Action, Forward, HeaderOps, HostPattern, Part, PathPattern, PathTemplate, Redirect, Respond, Route, Service,
-    ServiceId,
+    Action, Forward, HeaderOps, HostPattern, Part, PathPattern, PathTemplate, Redirect, Respond, Route,
+    Service, ServiceId,
 };
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
@@ -15,7 +15,7 @@ use super::fields::{Fields, text_of};
 use super::headers::{self, Way};
 use super::limits::Limits;
 use super::near::nearest;
-use super::{Placed, Sink, balancing, faults, grpc, hosts, name, paths, service_id, retries};
+use super::{Placed, Sink, balancing, breaking, faults, grpc, hosts, name, paths, retries, service_id};
 
 /// Routes of one file.
 const ROUTES_MAX: usize = 100_000;
@@ -80,6 +80,7 @@ fn route(
         response_headers: headers::ops(fields, "response_headers", Way::Downstream, sink),
         encoded_slashes: fields.boolean("encoded_slashes", sink),
         body_limit: body_limit(fields, sink),
+        priority: breaking::priority(fields, sink),
         faults: faults::faults(fields, sink),
         path,
     }
@@ -249,11 +250,7 @@ fn new_path(fields: &Fields<'_>, pattern: &PathPattern, sink: &mut Sink) -> Opti
 }
 
 /// `to`: a service, or services with weights.
-pub(super) fn split(
-    fields: &Fields<'_>,
-    services: &[Placed<Service>],
-    sink: &mut Sink,
-) -> Vec<Part> {
+pub(super) fn split(fields: &Fields<'_>, services: &[Placed<Service>], sink: &mut Sink) -> Vec<Part> {
     let Some(node) = fields.node("to") else { return Vec::new() };
     let items = match &node.value {
         Value::Text(text) => {
@@ -296,7 +293,12 @@ pub(super) fn split(
     split
 }
 
-pub(super) fn service(text: &str, node: &Node, services: &[Placed<Service>], sink: &mut Sink) -> Option<ServiceId> {
+pub(super) fn service(
+    text: &str,
+    node: &Node,
+    services: &[Placed<Service>],
+    sink: &mut Sink,
+) -> Option<ServiceId> {
     if let Ok(index) = services.binary_search_by(|service| service.value.name.as_str().cmp(text)) {
         return Some(service_id(index));
     }

@@ -3,14 +3,14 @@
 use crate::describe::tables;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    Balance, Balancing, Endpoint, EndpointAddress, HostPolicy, Http2, Pool, Position, Service, ServiceProtocol, RetryBudget,
-    ServiceTimeouts,
+    Balance, Balancing, Breaker, Endpoint, EndpointAddress, EndpointBreaker, HostPolicy, Http2, Pool,
+    Position, RetryBudget, Service, ServiceProtocol, ServiceTimeouts,
 };
 use crate::tree::{Node, Value};
 use crate::units::{Problem, quoted};
 
 use super::fields::Fields;
-use super::{Placed, Sink, address, balancing, health, hosts, name, protocols, tls, retries};
+use super::{Placed, Sink, address, balancing, breaking, health, hosts, name, protocols, retries, tls};
 
 /// Services of one file.
 const SERVICES_MAX: usize = 100_000;
@@ -46,7 +46,16 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
                 response_head: Default::default(),
                 idle: Default::default(),
             },
-            pool: Pool { connections: 0, idle: 0, idle_timeout: Default::default() },
+            pool: Pool { idle: 0, idle_timeout: Default::default() },
+            breaker: Breaker {
+                connections: None,
+                requests: None,
+                pending: 0,
+                wait: Default::default(),
+                retries: None,
+                endpoint: EndpointBreaker { connections: 0, requests: None },
+            },
+            concurrency: None,
             protocol: ServiceProtocol::default(),
             tls: None,
             http2: Http2 { streams: 0, window: 0, connection_window: 0 },
@@ -71,6 +80,7 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
     ];
     let balance = fields.chosen("balance", &balances, sink);
     let protocol = fields.chosen("protocol", &protocols, sink);
+    let breaker = breaking::breaker(&fields, sink);
     let http2 = fields.object_or_default("http2", &tables::SERVICE_HTTP2, sink);
     Service {
         name: name.to_owned(),
@@ -80,7 +90,9 @@ fn service(name: &str, node: &Node, sink: &mut Sink) -> Service {
         authority,
         host: fields.chosen("host", &[HostPolicy::Preserve, HostPolicy::Service], sink),
         timeouts: timeouts(&fields, sink),
-        pool: pool(&fields, sink),
+        pool: pool(&fields, &breaker, sink),
+        breaker,
+        concurrency: breaking::concurrency(&fields, sink),
         protocol,
         tls,
         http2: protocols::bounds(&http2, sink),
@@ -158,15 +170,16 @@ fn timeouts(service: &Fields<'_>, sink: &mut Sink) -> ServiceTimeouts {
     }
 }
 
-fn pool(service: &Fields<'_>, sink: &mut Sink) -> Pool {
+fn pool(service: &Fields<'_>, breaker: &Breaker, sink: &mut Sink) -> Pool {
     let fields = service.object_or_default("pool", &tables::POOL, sink);
-    let connections = fields.integer("connections", sink);
+    let connections = breaker.endpoint.connections;
     let idle: u32 = fields.integer("idle", sink);
     if let Some(node) = fields.node("idle")
         && idle > connections
     {
-        let message = format!("more idle connections ({idle}) than connections ({connections})");
+        let message =
+            format!("more idle connections ({idle}) than `breaker.endpoint.connections` ({connections})");
         sink.problem(node, Problem::new("out-of-range", message));
     }
-    Pool { connections, idle: idle.min(connections), idle_timeout: fields.duration("idle_timeout", sink) }
+    Pool { idle: idle.min(connections), idle_timeout: fields.duration("idle_timeout", sink) }
 }

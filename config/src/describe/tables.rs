@@ -1,9 +1,10 @@
 //! The tables. Change one and the decoder, the schema and the reference change with it.
 
 mod acme;
-mod faults;
-mod balancing;
 mod arrivals;
+mod balancing;
+mod breaking;
+mod faults;
 mod fleets;
 mod health;
 mod limits;
@@ -17,10 +18,11 @@ mod tls;
 use super::Absent::{Default, Means, Required};
 use super::{Field, Kind, Object};
 
-pub use balancing::{STICKY, SUBSET_LABELS_MAX};
 pub use acme::{ACME_ACCOUNT, EXTERNAL_ACCOUNT};
-pub use faults::FAULT;
 pub use arrivals::{ARRIVAL_RATE, CLIENT_RATE};
+pub use balancing::{STICKY, SUBSET_LABELS_MAX};
+pub use breaking::{BREAKER, CONCURRENCY, ENDPOINT_BREAKER, OVERLOAD};
+pub use faults::FAULT;
 pub use fleets::FLEET;
 pub use health::{EJECT, HEALTH, HEALTH_HTTP, HEALTH_TCP};
 pub use limits::{CONCURRENCY_LIMIT, RATE_LIMIT};
@@ -56,7 +58,7 @@ pub static CONFIG: Object = Object {
             name: "runtime",
             kind: Kind::Object(&RUNTIME),
             absent: Means("its defaults"),
-            about: "Workers, driver and buffers. Changes need a restart.",
+            about: "Workers, driver, buffers and memory. Changes of all but `memory` need a restart.",
         },
         Field {
             name: "admin",
@@ -77,6 +79,12 @@ pub static CONFIG: Object = Object {
             about: "How long a stop waits for what is under way.",
         },
         balancing::ZONE,
+        Field {
+            name: "overload",
+            kind: Kind::Object(&OVERLOAD),
+            absent: Means("its defaults"),
+            about: "When something is shed so that the rest is served.",
+        },
         Field {
             name: "acme",
             kind: Kind::Map(&Kind::Object(&ACME_ACCOUNT)),
@@ -146,6 +154,12 @@ pub static RUNTIME: Object = Object {
             kind: Kind::Object(&BUFFERS),
             absent: Means("its defaults"),
             about: "Receive buffers of one worker.",
+        },
+        Field {
+            name: "memory",
+            kind: Kind::Size(MIB, TIB),
+            absent: Means("what the process's cgroup allows, if that is bounded"),
+            about: "How much this process may use; `overload.memory` is a share of it. A reload applies it.",
         },
     ],
 };
@@ -227,6 +241,7 @@ pub static ALL: &[&Object] = &[
     &BUFFERS,
     &ADMIN,
     &ACCESS_LOG,
+    &OVERLOAD,
     &ACME_ACCOUNT,
     &EXTERNAL_ACCOUNT,
     &FLEET,
@@ -247,6 +262,9 @@ pub static ALL: &[&Object] = &[
     &ENDPOINT_OBJECT,
     &SERVICE_TIMEOUTS,
     &POOL,
+    &BREAKER,
+    &ENDPOINT_BREAKER,
+    &CONCURRENCY,
     &SERVICE_TLS,
     &CERTIFICATE,
     &SERVICE_HTTP2,

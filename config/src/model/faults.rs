@@ -97,7 +97,8 @@ mod tests {
             assert_eq!(Abort::read(text).map(Abort::text).as_deref(), Ok(text));
         }
         assert_eq!(Abort::read("grpc:unavailable"), Ok(Abort::Grpc(14)));
-        for bad in ["", "200", "399", "600", "0503", "grpc:", "grpc:ok", "grpc:UNAVAILABLE", "grpc:14", "5xx"] {
+        for bad in ["", "200", "399", "600", "0503", "grpc:", "grpc:ok", "grpc:UNAVAILABLE", "grpc:14", "5xx"]
+        {
             assert!(Abort::read(bad).is_err(), "{bad}");
         }
     }

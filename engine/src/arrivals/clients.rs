@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn all_workers_together_take_no_more_than_one_would() {
         let (clients, bucket) = (Arc::new(Clients::default()), Arc::new(Bucket::default()));
-        let pace = Pace::new(1, 3600 * S, 1000);
+        let pace = Pace::new(1, 60 * S, 1000);
         let worker = |_| {
             let (clients, bucket) = (clients.clone(), bucket.clone());
             std::thread::spawn(move || {

@@ -1,8 +1,8 @@
 //! What a policy chooses among.
 
-use super::{Slot, random};
 use super::state::EndpointState;
 use super::tier::Who;
+use super::{Slot, random};
 
 /// The endpoints of a tier: at least two, of which at least one will do or was tried.
 pub(super) struct Choice<'a> {
@@ -29,7 +29,8 @@ impl Choice<'_> {
 
     #[inline]
     pub fn will_do(&self, slot: u32) -> bool {
-        self.filter.is_none_or(|filter| !filter.but.contains(&Slot(slot)) && filter.who.admits(self.state(slot)))
+        self.filter
+            .is_none_or(|filter| !filter.but.contains(&Slot(slot)) && filter.who.admits(self.state(slot)))
     }
 
     /// Two different endpoints that will do, each drawn by weight; the second is `None` where there is only one.

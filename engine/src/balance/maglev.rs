@@ -77,6 +77,9 @@ impl Maglev {
 
     /// Owners of places, from the key's first one on; each place comes once.
     pub(super) fn walk(&self, hash: u64) -> impl Iterator<Item = u32> {
-        Permutation::of(hash).take(PLACES as usize).map(|place| self.slots[place as usize]).filter(|slot| *slot != FREE)
+        Permutation::of(hash)
+            .take(PLACES as usize)
+            .map(|place| self.slots[place as usize])
+            .filter(|slot| *slot != FREE)
     }
 }

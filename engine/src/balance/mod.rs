@@ -181,7 +181,8 @@ pub struct How {
 }
 
 impl How {
-    const PLAIN: How = How { panic: false, overflow: false, stuck: false, keyless: false, passed_over: false };
+    const PLAIN: How =
+        How { panic: false, overflow: false, stuck: false, keyless: false, passed_over: false };
 
     /// Nothing is to be said.
     #[inline]
@@ -315,13 +316,7 @@ impl Balancer {
     /// there is none. `None` also where there is no endpoint, or no other than those: whoever wants to try one of them
     /// again asks without `tried`.
     #[inline]
-    pub fn pick_for(
-        &mut self,
-        asked: &Asked,
-        now_ns: u64,
-        rand: u64,
-        tried: &[Slot],
-    ) -> Option<Picked> {
+    pub fn pick_for(&mut self, asked: &Asked, now_ns: u64, rand: u64, tried: &[Slot]) -> Option<Picked> {
         if now_ns >= self.assessed_until_ns {
             self.assess(now_ns);
         }
@@ -380,7 +375,8 @@ impl Balancer {
             Some(Picked { slot: Slot(slot), how })
         };
         let everywhere = |refusing| {
-            lowest(first, refusing).or_else(|| (0..view.tiers.len()).find_map(|place| lowest(place, refusing)))
+            lowest(first, refusing)
+                .or_else(|| (0..view.tiers.len()).find_map(|place| lowest(place, refusing)))
         };
         everywhere(false).or_else(|| everywhere(true))
     }

@@ -70,7 +70,8 @@ mod tests {
 
     /// Percent of the load of each, negative where it panics, given how many are usable of ten.
     fn loads(usable: &[u32]) -> Vec<i64> {
-        let level = |usable: &u32| Level { total: 10, usable: *usable, spare: 10 - usable, ..Level::default() };
+        let level =
+            |usable: &u32| Level { total: 10, usable: *usable, spare: 10 - usable, ..Level::default() };
         let mut levels: Vec<Level> = usable.iter().map(level).collect();
         spread(&mut levels, HALF);
         assert_eq!(levels.iter().map(|level| u64::from(level.load)).sum::<u64>(), WHOLE);

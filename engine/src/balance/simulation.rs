@@ -131,7 +131,9 @@ impl World {
         match grade {
             Grade::USABLE => {}
             Grade::DOUBTED => assert!(how.panic || how.stuck, "seed {seed}: out, and no panic"),
-            Grade::DRAINING => assert!(!any(Grade::USABLE, &[]), "seed {seed}: draining, and others are usable"),
+            Grade::DRAINING => {
+                assert!(!any(Grade::USABLE, &[]), "seed {seed}: draining, and others are usable")
+            }
             Grade::BARRED => panic!("seed {seed}: barred"),
             _ => assert!(!any(Grade::USABLE, tried), "seed {seed}: refuses, and others are usable"),
         }
@@ -152,16 +154,17 @@ impl World {
         let state = &states[picked.slot.0 as usize];
         let view = &self.balancer.views[asked.view as usize];
         let Some(tier) = view.tiers.iter().find(|tier| tier.rank == state.rank) else { return };
-        let may: Vec<&EndpointState> = tier.lowest_of(states, false).map(|slot| &states[slot as usize]).collect();
+        let may: Vec<&EndpointState> =
+            tier.lowest_of(states, false).map(|slot| &states[slot as usize]).collect();
         if may.len() < 2 {
             return;
         }
         let active: u64 = may.iter().map(|one| u64::from(one.active)).sum();
         let shares: f64 = may.iter().map(|one| f64::from(one.share)).sum();
         let bound = 1.25 * (active + 1) as f64 * f64::from(state.share) / shares;
-        let free = may.iter().any(|one| {
-            f64::from(one.active) < 1.25 * (active + 1) as f64 * f64::from(one.share) / shares
-        });
+        let free = may
+            .iter()
+            .any(|one| f64::from(one.active) < 1.25 * (active + 1) as f64 * f64::from(one.share) / shares);
         assert!(free, "seed {}: somebody is always below", self.seed);
         // Tried ones aside: those may have been all who were.
         assert!(
@@ -181,8 +184,12 @@ impl World {
             for tier in &view.tiers {
                 let states = &self.balancer.states;
                 let admits = |slot: &&u32| tier.who().admits(&states[**slot as usize]);
-                let active: u64 =
-                    tier.live.iter().filter(admits).map(|slot| u64::from(states[*slot as usize].active)).sum();
+                let active: u64 = tier
+                    .live
+                    .iter()
+                    .filter(admits)
+                    .map(|slot| u64::from(states[*slot as usize].active))
+                    .sum();
                 assert_eq!(tier.active(), active, "seed {}", self.seed);
             }
         }
@@ -215,7 +222,12 @@ impl World {
         let total: u64 = tier.live.iter().map(|slot| weight(*slot)).sum();
         for &slot in &tier.live {
             let due = picks * weight(slot) / total;
-            assert!(counts[slot as usize] > due / 4, "seed {}: {:?}, {counts:?}", self.seed, self.rules.policy);
+            assert!(
+                counts[slot as usize] > due / 4,
+                "seed {}: {:?}, {counts:?}",
+                self.seed,
+                self.rules.policy
+            );
         }
     }
 }

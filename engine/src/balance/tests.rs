@@ -30,7 +30,8 @@ fn balancer(policy: Policy, weights: &[u16]) -> Balancer {
 
 /// Numbers of addresses, and weights.
 fn reconcile(balancer: &mut Balancer, endpoints: &[(u16, u16)]) -> Vec<Change> {
-    let endpoints: Vec<Endpoint> = endpoints.iter().map(|(n, weight)| (address(*n), *weight).into()).collect();
+    let endpoints: Vec<Endpoint> =
+        endpoints.iter().map(|(n, weight)| (address(*n), *weight).into()).collect();
     balancer.reconcile(&endpoints, 0)
 }
 

@@ -112,7 +112,14 @@ impl Tier {
     }
 
     /// Settles whom it picks until it is assessed again. `is_bare`: nobody of the view is usable.
-    pub fn settle(&mut self, level: &Level, is_bare: bool, panic: bool, at_ns: u64, states: &[EndpointState]) {
+    pub fn settle(
+        &mut self,
+        level: &Level,
+        is_bare: bool,
+        panic: bool,
+        at_ns: u64,
+        states: &[EndpointState],
+    ) {
         let mut grades = Grade::USABLE;
         if level.panics {
             grades = grades.and(Grade::DOUBTED);
@@ -126,7 +133,8 @@ impl Tier {
             0 => {
                 // What is doubted is asked only where that is not believed any more.
                 let doubted = if panic { Grade::DOUBTED_REFUSING } else { Grade::NONE };
-                let refusing = self.live.iter().filter(|slot| grade_of(slot).is_among(doubted.and(Grade::REFUSING)));
+                let refusing =
+                    self.live.iter().filter(|slot| grade_of(slot).is_among(doubted.and(Grade::REFUSING)));
                 let first = refusing.min_by_key(|slot| {
                     let state = &states[**slot as usize];
                     (state.refused_until_ns.max(at_ns), state.grade != Grade::REFUSING)
@@ -144,7 +152,8 @@ impl Tier {
         random::cumulate(shares, &mut self.cumulative);
         if is_bounded {
             let who = self.who;
-            let counted = self.live.iter().map(|&slot| &states[slot as usize]).filter(|state| who.admits(state));
+            let counted =
+                self.live.iter().map(|&slot| &states[slot as usize]).filter(|state| who.admits(state));
             (self.active, self.shares) = counted.fold((0, 0), |(active, shares), state| {
                 (active + u64::from(state.active), shares + u64::from(state.share))
             });

@@ -16,7 +16,14 @@ pub(super) struct View {
 
 impl View {
     /// Makes the endpoints of this view, which is number `number`, the ones to pick. `live` are the service's.
-    pub fn reconcile(&mut self, number: u32, live: &[u32], states: &[EndpointState], rules: &Rules, cursor: u32) {
+    pub fn reconcile(
+        &mut self,
+        number: u32,
+        live: &[u32],
+        states: &[EndpointState],
+        rules: &Rules,
+        cursor: u32,
+    ) {
         self.tiers.iter_mut().for_each(|tier| tier.live.clear());
         for &slot in live {
             let state = &states[slot as usize];

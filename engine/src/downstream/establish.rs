@@ -341,7 +341,10 @@ async fn by_name(
         let ActionPlan::Forward(to) = &current.snapshot.route(matched.route).action else {
             return refuse(seen, "tls_name_not_routed");
         };
-        return Some((TcpPlan { split: current.split(matched.route, &to.split, worker).clone(), proxy_protocol: None }, bytes));
+        return Some((
+            TcpPlan { split: current.split(matched.route, &to.split, worker).clone(), proxy_protocol: None },
+            bytes,
+        ));
     }
 }
 

@@ -16,6 +16,7 @@ use crate::limits::gcra::Rate;
 use crate::limits::limiter::{Ticket, What};
 use crate::observe::prometheus;
 use crate::outcomes::Reports;
+use crate::overload::{OverloadPlan, Pressure};
 use crate::snapshot::{EjectPlan, HealthPlan, LimitPlan, Protocol, ServicePlan};
 use crate::standing::Standings;
 use crate::tls::ClientPlan;
@@ -88,7 +89,10 @@ impl Handles {
         let mut resolved = (*state.resolved).clone();
         resolved.insert(name.into(), addresses.into());
         state.resolved = Arc::new(resolved);
+        let state = &mut *state;
+        let shares = state.board.update(&state.snapshot, &state.resolved, Nanos::precise());
         for worker in &self.shared.workers {
+            post(worker, Order::Shares(shares.clone()));
             post(worker, Order::Resolved(state.resolved.clone()));
         }
     }
@@ -209,6 +213,35 @@ impl Handles {
     /// Appends the Prometheus text of everything the workers count.
     pub fn metrics(&self, out: &mut String) {
         prometheus::render(&self.shared.registry, env!("CARGO_PKG_VERSION"), out);
+        // A reload holds the lock for as long as sockets take to be bound: a scrape doesn't wait for that.
+        let rows = self.shared.state.try_lock().map(|state| state.board.rows());
+        prometheus::render_limits(&rows.unwrap_or_default(), out);
+    }
+
+    /// What the running configuration says about overload, unless one is being applied just now.
+    pub fn overload_plan(&self) -> Option<OverloadPlan> {
+        self.shared.state.try_lock().ok().map(|state| state.snapshot.overload)
+    }
+
+    /// How much memory the process uses, of how much it may, and what is to be shed for it.
+    pub fn set_memory(&self, pressure: Pressure, used: u64, cap: Option<u64>) {
+        self.shared.memory.tell(pressure, used, cap);
+    }
+
+    /// Looks at how services do and moves the limits that are found; now and then.
+    pub fn look_at_services(&self) {
+        if let Ok(mut state) = self.shared.state.try_lock() {
+            state.board.look(Nanos::precise());
+        }
+    }
+
+    /// What is shed now: the most by any worker, and how much memory is used of how much may be.
+    pub fn strain(&self) -> Strain {
+        let workers = self.shared.registry.workers();
+        let each = workers.iter().map(|stats| (Pressure::of(stats.pressure.get() as u8), stats.lag_us.get()));
+        let (pressure, lag_us) = each.max().unwrap_or_default();
+        let (memory_used, memory_cap) = self.shared.memory.bytes();
+        Strain { pressure, lag_us, memory: self.shared.memory.pressure(), memory_used, memory_cap }
     }
 
     /// What each worker is doing.
@@ -252,6 +285,21 @@ impl Handles {
     pub fn wake_for_logs(&self, thread: std::thread::Thread) {
         self.shared.log_wake.register(thread);
     }
+}
+
+/// How hard it is, for `/readyz`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Strain {
+    /// Of the worker that sheds most.
+    pub pressure: Pressure,
+    /// How late that one's loop was.
+    pub lag_us: u64,
+    /// What memory alone asks for.
+    pub memory: Pressure,
+    /// Bytes in use.
+    pub memory_used: u64,
+    /// Bytes that may be, where that is known.
+    pub memory_cap: Option<u64>,
 }
 
 /// The endpoints of a service, each once.

@@ -8,14 +8,16 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use ringway_config::model::{self, Config};
 use ringway_runtime::mailbox::{Receiver, mailbox};
-use ringway_runtime::{Choice, Gauges, Options, Runtime, pin_to_core, usable_cores};
+use ringway_runtime::{Choice, Gauges, Nanos, Options, Runtime, pin_to_core, usable_cores};
 use rtrb::Consumer;
 
 use super::{Engine, Inherited, Shared, StartError, State, WorkerPost, WorkerThread, applies, sockets};
+use crate::breaker::Board;
 use crate::limits::limiter::Letter;
 use crate::limits::node::{Node, Posts};
 use crate::observe::{AccessLog, LineFormat, LogWake, Registry};
 use crate::outcomes::{Reporter, reports};
+use crate::overload::Memory;
 use crate::request_id::RequestIds;
 use crate::snapshot::Snapshot;
 use crate::worker::{Apply, Order, Resolved, Worker};
@@ -36,6 +38,7 @@ struct Birth {
     first: Apply,
     log: Option<AccessLog>,
     resolved: Arc<Resolved>,
+    memory: Arc<Memory>,
     limits: Arc<Posts>,
     inbox: Receiver<Letter>,
     reporter: Reporter,
@@ -65,10 +68,13 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
     let (limits, inboxes) =
         Posts::new(count).map_err(|error| StartError::Other(format!("no random numbers: {error}")))?;
     let (done, _told) = mpsc::channel();
+    let mut board = Board::new(count);
+    let shares = board.update(&snapshot, &Resolved::default(), Nanos::precise());
     let mut floors = HashMap::new();
-    let firsts = applies(&registry, &snapshot, plan.sockets, &plan.open, &mut floors, &done);
+    let firsts = applies(&registry, &snapshot, &shares, plan.sockets, &plan.open, &mut floors, &done);
     let log_wake = LogWake::default();
     let resolved: Arc<Resolved> = Arc::default();
+    let memory: Arc<Memory> = Arc::default();
     let (reporter, reports) = reports();
     let (born, births) = mpsc::channel();
     let (ending, ended) = mpsc::channel();
@@ -87,6 +93,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
             first,
             log,
             resolved: resolved.clone(),
+            memory: memory.clone(),
             limits: limits.clone(),
             inbox,
             reporter: reporter.clone(),
@@ -108,12 +115,13 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
         listeners: plan.open,
         lingering: Vec::new(),
         resolved,
+        board,
         floors,
     };
     let failure = await_births(&births, &mut posts);
     let (standings, reports) = (Mutex::default(), Mutex::new(Some(reports)));
-    let shared =
-        Shared { registry, workers: posts, log_wake, limits, standings, reports, state: Mutex::new(state) };
+    let state = Mutex::new(state);
+    let shared = Shared { registry, workers: posts, log_wake, memory, limits, standings, reports, state };
     let engine = Engine {
         workers: threads,
         shared: Arc::new(shared),
@@ -189,11 +197,24 @@ fn live(birth: Birth) {
         }
     };
     let driver = runtime.picked().driver.to_owned();
-    let Birth { number, gauges, orders, first, log, resolved, limits, inbox, reporter, born, ended, .. } =
-        birth;
+    let Birth {
+        number,
+        gauges,
+        orders,
+        first,
+        log,
+        resolved,
+        limits,
+        inbox,
+        memory,
+        reporter,
+        born,
+        ended,
+        ..
+    } = birth;
     let _ = runtime.block_on(async move {
         let limits = Node::new(number, limits, inbox);
-        let worker = Worker::new(first, resolved, log, gauges, ids, limits, reporter);
+        let worker = Worker::new(first, resolved, log, gauges, ids, limits, reporter, memory);
         let _ = born.send(Ok((number, core, driver)));
         drop(born);
         worker.run(orders).await;

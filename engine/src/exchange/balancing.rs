@@ -43,7 +43,13 @@ pub(super) fn ask(
 }
 
 /// Leads the client back to who has answered, where its service wants that and it did not come from there.
-pub(super) fn stick(x: &mut Exchange<'_>, asked: &Asked, plan: &ServicePlan, listener: &ListenerPlan, lent: &Lent) {
+pub(super) fn stick(
+    x: &mut Exchange<'_>,
+    asked: &Asked,
+    plan: &ServicePlan,
+    listener: &ListenerPlan,
+    lent: &Lent,
+) {
     if plan.balancing.sticky.is_none() || asked.stick == Some(lent.slot) {
         return;
     }

@@ -53,7 +53,7 @@ impl Failed {
     /// How the line is left where that is the end of it.
     pub fn stop(self) -> Stop {
         match self {
-            Failed::Unreached(unreached) => Stop::Reply(unreached.reply),
+            Failed::Unreached(unreached) => Stop::of_checkout(unreached.reply),
             Failed::Stale | Failed::Unprocessed | Failed::Slow => {
                 Stop::Reply(LocalReply::from(Reason::UpstreamReset))
             }

@@ -16,8 +16,8 @@ use super::guise::{self, Dressed, Guise};
 use super::replay::Kept;
 use super::switch::{connect, switch, upgrade};
 use super::upload::{Bounds, Upload};
-use super::{Exchange, Next, Stop, balancing, decide, drafted, relay, hedge, mirror};
 use super::waiting::Waiting;
+use super::{Exchange, Next, Stop, balancing, decide, drafted, hedge, mirror, relay};
 use crate::balance::{Outcome, Slot};
 use crate::body::{Incoming, Outgoing};
 use crate::grpc;
@@ -27,8 +27,8 @@ use crate::outgoing::RequestOut;
 use crate::path::{self, PathOptions};
 use crate::reason::Reason;
 use crate::routing::Matched;
-use crate::snapshot::{ForwardPlan, ListenerPlan, Part, RoutePlan, ServicePlan, MirrorPlan};
-use crate::upstream::{Lent, Wish, By, Service};
+use crate::snapshot::{ForwardPlan, ListenerPlan, MirrorPlan, Part, RoutePlan, ServicePlan};
+use crate::upstream::{By, Lent, Service, Wish};
 use crate::worker::Scratch;
 
 /// A response's head: its bytes, and how many they are; more may follow.
@@ -123,11 +123,13 @@ pub(super) async fn forward(
         }
     }
     let deadline = deadline(x, to);
-    let course = Course { listener: plan, route, to, service: current.snapshot.service(id), deadline, limits };
+    let course =
+        Course { listener: plan, route, to, service: current.snapshot.service(id), deadline, limits };
     scratch.asked = balancing::ask(x, scratch, service, course.service, view);
     rewrite(x, scratch, plan, to, matched)?;
     if x.request.method == Method::Connect {
-        let lent = service.tunnel(course.service, &scratch.asked, deadline, None).await.map_err(Stop::Reply)?;
+        let lent =
+            service.tunnel(course.service, &scratch.asked, deadline, None).await.map_err(Stop::Reply)?;
         x.seen.endpoint = Some(lent.endpoint.clone());
         return connect(x, plan, lent, rest.take());
     }
@@ -199,9 +201,12 @@ impl Forwarding<'_> {
         scratch: &mut Scratch,
         rest: &mut Option<Lease>,
     ) -> Result<(Lent, Answer), Failed> {
-        let by = By { deadline: self.course.deadline, try_at: self.course.try_at() };
+        let by = By { deadline: self.course.deadline, try_at: self.course.try_at(), client: Some(x.client) };
         let tried = self.tries.as_ref().map_or(&[][..], |tries| tries.tried());
-        let lent = self.service.checkout(self.course.service, &scratch.asked, self.wish, tried, by, &mut x.seen.endpoint).await;
+        let lent = self
+            .service
+            .checkout(self.course.service, &scratch.asked, self.wish, tried, by, &mut x.seen.endpoint)
+            .await;
         self.asked = lent.as_ref().map_or_else(|unreached| unreached.slot, |lent| Some(lent.slot));
         if let (Some(tries), Some(_)) = (&mut self.tries, self.asked) {
             tries.begun(x, self.service);
@@ -305,7 +310,8 @@ impl Forwarding<'_> {
             request_id: &x.seen.request_id,
             client_cert: x.hop.client.as_ref().and_then(|client| client.field.as_deref()).unwrap_or_default(),
             is_call: x.seen.grpc,
-            grpc_timeout: (x.seen.grpc && course.deadline != Nanos::NEVER).then(|| course.deadline.since(now())),
+            grpc_timeout: (x.seen.grpc && course.deadline != Nanos::NEVER)
+                .then(|| course.deadline.since(now())),
             attempt: claims.as_ref().map_or(0, |claims| claims.attempt() - 1) + attempt,
             call: self.guise.as_deref().map(Guise::head),
             upgrade: upgrade(&request, course.listener),
@@ -353,7 +359,9 @@ impl Forwarding<'_> {
         }
         match (failed, &self.tries) {
             // Nobody else is there: it ends as it did with the last one.
-            (Failed::Unreached(unreached), Some(tries)) if unreached.nobody_else => tries.last(unreached.reply),
+            (Failed::Unreached(unreached), Some(tries)) if unreached.nobody_else => {
+                tries.last(unreached.reply)
+            }
             (failed, _) => failed.stop(),
         }
     }
@@ -420,4 +428,3 @@ async fn answered_by(
         _ => relay::relay(x, scratch, course, reached, rest).await,
     }
 }
-

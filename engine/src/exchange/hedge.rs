@@ -83,10 +83,12 @@ pub(super) async fn race(
     let ended = {
         let (tried, whom) = ([lent.slot], scratch.asked);
         let wish = Wish { elsewhere: true, fresh: false, ..call.wish };
-        let by = By { deadline: call.course.deadline, try_at: call.course.try_at() };
+        let by = By { deadline: call.course.deadline, try_at: call.course.try_at(), client: None };
         let (service, plan) = (call.service, call.course.service);
         let mut other = match permit {
-            Some(_) => Other::Connecting(Box::pin(service.checkout(plan, &whom, wish, &tried, by, &mut asked))),
+            Some(_) => {
+                Other::Connecting(Box::pin(service.checkout(plan, &whom, wish, &tried, by, &mut asked)))
+            }
             None => Other::None,
         };
         poll_fn(|cx| {
@@ -145,7 +147,7 @@ impl Other<'_> {
         call: &mut Forwarding<'_>,
         x: &mut Exchange<'_>,
         scratch: &Scratch,
-        by: By,
+        by: By<'_>,
         response: &mut ResponseHead,
     ) -> Poll<Option<(Lent, Answer)>> {
         if let Other::Connecting(connecting) = self {
@@ -175,7 +177,13 @@ impl Other<'_> {
 }
 
 /// Sends the request whole.
-fn send(call: &Forwarding<'_>, x: &mut Exchange<'_>, scratch: &Scratch, lent: &mut Lent, by: By) -> Waiting {
+fn send(
+    call: &Forwarding<'_>,
+    x: &mut Exchange<'_>,
+    scratch: &Scratch,
+    lent: &mut Lent,
+    by: By<'_>,
+) -> Waiting {
     let head = call.request_head(x, scratch, lent.link().draft(), 2, None);
     lent.sending(now());
     x.worker.stats.upstream_sent.add(head.len() as u64);

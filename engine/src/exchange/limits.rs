@@ -209,7 +209,9 @@ mod tests {
 
     #[test]
     fn what_a_response_says_it_cost_is_a_number_or_nothing() {
-        for (value, is) in [("5", Some(5)), (" 17 ", Some(17)), ("0", Some(0)), ("99999999999", Some(1_000_000))] {
+        for (value, is) in
+            [("5", Some(5)), (" 17 ", Some(17)), ("0", Some(0)), ("99999999999", Some(1_000_000))]
+        {
             assert_eq!(cost(value.as_bytes()), is);
         }
         for value in ["", "-1", "1.5", "five", "1 2", "9999999999999999999999999"] {

@@ -120,7 +120,7 @@ async fn send(copy: Mirrored) {
 async fn deliver(service: &Rc<Service>, copy: Mirrored) -> Option<()> {
     let plan = copy.current.snapshot.service(copy.service);
     let deadline = now().after(COPY_WITHIN);
-    let by = By { deadline, try_at: Nanos::NEVER };
+    let by = By { deadline, try_at: Nanos::NEVER, client: None };
     let mut lent = service.checkout(plan, &copy.asked, copy.wish, &[], by, &mut None).await.ok()?;
     service.counters.retries.copies.increment();
     lent.sending(now());

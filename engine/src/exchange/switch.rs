@@ -76,7 +76,12 @@ pub(super) fn switch(
 }
 
 /// CONNECT, where a listener allows it: the endpoint is the other end of a tunnel (RFC 9110 §9.3.6).
-pub(super) fn connect(x: &mut Exchange<'_>, plan: &ListenerPlan, lent: Lent, rest: Option<Lease>) -> Result<Next, Stop> {
+pub(super) fn connect(
+    x: &mut Exchange<'_>,
+    plan: &ListenerPlan,
+    lent: Lent,
+    rest: Option<Lease>,
+) -> Result<Next, Stop> {
     x.client.send_head(Lease::copy_of(b"HTTP/1.1 200 OK\r\n\r\n"), false);
     x.seen.status = 200;
     Ok(Next::Tunnel(Box::new(Tunnel {

@@ -60,7 +60,15 @@ impl Upload {
         let pace = Pace::new(bounds.rate_min, now(), 0);
         from.set_deadline(pace.due().min(bounds.deadline));
         to.set_deadline(now().after(bounds.stall).min(bounds.deadline));
-        Upload { body, outgoing, pace, deadline: bounds.deadline, stall: bounds.stall, state: State::Going, kept: bounds.kept }
+        Upload {
+            body,
+            outgoing,
+            pace,
+            deadline: bounds.deadline,
+            stall: bounds.stall,
+            state: State::Going,
+            kept: bounds.kept,
+        }
     }
 
     /// Whether all that has gone by is at hand: in what came with the head, of which `first` is the body's, or kept.

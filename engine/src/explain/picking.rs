@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::render::duration;
 use super::Request;
+use super::render::duration;
 use crate::balance::{Asked, Balancer, Policy, Rules};
 use crate::http1::{self, Limits, RequestHead};
 use crate::key::{KeyInput, KeyPlan, STABLE, Seed};
@@ -151,5 +151,6 @@ fn levels(endpoints: &[&EndpointPlan]) -> Option<String> {
         format!("level {priority}{place} ({count}{names})")
     };
     let told: Vec<String> = counts.iter().map(told).collect();
-    (told.len() > 1).then(|| format!("order: {}; each takes 1.4 times its usable share, at most all", told.join(", ")))
+    (told.len() > 1)
+        .then(|| format!("order: {}; each takes 1.4 times its usable share, at most all", told.join(", ")))
 }

@@ -71,8 +71,10 @@ fn share(f: &mut fmt::Formatter<'_>, service: &ServiceShare) -> fmt::Result {
     }
     service.picks.iter().try_for_each(|told| writeln!(f, "    {told}"))?;
     writeln!(f, "    speaks: {}", service.speaks)?;
-    if !service.timeouts.is_empty() {
-        writeln!(f, "    timeouts: {}", service.timeouts)?;
+    for (title, told) in [("timeouts", &service.timeouts), ("limits", &service.limits)] {
+        if !told.is_empty() {
+            writeln!(f, "    {title}: {told}")?;
+        }
     }
     service.judged.iter().try_for_each(|line| writeln!(f, "    {line}"))
 }
@@ -82,9 +84,7 @@ impl Explanation {
     pub fn to_json(&self) -> Value {
         let contender = |c: &Contender| json!({ "name": c.name, "pattern": c.pattern, "why": c.why });
         let contenders = |all: &[Contender]| all.iter().map(contender).collect::<Vec<_>>();
-        let endpoint = |e: &EndpointShare| {
-            json!({ "address": e.address, "weight": e.weight, "level": e.level, "zone": e.zone, "near": e.is_near })
-        };
+        let endpoint = |e: &EndpointShare| json!({ "address": e.address, "weight": e.weight, "level": e.level, "zone": e.zone, "near": e.is_near });
         let service = |s: &ServiceShare| {
             json!({
                 "name": s.name,
@@ -94,6 +94,7 @@ impl Explanation {
                 "picks": s.picks,
                 "speaks": s.speaks,
                 "timeouts": s.timeouts,
+                "limits": s.limits,
                 "judged": s.judged,
             })
         };

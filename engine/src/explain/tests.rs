@@ -119,10 +119,12 @@ GET http://api.example.com//v1/orders/7
     - 127.0.0.1:9002, weight 2
     speaks: HTTP/1.1
     timeouts: connect 3s, response head 1m, silence in the body 1m
+    limits: 8192 connections to each endpoint
   service   orders-next (5%), balance least_request
     - dns:next.internal:80
     speaks: HTTP/1.1
     timeouts: connect 3s, response head 1m, silence in the body 1m
+    limits: 8192 connections to each endpoint
 ";
     assert_eq!(text, expected);
 }
@@ -276,6 +278,7 @@ tcp://anywhere:5432
     - 127.0.0.1:15432
     speaks: bytes
     timeouts: connect 3s
+    limits: 8192 connections to each endpoint
 ";
     assert_eq!(text, expected);
     let dns = told_of(PROTOCOLS, "udp://anywhere", &[]);
@@ -392,8 +395,12 @@ fn what_is_sent_again_is_told_and_what_is_not_too() {
             after: model::HedgeAfter::Share(950_000),
             at_least: std::time::Duration::from_millis(5),
         });
-        forward.mirror =
-            Some(model::Mirror { service: model::ServiceId(1), share: 5_000, concurrency: 64, body: 64 << 10 });
+        forward.mirror = Some(model::Mirror {
+            service: model::ServiceId(1),
+            share: 5_000,
+            concurrency: 64,
+            body: 64 << 10,
+        });
     }
     let url = "http://api.example.com/v1/orders/7";
     let policies = |method: &str, headers: &[(&str, &str)]| {

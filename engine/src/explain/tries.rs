@@ -30,11 +30,19 @@ pub(super) fn tell(snapshot: &Snapshot, forward: &ForwardPlan, request: &Request
             }
             HedgeAfter::Ms(ms) => duration(ms),
         };
-        let when = format!("hedge: another endpoint is asked too after {after}, at least {}", duration(plan.at_least_ms));
-        told.push(match is_idempotent(request) || forward.retries.as_ref().is_some_and(|plan| plan.unsafe_too) {
-            true => when,
-            false => format!("hedge: none, for {} is not idempotent and there is no Idempotency-Key", request.method),
-        });
+        let when = format!(
+            "hedge: another endpoint is asked too after {after}, at least {}",
+            duration(plan.at_least_ms)
+        );
+        told.push(
+            match is_idempotent(request) || forward.retries.as_ref().is_some_and(|plan| plan.unsafe_too) {
+                true => when,
+                false => format!(
+                    "hedge: none, for {} is not idempotent and there is no Idempotency-Key",
+                    request.method
+                ),
+            },
+        );
     }
     if let Some(plan) = &forward.mirror {
         told.push(format!(

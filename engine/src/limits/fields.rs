@@ -76,7 +76,17 @@ mod tests {
     fn plan(name: &str, quota: (u32, u64), tells: bool, tells_x: bool) -> LimitPlan {
         let what = What::Rate(Rate::new(1, 1, 1));
         let spec = Spec { what, keys: 1, unsure_allowed: None, wait_ns: 0, fleet: None };
-        LimitPlan { name: name.into(), id: 1, spec, dry_run: false, missing: MissingKey::Pass, fleet: None, tells, tells_x, quota }
+        LimitPlan {
+            name: name.into(),
+            id: 1,
+            spec,
+            dry_run: false,
+            missing: MissingKey::Pass,
+            fleet: None,
+            tells,
+            tells_x,
+            quota,
+        }
     }
 
     fn told(met: &[Met<'_>]) -> String {
@@ -87,7 +97,8 @@ mod tests {
 
     #[test]
     fn policies_and_what_is_left_are_lists_of_the_same_names() {
-        let (second, day) = (plan("api", (100, 1), true, false), plan("daily", (10_000, 86_400), true, false));
+        let (second, day) =
+            (plan("api", (100, 1), true, false), plan("daily", (10_000, 86_400), true, false));
         let met = [
             (&second, Left { tokens: 50, more_ns: 10_000_000 }),
             (&day, Left { tokens: 0, more_ns: 8_640_000_001 }),
@@ -110,7 +121,10 @@ mod tests {
     fn old_fields_tell_of_the_tightest_and_nothing_is_told_unasked() {
         let (one, other) = (plan("a", (5, 60), false, true), plan("b", (9, 1), false, true));
         let met = [(&one, Left { tokens: 4, more_ns: 1 }), (&other, Left { tokens: 2, more_ns: 0 })];
-        assert_eq!(told(&met), "X-RateLimit-Limit: 9\r\nX-RateLimit-Remaining: 2\r\nX-RateLimit-Reset: 0\r\n");
+        assert_eq!(
+            told(&met),
+            "X-RateLimit-Limit: 9\r\nX-RateLimit-Remaining: 2\r\nX-RateLimit-Reset: 0\r\n"
+        );
         let silent = plan("c", (5, 60), false, false);
         assert_eq!(told(&[(&silent, Left::default())]), "");
         assert_eq!(told(&[]), "");

@@ -168,10 +168,8 @@ impl Leases {
             State::Asked if lease.tokens < cost => return alone,
             _ if lease.tokens >= cost => {
                 lease.tokens -= cost;
-                let left = Left {
-                    tokens: lease.tokens.saturating_add(lease.left),
-                    more_ns: self.terms.interval_ns,
-                };
+                let left =
+                    Left { tokens: lease.tokens.saturating_add(lease.left), more_ns: self.terms.interval_ns };
                 let more = if lease.state == State::Held && lease.tokens < batch / 2 {
                     lease.state = State::Asked;
                     batch - lease.tokens
@@ -237,7 +235,9 @@ impl Leases {
             None => {
                 let _ = self.keys.insert(key, lease.words(), |words| worth(words, now));
             }
-            Some((place, known)) if known.state == State::Refused => self.keys.set_words(place, lease.words()),
+            Some((place, known)) if known.state == State::Refused => {
+                self.keys.set_words(place, lease.words())
+            }
             Some(_) => {}
         }
     }
@@ -280,9 +280,7 @@ impl Leases {
         }
         let asked = Lease { state: State::Asked, tokens: 0, left: 0, until_ns: now };
         match self.keys.insert(key, asked.words(), |words| worth(words, now)) {
-            Inserted::Here { .. } => {
-                Step::Ask(Wanted { least: cost, want: self.terms.batch, batch: true })
-            }
+            Inserted::Here { .. } => Step::Ask(Wanted { least: cost, want: self.terms.batch, batch: true }),
             Inserted::Full => alone,
         }
     }

@@ -304,9 +304,7 @@ impl Limiter {
     pub fn sweep(&self, now: u64) {
         for limit in self.limits.borrow().values() {
             let state = &mut *limit.state.borrow_mut();
-            for (leases, source) in
-                [(&mut state.away, Source::Home), (&mut state.fleet, Source::Fleet)]
-            {
+            for (leases, source) in [(&mut state.away, Source::Home), (&mut state.fleet, Source::Fleet)] {
                 leases.lapse(now, |key, tokens| self.send_back(limit.id, key, tokens, source));
             }
             limit.tell_gauges(state);
@@ -430,12 +428,10 @@ impl Limiter {
         let over = match told {
             told if batch => limit.leases(source, |leases| leases.told(now, key, told, spent)),
             Told::Granted { tokens, .. } => tokens.saturating_sub(spent),
-            Told::Refused(left) if !at_once => {
-                limit.leases(source, |leases| {
-                    leases.refused(now, key, left, cost);
-                    0
-                })
-            }
+            Told::Refused(left) if !at_once => limit.leases(source, |leases| {
+                leases.refused(now, key, left, cost);
+                0
+            }),
             _ => 0,
         };
         self.send_back(limit.id, key, over, source);
@@ -529,9 +525,7 @@ impl Limit {
         // Homes have about the same number of keys each.
         let at_home = spec.keys.div_ceil(workers) + if workers > 1 { spec.keys.isqrt() } else { 0 };
         let (home, terms) = match spec.what {
-            What::Rate(rate) => {
-                (Bucket::Rate(Home::new(rate, at_home)), Terms::between_cores(rate, workers))
-            }
+            What::Rate(rate) => (Bucket::Rate(Home::new(rate, at_home)), Terms::between_cores(rate, workers)),
             What::AtOnce(most) => {
                 (Bucket::AtOnce(Counts::new(most, at_home)), Terms { batch: 0, interval_ns: 0 })
             }

@@ -22,6 +22,8 @@ use crate::key::Seed;
 const LETTERS_MAX: usize = 4096;
 /// When a full mailbox is tried again.
 const AGAIN_NS: u64 = 500_000;
+/// Whoever keeps the fleet's buckets has more letters than can wait: it is not asked for so long.
+const FULL_NS: u64 = 10_000_000;
 
 /// Where the workers, and whoever keeps the fleet's buckets, are written to.
 pub(crate) struct Posts {
@@ -59,11 +61,15 @@ impl Posts {
             Post::Worker(to, letter) => {
                 self.workers[to].send(letter).map_err(|letter| Post::Worker(to, letter))
             }
-            // What nobody takes is late: the node decides.
-            Post::Fleet(letter) => {
-                let _ = self.fleet.send(letter);
-                Ok(())
-            }
+            Post::Fleet(letter) => match self.fleet.send(letter) {
+                // An ask must not be left without its answer: the node decides.
+                Err(fleet::Letter::Ask(ask)) => {
+                    let told = Told::Unavailable { for_ns: FULL_NS };
+                    let answered = self.tell_fleet(ask.from, ask.ticket, told);
+                    answered.map_err(|_| Post::Fleet(fleet::Letter::Ask(ask)))
+                }
+                _ => Ok(()),
+            },
         }
     }
 }

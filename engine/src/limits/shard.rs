@@ -110,9 +110,7 @@ impl Shard {
             worth(self.words(place)).map(|worth| (worth, set, way))
         });
         match worthless.min() {
-            Some((_, set, way)) => {
-                Inserted::Here { place: self.put(set, way, key, words), evicted: true }
-            }
+            Some((_, set, way)) => Inserted::Here { place: self.put(set, way, key, words), evicted: true },
             None => Inserted::Full,
         }
     }
@@ -214,7 +212,11 @@ mod tests {
             let mut shard = Shard::new(room);
             for key in keys(room as u64).take(room) {
                 let inserted = shard.insert(key, [1, 2], stays);
-                assert!(matches!(inserted, Inserted::Here { evicted: false, .. }), "{} of {room}", shard.len());
+                assert!(
+                    matches!(inserted, Inserted::Here { evicted: false, .. }),
+                    "{} of {room}",
+                    shard.len()
+                );
             }
             assert!(keys(room as u64).take(room).all(|key| shard.find(key).is_some()));
             assert!(keys(room as u64 + 1).take(room).all(|key| shard.find(key).is_none()));
@@ -280,8 +282,7 @@ mod tests {
     #[test]
     fn keys_that_share_their_tag_are_told_apart() {
         let mut shard = Shard::new(100);
-        let alike: Vec<Key> =
-            keys(5).take(60).map(|key| key & !(0xFF << 96) | 0x55 << 96).collect();
+        let alike: Vec<Key> = keys(5).take(60).map(|key| key & !(0xFF << 96) | 0x55 << 96).collect();
         for (n, key) in alike.iter().enumerate() {
             assert!(matches!(shard.insert(*key, [n as u64, 0], stays), Inserted::Here { .. }));
         }

@@ -40,7 +40,10 @@ pub(super) struct Ask {
 pub(super) enum Waiter {
     /// None waits any more, or ever did.
     Nobody,
-    Waiting { waker: Option<Waker>, until_ns: u64 },
+    Waiting {
+        waker: Option<Waker>,
+        until_ns: u64,
+    },
     /// To be taken by the one who waited.
     Decided(Decision),
     /// It waits for another answer now.
@@ -151,8 +154,10 @@ impl Waits {
                     return Poll::Pending;
                 }
                 Waiter::Moved(to) => {
+                    // Only this ask is left: who waits goes on with the other one.
                     let to = *to;
-                    self.leave(*ticket);
+                    slot.waiter = Waiter::Nobody;
+                    self.tidy(*ticket);
                     *ticket = to;
                 }
                 Waiter::Decided(decision) => {

@@ -18,10 +18,19 @@ const US: u64 = 1000;
 
 /// Something that happens at a time.
 enum Event {
-    Request { worker: usize, key: Key, cost: u32 },
-    Letter { to: usize, letter: Letter },
+    Request {
+        worker: usize,
+        key: Key,
+        cost: u32,
+    },
+    Letter {
+        to: usize,
+        letter: Letter,
+    },
     /// A worker looks at its waits, and at its leases.
-    Turn { worker: usize },
+    Turn {
+        worker: usize,
+    },
 }
 
 /// A request that waits.
@@ -49,7 +58,13 @@ struct World {
 }
 
 fn rate_spec(rate: Rate, unsure_allowed: bool) -> Spec {
-    Spec { what: What::Rate(rate), keys: 1000, unsure_allowed: Some(unsure_allowed), wait_ns: MS, fleet: None }
+    Spec {
+        what: What::Rate(rate),
+        keys: 1000,
+        unsure_allowed: Some(unsure_allowed),
+        wait_ns: MS,
+        fleet: None,
+    }
 }
 
 impl World {
@@ -248,7 +263,10 @@ fn five_a_minute_are_five_on_any_number_of_cores() {
         let mut world = World::new(9, workers, rate_spec(rate, false), 100 * US);
         let mut random = fastrand::Rng::with_seed(workers as u64);
         for n in 0..2000 {
-            world.at(S + n * 5 * MS, Event::Request { worker: random.usize(..workers), key: 1 << 100, cost: 1 });
+            world.at(
+                S + n * 5 * MS,
+                Event::Request { worker: random.usize(..workers), key: 1 << 100, cost: 1 },
+            );
         }
         world.run(12 * S);
         assert_eq!(world.passed.len(), 5, "on {workers} workers");
@@ -280,6 +298,11 @@ fn what_is_let_through_unsure_is_owed() {
     world.run(13 * S);
     assert!(world.unsure > 0);
     let may = 10 + 10 * 10;
-    assert!(world.passed.len() <= may + world.unsure, "{} passed, {} unsure", world.passed.len(), world.unsure);
+    assert!(
+        world.passed.len() <= may + world.unsure,
+        "{} passed, {} unsure",
+        world.passed.len(),
+        world.unsure
+    );
     assert!(world.passed.len() <= may * 2, "what was owed was not let through again: {}", world.passed.len());
 }

@@ -47,9 +47,14 @@ impl Fold for LimitCounters {
 /// Limits that decided nothing yet are left out.
 pub(super) fn render(text: &mut Text<'_>, kept: &Kept) {
     let decided = |c: &LimitCounters| c.allowed.get() + c.limited.get() + c.dry_run.get() > 0;
-    let used: Vec<_> = kept.limits.iter().filter(|(_, counts)| counts.iter().any(|one| decided(one))).collect();
+    let used: Vec<_> =
+        kept.limits.iter().filter(|(_, counts)| counts.iter().any(|one| decided(one))).collect();
     let name = "ringway_limit_decisions_total";
-    text.family(name, "counter", "Requests that met a limit, by what it decided; dry_run: it would have refused.");
+    text.family(
+        name,
+        "counter",
+        "Requests that met a limit, by what it decided; dry_run: it would have refused.",
+    );
     let outcomes: [(&str, fn(&LimitCounters) -> u64); 3] = [
         ("allowed", |c| c.allowed.get()),
         ("limited", |c| c.limited.get()),
@@ -63,19 +68,27 @@ pub(super) fn render(text: &mut Text<'_>, kept: &Kept) {
         }
     }
     let families: [Number<LimitCounters>; 7] = [
-        ("ringway_limit_unsure_total", "counter", "Decisions without an answer of the key's home core in time.", |c| {
-            c.unsure.get()
-        }),
-        ("ringway_limit_asks_total", "counter", "Asks for tokens sent to other cores or to the fleet.", |c| {
-            c.asked.get()
-        }),
+        (
+            "ringway_limit_unsure_total",
+            "counter",
+            "Decisions without an answer of the key's home core in time.",
+            |c| c.unsure.get(),
+        ),
+        (
+            "ringway_limit_asks_total",
+            "counter",
+            "Asks for tokens sent to other cores or to the fleet.",
+            |c| c.asked.get(),
+        ),
         (
             "ringway_limit_fleet_late_total",
             "counter",
             "Decisions of this node for a limit of the fleet that was not answered for in time.",
             |c| c.fleet_late.get(),
         ),
-        ("ringway_limit_evicted_total", "counter", "Idle keys that made room for new ones.", |c| c.evicted.get()),
+        ("ringway_limit_evicted_total", "counter", "Idle keys that made room for new ones.", |c| {
+            c.evicted.get()
+        }),
         (
             "ringway_limit_crowded_total",
             "counter",

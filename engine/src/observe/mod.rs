@@ -4,12 +4,13 @@
 //! not fit its ring is dropped and counted.
 
 pub mod access_log;
+pub mod breaking;
 pub mod counter;
 pub mod dropped;
 pub mod escape;
 pub mod histogram;
-pub mod picks;
 mod limits;
+pub mod picks;
 pub mod prometheus;
 pub mod record;
 pub mod redact;
@@ -18,6 +19,7 @@ pub mod retries;
 pub mod stats;
 
 pub use access_log::{AccessLog, LogWake};
+pub use breaking::{BreakerRow, Refusal};
 pub use dropped::Dropped;
 pub use limits::LimitCounters;
 pub use record::{CarriedRecord, LineFormat, Record};

@@ -27,16 +27,22 @@ impl PickCounters {
     /// In the order in which they are shown.
     pub(super) const FAMILIES: [Family; 6] = [
         ("ringway_balance_panic_picks_total", "Endpoints picked in panic.", |c| c.panic.get()),
-        ("ringway_balance_overflow_picks_total", "Endpoints picked from another level or zone than the first.", |c| {
-            c.overflow.get()
-        }),
-        ("ringway_balance_passed_over_total", "Picks by key that passed over an endpoint at its bound of load.", |c| {
-            c.passed_over.get()
-        }),
+        (
+            "ringway_balance_overflow_picks_total",
+            "Endpoints picked from another level or zone than the first.",
+            |c| c.overflow.get(),
+        ),
+        (
+            "ringway_balance_passed_over_total",
+            "Picks by key that passed over an endpoint at its bound of load.",
+            |c| c.passed_over.get(),
+        ),
         ("ringway_balance_keyless_total", "Picks by least_request since there was no key to hash.", |c| {
             c.keyless.get()
         }),
-        ("ringway_sticky_hits_total", "Requests that went where their cookie leads.", |c| c.sticky_hits.get()),
+        ("ringway_sticky_hits_total", "Requests that went where their cookie leads.", |c| {
+            c.sticky_hits.get()
+        }),
         ("ringway_sticky_misses_total", "Requests with a cookie whose endpoint was not picked.", |c| {
             c.sticky_misses.get()
         }),

@@ -8,6 +8,7 @@ mod retries;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use super::breaking::{self, BreakerRow};
 use super::dropped::DroppedCounts;
 use super::histogram::{Bounds, DURATIONS, Histogram, LAGS, Merged};
 use super::registry::{Kept, REMOVED, Registry};
@@ -26,6 +27,13 @@ pub fn render(registry: &Registry, version: &str, out: &mut String) {
     routes(&mut text, &kept);
     services(&mut text, &kept);
     super::limits::render(&mut text, &kept);
+    breaking::services(&mut text, &kept);
+    breaking::shed(&mut text, registry, &kept);
+}
+
+/// Appends what is known of limits of all workers together.
+pub fn render_limits(rows: &[BreakerRow], out: &mut String) {
+    breaking::limits(&mut Text { out }, rows);
 }
 
 /// Appends one family without labels, for numbers that others keep.
@@ -247,7 +255,7 @@ fn merged<C>(bounds: &'static Bounds, counts: &[Arc<C>], histogram: impl Fn(&C) 
 }
 
 /// The text so far. Writing to a `String` can't fail.
-pub(super) struct Text<'a> {
+pub(crate) struct Text<'a> {
     out: &'a mut String,
 }
 
@@ -263,7 +271,7 @@ impl Text<'_> {
         let _ = writeln!(self.out, " {value}");
     }
 
-    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], merged: &Merged) {
+    pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], merged: &Merged) {
         let mut with_bound = labels.to_vec();
         with_bound.push(("le", ""));
         for (bound, count) in merged.cumulative() {

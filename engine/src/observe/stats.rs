@@ -7,7 +7,9 @@
 use std::sync::OnceLock;
 
 use crate::grpc::CODES;
+use crate::overload::Priority;
 
+use super::breaking::Breaking;
 use super::counter::{Counter, Gauge};
 use super::dropped::DroppedCounts;
 use super::histogram::{DURATIONS, Histogram, LAGS};
@@ -49,6 +51,8 @@ macro_rules! worker_stats {
             pub local_replies: ReasonCounts,
             /// Exchanges that ended after their response head, or without anybody to reply to, by reason.
             pub cut: ReasonCounts,
+            /// Requests turned away, by priority; none is critical.
+            pub shed: [Counter; 4],
             /// Datagrams that went nowhere.
             pub udp_dropped: DroppedCounts,
             /// How late the loop was to what was due, or how long a turn took.
@@ -63,6 +67,7 @@ macro_rules! worker_stats {
                     $($field: $type::default(),)*
                     local_replies: ReasonCounts::default(),
                     cut: ReasonCounts::default(),
+                    shed: Default::default(),
                     udp_dropped: DroppedCounts::default(),
                     loop_lag: Histogram::new(&LAGS),
                     last_turn_us: Gauge::default(),
@@ -130,12 +135,21 @@ worker_stats! {
     buffers_in_use: Gauge "gauge" Each "ringway_worker_buffers_in_use" "Receive buffers in use.";
     pipes: Gauge "gauge" Each "ringway_worker_pipes" "Pipes open for splice(2).";
     loop_turns: Counter "counter" Each "ringway_worker_loop_turns_total" "Turns of the event loop.";
+    lag_us: Gauge "gauge" Each "ringway_worker_lag_microseconds"
+        "How late the loop was to its last look at itself.";
+    pressure: Gauge "gauge" Each "ringway_worker_pressure"
+        "What the worker sheds: nothing, low, normal, high priority, new connections (0 to 4).";
 }
 
 impl WorkerStats {
     /// Exchanges under way.
     pub fn exchanges_active(&self) -> u64 {
         self.exchanges_started.get().saturating_sub(self.exchanges_ended.get())
+    }
+
+    /// Requests of this priority that were turned away.
+    pub fn shed(&self, priority: Priority) -> &Counter {
+        &self.shed[priority as usize]
     }
 
     /// Every number by name, in a fixed order, for `/workers`.
@@ -202,6 +216,8 @@ pub struct RouteCounters {
     pub request_bytes: Counter,
     /// Bytes of response bodies.
     pub response_bytes: Counter,
+    /// Turned away under overload; of the row without a service.
+    pub shed: Counter,
     /// First byte of the request to the last of the response.
     pub duration: Histogram,
 }
@@ -229,6 +245,7 @@ impl Default for RouteCounters {
             faults: Default::default(),
             request_bytes: Counter::default(),
             response_bytes: Counter::default(),
+            shed: Counter::default(),
             duration: Histogram::new(&DURATIONS),
         }
     }
@@ -296,6 +313,8 @@ pub struct ServiceCounters {
     pub connections_idle: Gauge,
     /// Request sent to response head read.
     pub response_head: Histogram,
+    /// About its limits.
+    breaking: OnceLock<Box<Breaking>>,
     /// How endpoints were picked.
     pub picks: PickCounters,
 }
@@ -313,8 +332,21 @@ impl Default for ServiceCounters {
             connections_active: Gauge::default(),
             connections_idle: Gauge::default(),
             response_head: Histogram::new(&DURATIONS),
+            breaking: OnceLock::new(),
             picks: PickCounters::default(),
         }
+    }
+}
+
+impl ServiceCounters {
+    /// About its limits, once one was reached.
+    pub fn breaking(&self) -> &Breaking {
+        self.breaking.get_or_init(Box::default)
+    }
+
+    /// The same, if one was.
+    pub fn breaking_seen(&self) -> Option<&Breaking> {
+        self.breaking.get().map(|breaking| &**breaking)
     }
 }
 
@@ -351,6 +383,7 @@ impl Fold for RouteCounters {
         }
         self.request_bytes.add(gone.request_bytes.get());
         self.response_bytes.add(gone.response_bytes.get());
+        self.shed.add(gone.shed.get());
         self.duration.fold(&gone.duration);
     }
 }
@@ -364,6 +397,9 @@ impl Fold for ServiceCounters {
         self.retries.fold(&gone.retries);
         self.pings_unanswered.add(gone.pings_unanswered.get());
         self.response_head.fold(&gone.response_head);
+        if let Some(theirs) = gone.breaking_seen() {
+            self.breaking().fold(theirs);
+        }
         self.picks.fold(&gone.picks);
     }
 }

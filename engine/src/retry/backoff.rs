@@ -34,9 +34,9 @@ pub fn pushback(value: &[u8]) -> Pushback {
 /// The value of `Retry-After`, seconds or a date (RFC 9110 §10.2.3). `None`: it is neither.
 pub fn retry_after_ms(value: &[u8], unix_seconds: u64) -> Option<u64> {
     if !value.is_empty() && value.iter().all(u8::is_ascii_digit) {
-        let seconds = value.iter().fold(0u64, |seconds, digit| {
-            seconds.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
-        });
+        let seconds = value
+            .iter()
+            .fold(0u64, |seconds, digit| seconds.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
         return Some(seconds.saturating_mul(1000));
     }
     let at = httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok()?;

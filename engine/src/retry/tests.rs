@@ -51,8 +51,7 @@ fn without_a_plan_only_what_is_known_to_be_safe_is_sent_again_and_once() {
 #[test]
 fn what_is_not_idempotent_is_sent_again_only_where_nobody_worked_on_it_or_its_code_is_listed() {
     for cause in ALL {
-        let may =
-            matches!(cause, Cause::Refused | Cause::Connect | Cause::Unprocessed | Cause::Grpc(_));
+        let may = matches!(cause, Cause::Refused | Cause::Connect | Cause::Unprocessed | Cause::Grpc(_));
         let judged = first(Some(&plan()), cause, POST);
         assert_eq!(judged.is_ok(), may, "{cause:?}");
         assert!(may || judged == Err(Some(Refused::Unsafe)));
@@ -95,7 +94,11 @@ fn whatever_was_worked_on_pays_and_waits() {
     for cause in ALL {
         let so_far = SoFar { fresh: true, ..SoFar::default() };
         let again = judge(Some(&plan()), so_far, cause, GET).unwrap();
-        assert_eq!((again.pays, again.waits), (cause != Cause::Refused, cause != Cause::Refused), "{cause:?}");
+        assert_eq!(
+            (again.pays, again.waits),
+            (cause != Cause::Refused, cause != Cause::Refused),
+            "{cause:?}"
+        );
     }
 }
 

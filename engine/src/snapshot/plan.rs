@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{ActionPlan, BalancingPlan, EjectPlan, HeaderPlan, HealthPlan, Split, RouteLimit};
-use crate::balance::{Address, Endpoint, Rules};
+use super::{ActionPlan, BalancingPlan, EjectPlan, HeaderPlan, HealthPlan, RouteLimit, Split};
 use crate::arrivals::{ClientRate, Pace};
+use crate::balance::{Address, Endpoint, Rules};
+use crate::breaker::{self, Concurrency};
 use crate::faults::FaultPlan;
 use crate::http2::Budget;
+use crate::overload::Priority;
 use crate::proxy_protocol;
 use crate::retry::BudgetPlan;
 use crate::routing::{RouteId, RouteRule, Router};
@@ -30,6 +32,8 @@ pub struct ListenerPlan {
     pub router: Router,
     /// The routes it serves, in the order written.
     pub routes: Box<[RouteId]>,
+    /// All of them are critical, and there are some.
+    pub is_critical: bool,
     /// Peers that must speak the PROXY protocol; if there are any, others must not.
     pub proxy_protocol: Box<[IpNet]>,
     /// Hops whose forwarding headers are believed.
@@ -229,6 +233,8 @@ pub struct RoutePlan {
     pub faults: Box<[FaultPlan]>,
     /// What it asks of requests, as written: for explanations.
     pub rule: RouteRule,
+    /// How late it is shed.
+    pub priority: Priority,
 }
 
 impl RoutePlan {
@@ -262,6 +268,10 @@ pub struct ServicePlan {
     pub idle_ms: u64,
     /// Of each worker, for each endpoint.
     pub pool: PoolPlan,
+    /// How much it may be asked at once, by all workers.
+    pub breaker: breaker::Limits,
+    /// The same, as far as it is found out.
+    pub concurrency: Option<Concurrency>,
     /// What its endpoints speak.
     pub protocol: Protocol,
     /// Where they speak HTTP/2.
@@ -277,6 +287,12 @@ pub struct ServicePlan {
 }
 
 impl ServicePlan {
+    /// Requests are limited, and wait where there are too many.
+    pub fn has_gate(&self) -> bool {
+        let breaker = &self.breaker;
+        self.concurrency.is_some() || breaker.requests != u32::MAX || breaker.endpoint_requests != u32::MAX
+    }
+
     /// Addresses and weights for [`crate::balance::Balancer::reconcile`]; `resolved` says what a name stands for now,
     /// nothing if it is not known.
     pub fn addresses<A: IntoIterator<Item = IpAddr>>(
@@ -287,7 +303,10 @@ impl ServicePlan {
     }
 
     /// The endpoints for [`crate::balance::Balancer::reconcile`]; `resolved` as above.
-    pub fn resolved<A: IntoIterator<Item = IpAddr>>(&self, mut resolved: impl FnMut(&str) -> A) -> Vec<Endpoint> {
+    pub fn resolved<A: IntoIterator<Item = IpAddr>>(
+        &self,
+        mut resolved: impl FnMut(&str) -> A,
+    ) -> Vec<Endpoint> {
         let mut endpoints = Vec::new();
         for endpoint in &self.endpoints {
             match &endpoint.target {
@@ -372,12 +391,10 @@ pub enum EndpointTarget {
     },
 }
 
-/// Bounds of a pool.
+/// What is kept of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolPlan {
-    /// 503 beyond it.
-    pub connections_max: u32,
-    /// Idle ones kept of those.
+    /// Idle ones kept.
     pub idle_max: u32,
     /// How long an idle one is kept.
     pub idle_timeout_ms: u64,

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use ringway_runtime::{Nanos, now};
 
-use super::{By, Service};
+use super::admission::Admission;
 use super::connecting::{Connected, Error};
 use super::pool::{Counted, Idle, State};
 use super::reporting::Counts;
+use super::{By, Service};
 use crate::balance::{Outcome, Slot};
 use crate::http2;
 use crate::link::Link;
@@ -44,31 +45,39 @@ pub(crate) struct Lent {
     link: Option<Link>,
     /// Of a connection, not of a stream.
     counted: Option<Counted>,
+    /// What it may be asked by; given back last.
+    _admission: Option<Admission>,
     /// It has carried an exchange before; of a stream: its connection has.
     pub reused: bool,
     pub endpoint: Rc<str>,
     /// What the balancer is told at the end.
     pub outcome: Outcome,
     sent_at: Nanos,
-    pub(super) head_after: Duration,
+    pub(super) head_after_ns: u64,
     /// For whoever judges the endpoint.
     pub(super) counts: Counts,
 }
 
 impl Lent {
     /// Nothing yet of an endpoint that is to be asked.
-    pub(super) fn begin(service: &Rc<Service>, slot: Slot, endpoint: Rc<str>) -> Lent {
+    pub(super) fn begin(
+        service: &Rc<Service>,
+        slot: Slot,
+        endpoint: Rc<str>,
+        admission: Option<Admission>,
+    ) -> Lent {
         service.counters.active.up();
         Lent {
             service: service.clone(),
             slot,
             link: None,
             counted: None,
+            _admission: admission,
             reused: false,
             endpoint,
             outcome: Outcome::Abandoned,
             sent_at: Nanos::NEVER,
-            head_after: Duration::ZERO,
+            head_after_ns: 0,
             counts: Counts::AtEnd,
         }
     }
@@ -93,7 +102,7 @@ impl Lent {
     }
 
     /// There is no connection to this endpoint.
-    pub(super) fn unreached(mut self, error: Error, by: By) -> Unreached {
+    pub(super) fn unreached(mut self, error: Error, by: By<'_>) -> Unreached {
         // Who has no time left says nothing about an endpoint.
         let is_ours = error.is_ours() || now() >= by.deadline;
         self.outcome = match now() >= by.try_at {
@@ -146,10 +155,23 @@ impl Lent {
     /// its end how it went.
     pub fn answered(&mut self, now: Nanos, status: u16, is_call: bool) -> Duration {
         self.outcome = Outcome::Answered;
-        self.head_after = now.since(self.sent_at);
-        self.service.counters.response_head.record(self.head_after.as_micros() as u64);
+        let head_after = now.since(self.sent_at);
+        self.head_after_ns = head_after.as_nanos() as u64;
+        self.service.counters.response_head.record(head_after.as_micros() as u64);
         self.count_head(status, is_call);
-        self.head_after
+        self.sample(status);
+        head_after
+    }
+
+    /// What the head says to a limit that is found. Some statuses say that there was too much already.
+    fn sample(&self, status: u16) {
+        let limited = self.service.limited.borrow();
+        if let Some(samples) = limited.samples() {
+            match status {
+                502..=504 => samples.failed(limited.worker),
+                _ => samples.answered(limited.worker, self.head_after_ns),
+            }
+        }
     }
 
     /// Writes the field that leads the client back to this endpoint.
@@ -164,7 +186,9 @@ impl Lent {
         let mut pools = self.service.pools.borrow_mut();
         let pool = &mut pools[self.slot.0 as usize];
         let live = self.service.balancer.borrow().address(self.slot).is_some();
+        let wanted = pool.is_wanted();
         if live
+            && !wanted
             && pool.idle.len() < self.service.idle_max.get() as usize
             && link.is_quiet()
             && link.unsent() == 0
@@ -182,8 +206,12 @@ impl Drop for Lent {
         self.count_end();
         let service = &self.service;
         service.counters.active.down();
-        let latency = self.head_after.as_nanos() as u64;
+        let latency = self.head_after_ns;
         let (now, random) = (now(), service.random());
+        if matches!(self.outcome, Outcome::Failed | Outcome::Refused) {
+            let limited = service.limited.borrow();
+            limited.samples().into_iter().for_each(|samples| samples.failed(limited.worker));
+        }
         service.balancer.borrow_mut().ended(self.slot, now.0, latency, self.outcome, random);
     }
 }

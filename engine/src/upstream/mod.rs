@@ -4,6 +4,7 @@
 //! or stray bytes on it are known before it is used again. Invariant: a connection is counted from before it is made
 //! until it is really over, and every `began` of the balancer meets its `ended` as its [`Lent`] is dropped.
 
+mod admission;
 mod connecting;
 mod lent;
 mod pool;
@@ -21,6 +22,8 @@ use std::time::Duration;
 use ringway_runtime::{Lease, Nanos, now};
 
 use crate::balance::{self, Asked, Balancer, Change, EndpointSeen, How, Picked, Slot};
+use crate::breaker::Shares;
+use crate::link::Link;
 use crate::local_reply::LocalReply;
 use crate::observe::ServiceCounters;
 use crate::reason::Reason;
@@ -29,6 +32,7 @@ use crate::snapshot::{Protocol, ServicePlan};
 use crate::standing::{Stand, Standing, Standings};
 use crate::tls::Offer;
 use crate::worker::Resolved;
+use admission::{Admission, Limited, Refused, RetryPlace};
 use connecting::{Course, Error};
 pub(crate) use lent::{Lent, Unreached};
 use pool::{Counted, Pool};
@@ -49,6 +53,7 @@ pub(crate) struct Service {
     idle_timeout_ms: Cell<u64>,
     idle_max: Cell<u32>,
     random: Cell<u64>,
+    limited: RefCell<Limited>,
     /// This worker's part of what may be retries.
     budget: Budget,
     floor: RefCell<Arc<Floor>>,
@@ -57,9 +62,6 @@ pub(crate) struct Service {
     /// Mirrored copies under way.
     pub copies: Cell<u32>,
 }
-
-/// Draws before an endpoint that was tried is asked again.
-const PICKS_MAX: usize = 16;
 
 /// How an exchange wants to be carried.
 #[derive(Clone, Copy, Default)]
@@ -76,17 +78,30 @@ pub(crate) struct Wish {
 
 /// Until when there must be a connection.
 #[derive(Clone, Copy)]
-pub(crate) struct By {
+pub(crate) struct By<'a> {
     /// Of the exchange.
     pub deadline: Nanos,
     /// Of this try.
     pub try_at: Nanos,
+    /// Who waits for it: where the service has as much as it may the try waits too, for as long as this one is there.
+    pub client: Option<&'a Link>,
+}
+
+/// What is asked of a checkout.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    plan: &'a ServicePlan,
+    asked: &'a Asked,
+    wish: Wish,
+    /// Endpoints that were asked before.
+    tried: &'a [Slot],
 }
 
 /// Room for one more try in a service's budget, until dropped.
 pub(crate) struct Permit {
     service: Rc<Service>,
     taken: Taken,
+    _place: RetryPlace,
 }
 
 impl Drop for Permit {
@@ -106,6 +121,7 @@ impl Service {
             idle_timeout_ms: Cell::new(plan.pool.idle_timeout_ms),
             idle_max: Cell::new(plan.pool.idle_max),
             random: Cell::new(seed | 1),
+            limited: RefCell::default(),
             budget: Budget::default(),
             floor: RefCell::default(),
             latencies: RefCell::default(),
@@ -125,10 +141,11 @@ impl Service {
         self.budget.ended();
     }
 
-    /// Room for one more try, where the service's budget has any.
+    /// Room for one more try, where the service's budget and its breaker have any.
     pub fn permit(self: &Rc<Service>, plan: &ServicePlan) -> Option<Permit> {
+        let place = self.retry_place()?;
         let taken = self.budget.take(&plan.retry_budget, &self.floor.borrow(), now().0)?;
-        Some(Permit { service: self.clone(), taken })
+        Some(Permit { service: self.clone(), taken, _place: place })
     }
 
     /// Takes over what a new snapshot says; endpoints come by [`Service::reconcile`].
@@ -140,7 +157,14 @@ impl Service {
     }
 
     /// Makes the plan's endpoints, names resolved, the ones that are asked. Those that stay keep their connections.
-    pub fn reconcile(&self, plan: &ServicePlan, resolved: &Resolved, standings: &Standings) {
+    pub fn reconcile(
+        &self,
+        plan: &ServicePlan,
+        resolved: &Resolved,
+        standings: &Standings,
+        (worker, shares): (usize, &Shares),
+    ) {
+        self.limited.borrow_mut().set(worker, shares.service(&plan.name));
         let endpoints = plan.resolved(|name| resolved.get(name).map_or(&[][..], |ips| ips).iter().copied());
         let mut pools = self.pools.borrow_mut();
         for change in self.balancer.borrow_mut().reconcile(&endpoints, now().0) {
@@ -161,7 +185,14 @@ impl Service {
                 Change::Removed(slot) => pools[slot.0 as usize].retire(),
             }
         }
-        drop(pools);
+        let limited = self.limited.borrow();
+        for pool in pools.iter_mut() {
+            let share = pool.balanced.as_ref().and_then(|address| shares.endpoint(&plan.name, address));
+            if let Some(share) = share {
+                pool.share_with(&limited, share);
+            }
+        }
+        drop((pools, limited));
         self.make_sticky(plan);
         self.heed(standings.get(&plan.name));
     }
@@ -212,7 +243,7 @@ impl Service {
         let address = balancer.address(slot).and_then(ip)?;
         drop(balancer);
         self.tell(how);
-        Some((address, self.lend(slot)))
+        Some((address, self.lend(slot, None)))
     }
 
     /// A connection to one of the endpoints, pooled or new; not to one of `tried` while others remain. Whether another
@@ -223,27 +254,53 @@ impl Service {
         asked: &Asked,
         wish: Wish,
         tried: &[Slot],
-        by: By,
+        by: By<'_>,
         endpoint: &mut Option<Rc<str>>,
     ) -> Result<Lent, Unreached> {
-        let mut lent = match self.pick(asked, tried) {
-            Some(slot) => self.lend(slot),
-            None if tried.is_empty() => return Err(Unreached::nobody(self.nobody(plan, asked))),
-            None if wish.elsewhere => return Err(Unreached::nobody_else(self.nobody(plan, asked))),
-            None => match self.pick(asked, &[]) {
-                Some(slot) => self.lend(slot),
-                None => return Err(Unreached::nobody(self.nobody(plan, asked))),
-            },
+        let wanted = Wanted { plan, asked, wish, tried };
+        let admitted = match self.admit(wanted, false) {
+            Ok(mut lent) => {
+                *endpoint = Some(lent.endpoint.clone());
+                if self.lend_ready(offer(plan, wish), wish, &mut lent) {
+                    return Ok(lent);
+                }
+                Ok(lent)
+            }
+            Err(refused) => Err(refused),
         };
-        let offer = offer(plan, wish);
-        *endpoint = Some(lent.endpoint.clone());
-        if self.lend_ready(offer, wish, &mut lent) {
-            return Ok(lent);
-        }
         // Rare, and large: it lives outside of the exchange.
-        match Box::pin(self.obtain(plan, offer, by.deadline.min(by.try_at), &mut lent)).await {
-            Ok(()) => Ok(lent),
-            Err(error) => Err(lent.unreached(error, by)),
+        Box::pin(self.reach(wanted, by, endpoint, admitted)).await
+    }
+
+    /// The rest of a checkout that finds nothing at hand: waiting for room, and connecting.
+    async fn reach(
+        self: &Rc<Service>,
+        wanted: Wanted<'_>,
+        by: By<'_>,
+        endpoint: &mut Option<Rc<str>>,
+        mut admitted: Result<Lent, Refused>,
+    ) -> Result<Lent, Unreached> {
+        let Wanted { plan, wish, .. } = wanted;
+        let mut since = None;
+        loop {
+            let mut lent = match admitted {
+                Ok(lent) => lent,
+                Err(refused) => self.wait_for_room(wanted, refused, by, &mut since).await?,
+            };
+            let offer = offer(plan, wish);
+            *endpoint = Some(lent.endpoint.clone());
+            if self.lend_ready(offer, wish, &mut lent) {
+                return Ok(lent);
+            }
+            match self.obtain(plan, offer, by.deadline.min(by.try_at), &mut lent).await {
+                Ok(()) => return Ok(lent),
+                Err(error) if self.may_wait_on(error, by, &mut since) => {
+                    drop(lent);
+                    self.step_aside(by).await?;
+                }
+                Err(error) => return Err(lent.unreached(error, by)),
+            }
+            admitted = self.admit(wanted, false);
         }
     }
 
@@ -265,7 +322,7 @@ impl Service {
             if failed.is_some() {
                 self.counters.retries.count(Cause::Refused);
             }
-            let mut lent = self.lend(slot);
+            let mut lent = self.lend(slot, None);
             let preface = preface.as_ref().map(|preface| preface.slice(0..preface.len()));
             match Box::pin(self.connect(plan, Offer::None, deadline, preface, &mut lent)).await {
                 Ok(()) => {
@@ -273,7 +330,8 @@ impl Service {
                     return Ok(lent);
                 }
                 Err(error) => {
-                    let unreached = lent.unreached(error, By { deadline, try_at: Nanos::NEVER });
+                    let unreached =
+                        lent.unreached(error, By { deadline, try_at: Nanos::NEVER, client: None });
                     if failed.is_some() || unreached.cause != Some(Cause::Refused) {
                         return Err(unreached.reply);
                     }
@@ -281,6 +339,19 @@ impl Service {
                 }
             }
         }
+    }
+
+    /// One that may be asked; of those that were tried only where no other is left and that is not insisted on.
+    fn choose(&self, wanted: Wanted<'_>) -> Result<Slot, Unreached> {
+        let Wanted { plan, asked, wish, tried } = wanted;
+        if let Some(slot) = self.pick(asked, tried) {
+            return Ok(slot);
+        }
+        if !tried.is_empty() && wish.elsewhere {
+            return Err(Unreached::nobody_else(self.nobody(plan, asked)));
+        }
+        let again = if tried.is_empty() { None } else { self.pick(asked, &[]) };
+        again.ok_or_else(|| Unreached::nobody(self.nobody(plan, asked)))
     }
 
     /// One that may be asked and is not among `tried`.
@@ -300,10 +371,10 @@ impl Service {
         self.counters.picks.count(how);
     }
 
-    fn lend(self: &Rc<Service>, slot: Slot) -> Lent {
+    fn lend(self: &Rc<Service>, slot: Slot, admission: Option<Admission>) -> Lent {
         self.balancer.borrow_mut().began(slot);
         let endpoint = self.pools.borrow()[slot.0 as usize].text.clone();
-        Lent::begin(self, slot, endpoint)
+        Lent::begin(self, slot, endpoint, admission)
     }
 
     /// Gives `lent` what is at hand: a pooled connection, or a stream on one with room to spare.
@@ -341,7 +412,7 @@ impl Service {
         lent: &mut Lent,
     ) -> Result<bool, Error> {
         let (sharing, course) = self.course(plan, offer, lent.slot);
-        let count = || self.count(plan, lent.slot);
+        let count = || self.count(lent.slot);
         let stream = sharing.stream(&course, offer, deadline, count).await?;
         Ok(stream.map(|stream| lent.stream(stream)).is_some())
     }
@@ -356,7 +427,7 @@ impl Service {
         lent: &mut Lent,
     ) -> Result<(), Error> {
         let (sharing, course) = self.course(plan, offer, lent.slot);
-        let counted = self.count(plan, lent.slot).ok_or(Error::Full)?;
+        let counted = self.count(lent.slot).ok_or(Error::Full)?;
         let connected = course.connect(counted, deadline, preface).await?;
         if !connected.http2 {
             lent.connected(connected);
@@ -373,8 +444,19 @@ impl Service {
         (pool.sharing.clone(), Course::new(plan, pool.address.clone(), offer, &self.counters))
     }
 
-    fn count(&self, plan: &ServicePlan, slot: Slot) -> Option<Counted> {
-        self.pools.borrow()[slot.0 as usize].count(&self.counters, plan.pool.connections_max)
+    /// Counts a connection, where the limits allow one. Where it is the service's that doesn't, an idle connection of
+    /// this worker to another endpoint goes in its place.
+    fn count(&self, slot: Slot) -> Option<Counted> {
+        let limited = self.limited.borrow();
+        let mut pools = self.pools.borrow_mut();
+        let counted = pools[slot.0 as usize].count(&self.counters);
+        if counted.is_some() || limited.connections().is_none_or(|all| all.taken() < all.max()) {
+            return counted;
+        }
+        let idle = pools.iter_mut().filter(|pool| !pool.idle.is_empty());
+        let oldest = idle.min_by_key(|pool| pool.idle.first().map(|idle| idle.since))?;
+        drop(oldest.idle.remove(0));
+        pools[slot.0 as usize].count(&self.counters)
     }
 
     fn nobody(&self, plan: &ServicePlan, asked: &Asked) -> LocalReply {
@@ -398,6 +480,8 @@ impl Service {
     pub fn sweep(&self, now: Nanos) {
         let timeout = Duration::from_millis(self.idle_timeout_ms.get());
         for pool in self.pools.borrow_mut().iter_mut() {
+            // Where a limit is reached elsewhere, nothing is kept for later.
+            let timeout = if pool.is_wanted() { Duration::ZERO } else { timeout };
             pool.idle.retain(|idle| idle.link.is_quiet() && now.since(idle.since) < timeout);
             pool.sharing.sweep(now, timeout);
         }

@@ -1,13 +1,14 @@
 //! What a worker keeps of one endpoint: idle connections, those that streams share, and how many there are in all.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_runtime::{Address, Nanos};
 
+use super::admission::{EndpointPart, Limited};
 use super::sharing::Sharing;
 use crate::balance;
+use crate::breaker::{EndpointShare, Tally};
 use crate::link::Link;
 use crate::observe::ServiceCounters;
 
@@ -17,8 +18,10 @@ pub(super) struct Pool {
     pub text: Rc<str>,
     pub idle: Vec<Idle>,
     pub sharing: Rc<Sharing>,
-    /// Connections in all, those being made among them.
-    open: Rc<Cell<u32>>,
+    /// What all workers may have at this endpoint.
+    pub part: Option<Rc<EndpointPart>>,
+    /// As the balancer knows it.
+    pub balanced: Option<balance::Address>,
 }
 
 /// A connection that waits for its next exchange.
@@ -30,7 +33,7 @@ pub(super) struct Idle {
 
 /// A connection's part in what is counted, until it is dropped.
 pub(super) struct Counted {
-    open: Rc<Cell<u32>>,
+    part: Option<Rc<EndpointPart>>,
     counters: Arc<ServiceCounters>,
     state: State,
 }
@@ -44,14 +47,21 @@ pub(super) enum State {
 }
 
 impl Pool {
-    pub fn new(address: &balance::Address) -> Pool {
-        let (address, text) = match address {
+    pub fn new(balanced: &balance::Address) -> Pool {
+        let (address, text) = match balanced {
             balance::Address::Ip(ip) => (Address::Ip(*ip), ip.to_string()),
             balance::Address::Unix(path) => {
                 (Address::Unix(path.to_path_buf()), format!("unix:{}", path.display()))
             }
         };
-        Pool { address, text: text.into(), idle: Vec::new(), sharing: Rc::default(), open: Rc::default() }
+        Pool {
+            address,
+            text: text.into(),
+            idle: Vec::new(),
+            sharing: Rc::default(),
+            part: None,
+            balanced: Some(balanced.clone()),
+        }
     }
 
     /// No more exchanges: those under way end as they would.
@@ -60,13 +70,30 @@ impl Pool {
         std::mem::take(&mut self.sharing).retire();
     }
 
-    /// Counts one more connection, where the limit allows it.
-    pub fn count(&self, counters: &Arc<ServiceCounters>, connections_max: u32) -> Option<Counted> {
-        if self.open.get() >= connections_max {
-            return None;
+    /// Takes over what all workers share about the endpoint and its service.
+    pub fn share_with(&mut self, limited: &Limited, share: &Arc<EndpointShare>) {
+        if let Some(part) = EndpointPart::fitting(self.part.as_deref(), limited, share) {
+            self.part = Some(Rc::new(part));
         }
-        self.open.set(self.open.get() + 1);
-        Some(Counted { open: self.open.clone(), counters: counters.clone(), state: State::Opening })
+    }
+
+    /// Counts one more connection, where the endpoint's limit and that of the service as a whole allow it. Where not,
+    /// those who keep idle ones are asked to let go of one.
+    pub fn count(&self, counters: &Arc<ServiceCounters>) -> Option<Counted> {
+        let tallies = || self.part.iter().flat_map(|part| part.tallies());
+        for (place, tally) in tallies().enumerate() {
+            if !tally.take() {
+                tally.want();
+                tallies().take(place).for_each(Tally::give);
+                return None;
+            }
+        }
+        Some(Counted { part: self.part.clone(), counters: counters.clone(), state: State::Opening })
+    }
+
+    /// Another worker lacks a connection that is kept idle here.
+    pub fn is_wanted(&self) -> bool {
+        self.part.as_ref().is_some_and(|part| part.tallies().any(Tally::take_wish))
     }
 
     /// The most recently used connection that is still good.
@@ -100,6 +127,6 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.becomes(State::Opening);
-        self.open.set(self.open.get() - 1);
+        self.part.iter().flat_map(|part| part.tallies()).for_each(Tally::give);
     }
 }

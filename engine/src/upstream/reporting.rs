@@ -83,7 +83,7 @@ impl Lent {
         let reported = self.service.reported.borrow();
         let Some(Some(to)) = reported.get(self.slot.0 as usize) else { return };
         match succeeded {
-            true => to.outcomes.succeeded(now().0, self.head_after.as_micros() as u64),
+            true => to.outcomes.succeeded(now().0, self.head_after_ns / 1000),
             false => to.outcomes.failed(now().0),
         }
     }

@@ -129,7 +129,8 @@ impl Sharing {
             self.waiting.clone(),
             deadline,
             counted,
-        ).await;
+        )
+        .await;
         let peer = begun.map_err(|error| course.failed(error.into()))?;
         self.peers.borrow_mut().push(peer.clone());
         Ok(peer)

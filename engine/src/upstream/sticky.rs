@@ -114,7 +114,9 @@ mod tests {
     #[test]
     fn the_field_says_how_long_and_whether_by_tls_only() {
         let sticky = sticky(&plan("k", Some(3600)), &[1]);
-        assert!(field(&sticky, 0, true).ends_with("; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax; Secure\r\n"));
+        assert!(
+            field(&sticky, 0, true).ends_with("; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax; Secure\r\n")
+        );
         assert_eq!(field(&sticky, 1, true), "", "nothing of who is gone");
     }
 }

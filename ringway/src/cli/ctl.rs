@@ -49,15 +49,19 @@ pub enum Command {
     /// Give an endpoint its share whatever checks and ejection say, for a while
     Pin(Order),
     /// Shift a route's split, for a while or in the file
-    #[command(after_help = "Every service of the route's `to` is named; one that gets nothing yet is listed there with \
-        weight 0.\n\nExample: ringway ctl split orders orders=90 orders-next=10 --for 1h")]
+    #[command(
+        after_help = "Every service of the route's `to` is named; one that gets nothing yet is listed there with \
+        weight 0.\n\nExample: ringway ctl split orders orders=90 orders-next=10 --for 1h"
+    )]
     Split(Split),
     /// Start and stop faults: errors made on purpose
     #[command(subcommand)]
     Fault(Fault),
     /// End what was changed by hand before its time
-    #[command(after_help = "Examples:\n  ringway ctl clear orders 127.0.0.1:9001\n  ringway ctl clear --route orders\n  \
-        ringway ctl clear --all")]
+    #[command(
+        after_help = "Examples:\n  ringway ctl clear orders 127.0.0.1:9001\n  ringway ctl clear --route orders\n  \
+        ringway ctl clear --all"
+    )]
     Clear(Clear),
     /// Say what differs between what runs and the configuration file
     ///

@@ -55,7 +55,8 @@ impl Admin {
     }
 
     fn ask(&self, method: &str, path: &str, body: Option<&str>) -> Result<Value, Failure> {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
         if let Some(body) = body {
             let length = body.len();
             request.push_str(&format!("Content-Type: application/json\r\nContent-Length: {length}\r\n"));
@@ -103,7 +104,10 @@ impl Admin {
                      HOST:PORT, or with -c and its file"
                 ),
             ),
-            _ => Failure::new(Code::Unavailable, format!("the admin API on {address} can't be reached: {error}")),
+            _ => Failure::new(
+                Code::Unavailable,
+                format!("the admin API on {address} can't be reached: {error}"),
+            ),
         }
     }
 
@@ -115,7 +119,5 @@ impl Admin {
 
 fn resolve(text: &str) -> Result<SocketAddr, Failure> {
     let found = text.to_socket_addrs().ok().and_then(|mut found| found.next());
-    found.ok_or_else(|| {
-        Failure::new(Code::Usage, format!("`{text}` is no address; it looks like {DEFAULT}"))
-    })
+    found.ok_or_else(|| Failure::new(Code::Usage, format!("`{text}` is no address; it looks like {DEFAULT}")))
 }

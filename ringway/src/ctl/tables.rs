@@ -44,7 +44,13 @@ pub fn drift(drift: &Value) -> String {
     let overrides = drift["overrides"].as_array().cloned().unwrap_or_default();
     if !overrides.is_empty() {
         let row = |one: &Value| {
-            vec![text(&one["id"]), text(&one["until"]), text(&one["since"]), text(&one["by"]), text(&one["what"])]
+            vec![
+                text(&one["id"]),
+                text(&one["until"]),
+                text(&one["since"]),
+                text(&one["by"]),
+                text(&one["what"]),
+            ]
         };
         out.push_str("changed by hand:\n");
         let rows = overrides.iter().map(row).collect();
@@ -124,7 +130,13 @@ mod tests {
         let value = json!({ "overrides": [ { "id": 3, "what": "x", "by": "me", "since": "a", "until": "b" } ],
             "file": { "path": "g.yaml", "state": "differs", "differs": "route r: changed\n" } });
         let told = drift(&value);
-        assert!(told.contains("ID  UNTIL  SINCE  BY  WHAT\n") && told.contains("3   b      a      me  x\n"), "{told}");
-        assert!(told.ends_with("g.yaml is not what runs; from what runs to the file:\n  route r: changed\n"), "{told}");
+        assert!(
+            told.contains("ID  UNTIL  SINCE  BY  WHAT\n") && told.contains("3   b      a      me  x\n"),
+            "{told}"
+        );
+        assert!(
+            told.ends_with("g.yaml is not what runs; from what runs to the file:\n  route r: changed\n"),
+            "{told}"
+        );
     }
 }

@@ -122,12 +122,7 @@ pub static STICKY: Object = Object {
             `HttpOnly`, `SameSite=Lax`, `Path=/`, and `Secure` where the client came by TLS.",
     later: &["path", "domain", "same_site"],
     fields: &[
-        Field {
-            name: "cookie",
-            kind: Kind::Text("a cookie's name"),
-            absent: Required,
-            about: "Its name.",
-        },
+        Field { name: "cookie", kind: Kind::Text("a cookie's name"), absent: Required, about: "Its name." },
         Field {
             name: "ttl",
             kind: Kind::Or("session", &Kind::Duration),

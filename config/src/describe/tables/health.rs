@@ -167,7 +167,7 @@ pub static EJECT: Object = Object {
             name: "mode",
             kind: Kind::Choice { now: &["enforce", "observe"], later: &[] },
             absent: Default("enforce"),
-            about: "`observe` only reports: in the log, in metrics, in the admin API.",
+            about: "`observe` only reports: in the log and in metrics.",
         },
     ],
 };

@@ -56,8 +56,10 @@ pub static RATE_LIMIT: Object = Object {
         Field {
             name: "name",
             kind: NAME,
-            absent: Means("in `rate_limits` its key there; in a route the route's name, and from the second on its place: \
-                           `orders/2`"),
+            absent: Means(
+                "in `rate_limits` its key there; in a route the route's name, and from the second on its place: \
+                           `orders/2`",
+            ),
             about: "Unique. Metrics and responses know it by this; what is counted outlives reloads by it.",
         },
         Field {

@@ -81,7 +81,7 @@ pub static LISTENER: Object = Object {
             name: "trusted_hops",
             kind: Kind::List(&CIDR),
             absent: Means("nobody"),
-            about: "Hops whose X-Forwarded-*, Forwarded and X-Request-Id are believed.",
+            about: "Hops whose X-Forwarded-*, Forwarded, X-Request-Id and X-Ringway-Attempt are believed.",
         },
         Field {
             name: "limits",

@@ -9,7 +9,9 @@ use super::{MIB, NAME};
 pub(super) const RETRIES_FIELD: Field = Field {
     name: "retries",
     kind: Kind::Object(&RETRIES),
-    absent: Means("once, on another endpoint where one refuses, or where a pooled connection had been closed"),
+    absent: Means(
+        "once, on another endpoint where one refuses, or where a pooled connection had been closed",
+    ),
     about: "What is sent again after a try came to nothing. Only with `to`.",
 };
 
@@ -109,12 +111,7 @@ pub static HEDGE: Object = Object {
             about: "When another endpoint is asked: after the time in which that share of the service's answers came of \
                     late, as each worker saw it, or after a time.",
         },
-        Field {
-            name: "at_least",
-            kind: Kind::Duration,
-            absent: Default("5ms"),
-            about: "Never earlier.",
-        },
+        Field { name: "at_least", kind: Kind::Duration, absent: Default("5ms"), about: "Never earlier." },
     ],
 };
 

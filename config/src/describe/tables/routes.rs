@@ -4,6 +4,7 @@ use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
 use super::{CONCURRENCY_LIMIT, FAULT, NAME, RATE_LIMIT, TIB};
+
 use super::retries::{HEDGE_FIELD, MIRROR_FIELD, RETRIES_FIELD};
 
 const HOST_PATTERN: Kind =
@@ -22,16 +23,7 @@ const NEW_PATH: Kind =
 pub static ROUTE: Object = Object {
     name: "route",
     about: "What happens to some requests. It has exactly one of `to`, `respond` and `redirect`.",
-    later: &[
-        "auth",
-        "cors",
-        "cache",
-        "compress",
-        "concurrency",
-        "priority",
-        "policies",
-        "plan",
-    ],
+    later: &["auth", "cors", "cache", "compress", "concurrency", "policies", "plan"],
     fields: &[
         Field {
             name: "name",
@@ -105,6 +97,12 @@ pub static ROUTE: Object = Object {
             kind: Kind::Object(&GRPC_JSON),
             absent: Means("not spoken"),
             about: "Others call the services by JSON. With `to`.",
+        },
+        Field {
+            name: "priority",
+            kind: Kind::Choice { now: &["critical", "high", "normal", "low"], later: &[] },
+            absent: Means("`normal`; `critical` for `respond`"),
+            about: "How late it is shed under `overload`: what is low goes first, what is critical never does.",
         },
         Field {
             name: "timeout",

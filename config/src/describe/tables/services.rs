@@ -3,8 +3,8 @@
 use crate::describe::Absent::{Default, Means, Required};
 use crate::describe::{Field, Kind, Object};
 
-use super::{EJECT, HEALTH, SERVICE_HTTP2, SERVICE_TLS, balancing};
 use super::retries::RETRY_BUDGET_FIELD;
+use super::{BREAKER, CONCURRENCY, EJECT, HEALTH, SERVICE_HTTP2, SERVICE_TLS, balancing};
 
 const ENDPOINT: Kind =
     Kind::Text("an address (`127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock`, `dns:name:port`)");
@@ -13,7 +13,7 @@ const ENDPOINT: Kind =
 pub static SERVICE: Object = Object {
     name: "service",
     about: "A named set of endpoints.",
-    later: &["circuit_breaker", "retries", "zone"],
+    later: &["retries", "zone"],
     fields: &[
         Field {
             name: "endpoints",
@@ -91,7 +91,19 @@ pub static SERVICE: Object = Object {
             name: "pool",
             kind: Kind::Object(&POOL),
             absent: Means("its defaults"),
-            about: "Bounds of each worker's keep-alive pool, for each endpoint.",
+            about: "What each worker keeps of connections to each endpoint.",
+        },
+        Field {
+            name: "breaker",
+            kind: Kind::Object(&BREAKER),
+            absent: Means("its defaults"),
+            about: "How much the service and each endpoint may be asked at once.",
+        },
+        Field {
+            name: "concurrency",
+            kind: Kind::Object(&CONCURRENCY),
+            absent: Means("no such limit"),
+            about: "A limit on requests under way that is found rather than written; `{}` is enough.",
         },
     ],
 };
@@ -145,20 +157,14 @@ pub static SERVICE_TIMEOUTS: Object = Object {
 /// `services.X.pool`
 pub static POOL: Object = Object {
     name: "pool",
-    about: "Bounds of each worker's keep-alive pool, for each endpoint.",
-    later: &["pending", "requests"],
+    about: "What each worker keeps of connections to each endpoint.",
+    later: &[],
     fields: &[
-        Field {
-            name: "connections",
-            kind: Kind::Integer(1, 65_535),
-            absent: Default("1024"),
-            about: "Connections of one worker to one endpoint: 503 beyond it.",
-        },
         Field {
             name: "idle",
             kind: Kind::Integer(0, 65_535),
             absent: Default("128"),
-            about: "Idle ones kept of those. At most `connections`.",
+            about: "Idle connections kept by one worker to one endpoint. At most `breaker.endpoint.connections`.",
         },
         Field {
             name: "idle_timeout",

@@ -65,7 +65,11 @@ fn keys_hold_still_over_versions() {
         };
         (0..24).map(port).collect::<String>()
     };
-    assert_eq!([places_of(Policy::RingHash), places_of(Policy::Maglev)], PINNED, "an upgrade would move keys");
+    assert_eq!(
+        [places_of(Policy::RingHash), places_of(Policy::Maglev)],
+        PINNED,
+        "an upgrade would move keys"
+    );
 }
 
 const PINNED: [&str; 2] = ["221031234113134410314342", "234203401203104324331142"];
@@ -92,7 +96,8 @@ fn an_endpoint_that_comes_or_goes_moves_few_keys() {
         let (mut ten, mut eleven) = (of(policy, &even(0..10), 1), of(policy, &even(0..11), 1));
         let (before, after) = (places(&mut ten), places(&mut eleven));
         let moved = before.iter().zip(&after).filter(|(was, is)| was != is).count() as f64 / KEYS as f64;
-        let to_others = before.iter().zip(&after).filter(|(was, is)| was != is && **is != address(10)).count();
+        let to_others =
+            before.iter().zip(&after).filter(|(was, is)| was != is && **is != address(10)).count();
         let to_others = to_others as f64 / KEYS as f64;
         let due = 1.0 / 11.0;
         assert!((0.6 * due..1.4 * due + others_max).contains(&moved), "{policy:?}: {moved} moved");

@@ -64,7 +64,8 @@ fn a_level_overflows_to_the_next_as_it_fails() {
         refuse(&mut balancer, Slot(0), 0);
         refuse(&mut balancer, Slot(2), 0);
         assert_near(&levels(&mut balancer), &[70, 30]);
-        let after = |n| balancer.pick_for(&Asked::default(), SECOND, stable::mix(n), &[]).unwrap().how.overflow;
+        let after =
+            |n| balancer.pick_for(&Asked::default(), SECOND, stable::mix(n), &[]).unwrap().how.overflow;
         assert!(!(0..100).any(after), "{policy:?}: their marks have ended");
     }
 }
@@ -101,11 +102,10 @@ fn a_retry_finds_another_level_where_its_own_has_nobody_else() {
 fn a_subset_is_a_view_of_the_same_endpoints() {
     for policy in POLICIES {
         // Views 1 and 2; nobody is in 3.
-        let mut balancer = of(policy, &[
-            endpoint(0, 0, false, 0b010),
-            endpoint(1, 0, false, 0b110),
-            endpoint(2, 0, false, 0b100),
-        ]);
+        let mut balancer = of(
+            policy,
+            &[endpoint(0, 0, false, 0b010), endpoint(1, 0, false, 0b110), endpoint(2, 0, false, 0b100)],
+        );
         let slots = |balancer: &mut Balancer, view| -> Vec<u32> {
             let pick = |n| {
                 let rand = stable::mix(n);
@@ -114,13 +114,10 @@ fn a_subset_is_a_view_of_the_same_endpoints() {
             let slots: BTreeSet<u32> = (0..200).filter_map(pick).map(|picked| picked.slot.0).collect();
             slots.into_iter().collect()
         };
-        assert_eq!([0, 1, 2, 3, 9].map(|view| slots(&mut balancer, view)), [
-            vec![0, 1, 2],
-            vec![0, 1],
-            vec![1, 2],
-            vec![],
-            vec![]
-        ]);
+        assert_eq!(
+            [0, 1, 2, 3, 9].map(|view| slots(&mut balancer, view)),
+            [vec![0, 1, 2], vec![0, 1], vec![1, 2], vec![], vec![]]
+        );
         assert!(balancer.is_empty(3) && !balancer.is_empty(2));
         // What one view has learnt, the others know.
         refuse(&mut balancer, Slot(1), 0);
@@ -147,13 +144,18 @@ fn panic_is_a_tier_s_own_and_is_told() {
     let mut balancer = of(Policy::Random, &endpoints);
     let told = |balancer: &mut Balancer| {
         let picks = (0..2000).filter_map(|n| balancer.pick_for(&Asked::default(), 0, stable::mix(n), &[]));
-        let panic: BTreeSet<u32> = picks.filter(|picked| picked.how.panic).map(|picked| picked.slot.0).collect();
+        let panic: BTreeSet<u32> =
+            picks.filter(|picked| picked.how.panic).map(|picked| picked.slot.0).collect();
         panic.into_iter().collect::<Vec<u32>>()
     };
     eject(&mut balancer, &[0, 1, 2, 3, 4, 5]);
     assert_eq!(told(&mut balancer), [0; 0], "the second level takes what the first can't");
     eject(&mut balancer, &[0, 1, 2, 3, 4, 5, 6, 8, 9]);
-    assert_eq!(told(&mut balancer), [0, 1, 2, 3, 4, 5, 6, 7], "of the second half are there, and that is enough");
+    assert_eq!(
+        told(&mut balancer),
+        [0, 1, 2, 3, 4, 5, 6, 7],
+        "of the second half are there, and that is enough"
+    );
     refuse(&mut balancer, Slot(1), 0);
     assert_eq!(told(&mut balancer), [0, 2, 3, 4, 5, 6, 7]);
     eject(&mut balancer, &[]);
@@ -163,11 +165,10 @@ fn panic_is_a_tier_s_own_and_is_told() {
 #[test]
 fn a_client_is_led_back_while_its_endpoint_is_picked() {
     for policy in POLICIES {
-        let mut balancer = of(policy, &[
-            endpoint(0, 0, false, 0b01),
-            endpoint(1, 0, false, 0b11),
-            endpoint(2, 1, false, 0b01),
-        ]);
+        let mut balancer = of(
+            policy,
+            &[endpoint(0, 0, false, 0b01), endpoint(1, 0, false, 0b11), endpoint(2, 1, false, 0b01)],
+        );
         let stick = |slot, view| Asked { view, hash: Some(5), stick: Some(Slot(slot)) };
         let led = |balancer: &mut Balancer, slot, view, tried: &[Slot]| {
             let picked = balancer.pick_for(&stick(slot, view), 0, 99, tried).unwrap();
@@ -214,7 +215,10 @@ fn assert_warms(balancer: &mut Balancer, slot: u32, from_ns: u64, policy: Policy
     for (seconds, weight) in [(0, 0.1), (10, 0.4), (20, 0.7), (30, 1.0), (300, 1.0_f64)] {
         let expected = weight / (3.0 + weight);
         let found = share(balancer, slot, from_ns + seconds * SECOND);
-        assert!((found - expected).abs() < 0.02, "{policy:?} after {seconds} s: {found}, should be {expected}");
+        assert!(
+            (found - expected).abs() < 0.02,
+            "{policy:?} after {seconds} s: {found}, should be {expected}"
+        );
     }
 }
 

@@ -47,7 +47,11 @@ fn labelled(
         for (place, value) in values.iter().enumerate() {
             let sum: u64 = counts.iter().map(|counts| counts[place]).sum();
             if sum > 0 {
-                text.sample(name, &[("service", service.map_or(REMOVED, String::as_str)), (label, value)], sum);
+                text.sample(
+                    name,
+                    &[("service", service.map_or(REMOVED, String::as_str)), (label, value)],
+                    sum,
+                );
             }
         }
     }

@@ -37,7 +37,10 @@ fn a_split_stays_within_binomial_bounds() {
         assert!(parts.iter().all(|part| *part != 'z'), "what weighs nothing gets nothing");
     }
     assert_eq!((name(split.pick(0)), name(split.pick(u32::MAX))), ('a', 'b'));
-    assert_eq!(split.weights().map(|(part, weight)| (name(part), weight)).collect::<Vec<_>>(), [('a', 95), ('b', 5)]);
+    assert_eq!(
+        split.weights().map(|(part, weight)| (name(part), weight)).collect::<Vec<_>>(),
+        [('a', 95), ('b', 5)]
+    );
 }
 
 #[test]
@@ -55,7 +58,8 @@ fn who_is_in_a_part_that_grows_stays() {
         assert!(parts.is_sorted(), "a, then b, and never back: {parts:?}");
     }
     // With three parts too, whatever comes first in the list.
-    let (before, after) = (split(&[('a', 90), ('b', 5), ('c', 5)]), split(&[('c', 10), ('b', 10), ('a', 80)]));
+    let (before, after) =
+        (split(&[('a', 90), ('b', 5), ('c', 5)]), split(&[('c', 10), ('b', 10), ('a', 80)]));
     let mut moved = 0;
     for n in 0..20_000 {
         let (was, is) = (name(before.pick_by(key(n))), name(after.pick_by(key(n))));

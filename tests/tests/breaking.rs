@@ -1,0 +1,482 @@
+//! Limits that hold for the node: what a service and an endpoint are asked at most, and who waits, is refused or shed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use ringway_tests::origins::{Behaviour, parts};
+use ringway_tests::{Client, Gateway, Origin, process, wait};
+
+/// What an origin has before it: how many at once, and in which order they came. It answers nobody until it is let.
+#[derive(Clone, Default)]
+struct Crowd(Arc<(Mutex<Inner>, Condvar)>);
+
+#[derive(Default)]
+struct Inner {
+    now: usize,
+    most: usize,
+    came: Vec<String>,
+    /// So many may be answered; `None`: all.
+    let_go: Option<usize>,
+    gone: usize,
+}
+
+impl Crowd {
+    fn held() -> Crowd {
+        let crowd = Crowd::default();
+        crowd.0.0.lock().unwrap().let_go = Some(0);
+        crowd
+    }
+
+    /// Answers each after `pause`, once it is let.
+    fn behaviour(&self, pause: Duration) -> impl Behaviour {
+        let crowd = self.clone();
+        move |connection| loop {
+            let seen = connection.request()?;
+            let target = seen.head.start.split(' ').nth(1).unwrap_or_default().to_owned();
+            let (inner, changed) = &*crowd.0;
+            let mut inner = inner.lock().unwrap();
+            inner.now += 1;
+            inner.most = inner.most.max(inner.now);
+            inner.came.push(target);
+            changed.notify_all();
+            while inner.let_go.is_some_and(|most| inner.gone >= most) {
+                inner = changed.wait(inner).unwrap();
+            }
+            inner.gone += 1;
+            drop(inner);
+            std::thread::sleep(pause);
+            crowd.0.0.lock().unwrap().now -= 1;
+            connection.answer("ok")?;
+        }
+    }
+
+    fn let_go(&self, more: usize) {
+        let (inner, changed) = &*self.0;
+        let mut inner = inner.lock().unwrap();
+        inner.let_go = Some(inner.let_go.unwrap_or(0) + more);
+        changed.notify_all();
+    }
+
+    fn wait_for(&self, count: usize) -> Vec<String> {
+        let (inner, changed) = &*self.0;
+        let (inner, late) = changed
+            .wait_timeout_while(inner.lock().unwrap(), wait::PATIENCE, |inner| inner.came.len() < count)
+            .unwrap();
+        assert!(!late.timed_out(), "wanted {count}, came {:?}", inner.came);
+        inner.came.clone()
+    }
+
+    fn came(&self) -> usize {
+        self.0.0.lock().unwrap().came.len()
+    }
+
+    fn most(&self) -> usize {
+        self.0.0.lock().unwrap().most
+    }
+}
+
+/// One service with these fields in front of `{{origin}}`, asked by so many workers.
+fn text(workers: u32, service: &str) -> String {
+    format!(
+        "runtime: {{ workers: {workers}, backend: {{{{backend}}}}, pin: false }}\n\
+         listeners:\n  - {{ name: web, address: \"127.0.0.1:{{{{web}}}}\", routes: all }}\n\
+         services:\n  app: {{ endpoints: [ \"{{{{origin}}}}\" ], {service} }}\n\
+         routes:\n  - {{ name: all, path: /**, to: app }}\n"
+    )
+}
+
+fn start(crowd: &Crowd, workers: u32, service: &str) -> (Gateway, Origin) {
+    let origin = Origin::start(crowd.behaviour(Duration::ZERO));
+    let gateway = Gateway::start_with(&text(workers, service), &[("origin", &origin.endpoint())]);
+    (gateway, origin)
+}
+
+fn ask(gateway: &Gateway, target: &str) -> Client {
+    let mut client = gateway.connect();
+    client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    client
+}
+
+fn waiting(gateway: &Gateway) -> f64 {
+    gateway.metrics().sum("ringway_breaker_in_use", &[("limit", "pending")])
+}
+
+fn until_waiting(gateway: &Gateway, count: f64) {
+    wait::until_true("that so many wait", || waiting(gateway) == count);
+}
+
+#[test]
+fn eight_workers_never_ask_more_than_allowed_and_use_all_of_it() {
+    const CLIENTS: usize = 40;
+    const EACH: usize = 50;
+    let (crowd, pause) = (Crowd::default(), Duration::from_millis(5));
+    let origin = Origin::start(crowd.behaviour(pause));
+    let text = text(8, "breaker: { requests: 10, wait: 20s }");
+    let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                let mut client = gateway.connect();
+                for _ in 0..EACH {
+                    client.get("/").expect(200);
+                }
+            });
+        }
+    });
+    let took = began.elapsed();
+    assert_eq!(crowd.most(), 10);
+    // Ten at a time; the machine may be busy with other things, and a sleep takes longer than it says.
+    let ideal = pause * (CLIENTS * EACH / 10) as u32;
+    assert!(took < ideal * 4, "{took:?} for what could take {ideal:?}");
+    wait::until_true("all permits to be back", || {
+        gateway.metrics().sum("ringway_breaker_in_use", &[("limit", "requests")]) == 0.0
+    });
+    let metrics = gateway.metrics();
+    assert_eq!(metrics.sum("ringway_breaker_limit", &[("service", "app"), ("limit", "requests")]), 10.0);
+    assert!(metrics.sum("ringway_breaker_queued_total", &[("service", "app")]) > 100.0);
+}
+
+#[test]
+fn a_permit_that_is_given_back_goes_to_one_who_waits_on_whichever_core() {
+    let crowd = Crowd::held();
+    let (gateway, _origin) = start(&crowd, 8, "breaker: { requests: 1, wait: 20s }");
+    let mut clients: Vec<Client> = (0..24).map(|_| ask(&gateway, "/")).collect();
+    until_waiting(&gateway, 23.0);
+    for served in 1..24 {
+        crowd.let_go(1);
+        assert_eq!(crowd.wait_for(served + 1).len(), served + 1, "one for each that was given back");
+    }
+    crowd.let_go(1);
+    for client in &mut clients {
+        client.response().expect(200);
+    }
+    assert_eq!((crowd.most(), waiting(&gateway)), (1, 0.0));
+}
+
+#[test]
+fn beyond_the_line_requests_are_refused_at_once_and_in_it_when_their_time_is_over() {
+    let crowd = Crowd::held();
+    let (gateway, _origin) = start(&crowd, 2, "breaker: { requests: 1, pending: 2, wait: 400ms }");
+    let mut first = ask(&gateway, "/first");
+    crowd.wait_for(1);
+    let began = Instant::now();
+    let mut queued: Vec<Client> = (0..2).map(|_| ask(&gateway, "/queued")).collect();
+    until_waiting(&gateway, 2.0);
+    let refused = gateway.get("/refused").expect(503);
+    assert_eq!(
+        (refused.reason().as_str(), refused.header("retry-after")),
+        ("breaker_pending", Some("1".into()))
+    );
+    for client in &mut queued {
+        assert_eq!(client.response().expect(503).reason(), "breaker_wait");
+    }
+    assert!(began.elapsed() >= Duration::from_millis(400));
+    crowd.let_go(2);
+    first.response().expect(200);
+    gateway.get("/next").expect(200);
+    let metrics = gateway.metrics();
+    for (limit, count) in [("pending", 1.0), ("wait", 2.0)] {
+        assert_eq!(metrics.sum("ringway_breaker_refused_total", &[("limit", limit)]), count, "{limit}");
+    }
+}
+
+#[test]
+fn without_a_line_what_is_too_much_is_refused() {
+    let crowd = Crowd::held();
+    let (gateway, _origin) = start(&crowd, 2, "breaker: { requests: 2, pending: 0 }");
+    let mut held: Vec<Client> = (0..2).map(|_| ask(&gateway, "/")).collect();
+    crowd.wait_for(2);
+    assert_eq!(gateway.get("/").expect(503).reason(), "breaker_requests");
+    crowd.let_go(3);
+    for client in &mut held {
+        client.response().expect(200);
+    }
+    gateway.get("/").expect(200);
+}
+
+#[test]
+fn who_left_makes_room_for_another() {
+    let crowd = Crowd::held();
+    let (gateway, _origin) = start(&crowd, 2, "breaker: { requests: 1, pending: 1, wait: 20s }");
+    let mut first = ask(&gateway, "/first");
+    crowd.wait_for(1);
+    let gone = ask(&gateway, "/gone");
+    until_waiting(&gateway, 1.0);
+    gone.reset();
+    until_waiting(&gateway, 0.0);
+    let mut second = ask(&gateway, "/second");
+    until_waiting(&gateway, 1.0);
+    crowd.let_go(2);
+    first.response().expect(200);
+    second.response().expect(200);
+    assert_eq!(crowd.wait_for(2), ["/first", "/second"]);
+}
+
+#[test]
+fn first_come_is_first_served_until_the_line_is_too_long() {
+    let crowd = Crowd::held();
+    let (gateway, _origin) = start(&crowd, 2, "breaker: { requests: 1, wait: 2s }");
+    let line = |targets: [&'static str; 3], pause: Duration| {
+        let clients: Vec<Client> = targets
+            .into_iter()
+            .map(|target| {
+                let (before, came) = (waiting(&gateway), crowd.came());
+                let client = ask(&gateway, target);
+                match target == targets[0] {
+                    true => drop(crowd.wait_for(came + 1)),
+                    false => until_waiting(&gateway, before + 1.0),
+                }
+                std::thread::sleep(pause);
+                client
+            })
+            .collect();
+        clients
+    };
+    let mut clients = line(["/a", "/b", "/c"], Duration::ZERO);
+    crowd.let_go(3);
+    clients.iter_mut().for_each(|client| drop(client.response().expect(200)));
+    assert_eq!(crowd.wait_for(3), ["/a", "/b", "/c"]);
+    // The second of these has waited more than half of what it may when the third comes and the first ends.
+    let mut clients = line(["/1", "/2", "/3"], Duration::from_millis(600));
+    crowd.let_go(3);
+    clients.iter_mut().for_each(|client| drop(client.response().expect(200)));
+    assert_eq!(crowd.wait_for(6)[3..], ["/1", "/3", "/2"]);
+}
+
+#[test]
+fn the_deadline_of_the_exchange_holds_in_the_line() {
+    let crowd = Crowd::held();
+    let origin = Origin::start(crowd.behaviour(Duration::ZERO));
+    let text = text(2, "breaker: { requests: 1, wait: 20s }")
+        .replace("routes:\n", "routes:\n  - { name: timed, path: /timed, to: app, timeout: 200ms }\n");
+    let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
+    let mut first = ask(&gateway, "/");
+    crowd.wait_for(1);
+    assert_eq!(gateway.get("/timed").expect(504).reason(), "exchange_timeout");
+    crowd.let_go(1);
+    first.response().expect(200);
+    assert_eq!(crowd.came(), 1);
+}
+
+#[test]
+fn a_raised_limit_lets_in_who_waits() {
+    let crowd = Crowd::held();
+    let (mut gateway, _origin) = start(&crowd, 4, "breaker: { requests: 1, wait: 20s }");
+    let mut clients: Vec<Client> = (0..6).map(|_| ask(&gateway, "/")).collect();
+    until_waiting(&gateway, 5.0);
+    gateway.reload(&text(4, "breaker: { requests: 4, wait: 20s }"));
+    crowd.wait_for(4);
+    until_waiting(&gateway, 2.0);
+    crowd.let_go(6);
+    clients.iter_mut().for_each(|client| drop(client.response().expect(200)));
+    assert_eq!(crowd.most(), 4);
+}
+
+#[test]
+fn an_endpoint_that_has_as_much_as_it_may_leaves_the_rest_to_another() {
+    let crowds = [Crowd::held(), Crowd::held()];
+    let origins: Vec<Origin> =
+        crowds.iter().map(|crowd| Origin::start(crowd.behaviour(Duration::ZERO))).collect();
+    let text = text(4, "balance: random, breaker: { pending: 0, endpoint: { requests: 2 } }")
+        .replace("[ \"{{origin}}\" ]", "[ \"{{one}}\", \"{{other}}\" ]");
+    let endpoints = [("one", &*origins[0].endpoint()), ("other", &*origins[1].endpoint())];
+    let gateway = Gateway::start_with(&text, &endpoints);
+    let mut clients: Vec<Client> = (0..4).map(|_| ask(&gateway, "/")).collect();
+    crowds.iter().for_each(|crowd| drop(crowd.wait_for(2)));
+    assert_eq!(gateway.get("/").expect(503).reason(), "breaker_requests", "all endpoints together");
+    crowds.iter().for_each(|crowd| crowd.let_go(2));
+    clients.iter_mut().for_each(|client| drop(client.response().expect(200)));
+    assert!(crowds.iter().all(|crowd| crowd.most() == 2));
+}
+
+#[test]
+fn connections_of_all_workers_count_together_and_waiting_requests_get_what_is_given_back() {
+    let crowd = Crowd::held();
+    let service = "breaker: { connections: 2, requests: 100, wait: 20s }";
+    let (gateway, origin) = start(&crowd, 4, service);
+    let mut clients: Vec<Client> = (0..8).map(|_| ask(&gateway, "/")).collect();
+    crowd.wait_for(2);
+    crowd.let_go(8);
+    clients.iter_mut().for_each(|client| drop(client.response().expect(200)));
+    assert_eq!((crowd.most(), crowd.came()), (2, 8));
+    drop(origin);
+}
+
+#[test]
+fn connections_hold_for_tunnels() {
+    let origin = Origin::start(|connection: &mut ringway_tests::origins::Connection| {
+        loop {
+            let bytes = connection.read_some()?;
+            connection.send(bytes)?;
+        }
+    });
+    let text = "runtime: { workers: 4, backend: {{backend}}, pin: false }\n\
+                listeners:\n  - { name: web, address: \"127.0.0.1:{{web}}\", tcp: { to: app } }\n\
+                services:\n  app: { endpoints: [ \"{{origin}}\" ], breaker: { connections: 2 } }\n";
+    let gateway = Gateway::start_with(text, &[("origin", &origin.endpoint())]);
+    let tunnel = || {
+        let mut client = gateway.connect();
+        client.send("hi");
+        client
+    };
+    let mut open: Vec<Client> = (0..2).map(|_| tunnel()).collect();
+    open.iter_mut().for_each(|client| assert_eq!(client.read_bytes(2), b"hi"));
+    tunnel().expect_closed();
+    open.pop();
+    wait::until_true("a connection to be over", || {
+        gateway.metrics().sum("ringway_breaker_in_use", &[("limit", "connections")]) == 1.0
+    });
+    assert_eq!(tunnel().read_bytes(2), b"hi");
+}
+
+const PRIORITIES: &str = r#"
+runtime: { workers: 2, backend: {{backend}}, pin: false, memory: {{memory}} }
+overload: { memory: {{share}}, loop_lag: none }
+listeners:
+  - { name: web, address: "127.0.0.1:{{web}}", routes: all }
+services:
+  app: { endpoints: [ "{{origin}}" ] }
+routes:
+  - { name: low, path: /low, to: app, priority: low }
+  - { name: normal, path: /normal, to: app }
+  - { name: high, path: /high, to: app, priority: high }
+  - { name: critical, path: /critical, to: app, priority: critical }
+  - { name: health, path: /healthz, respond: { body: ok } }
+"#;
+
+#[test]
+fn what_is_low_is_shed_first_and_what_is_critical_never() {
+    let origin = Origin::start(parts::says("ok"));
+    let values = [("origin", &*origin.endpoint()), ("memory", "8GiB"), ("share", "50%")];
+    let mut gateway = Gateway::start_with(PRIORITIES, &values);
+    // What reloads and answers take of memory is taken then.
+    (0..3).for_each(|_| gateway.reload(PRIORITIES));
+    let mut clients: BTreeMap<&str, Client> = BTreeMap::new();
+    for target in ["/low", "/normal", "/high", "/critical", "/healthz"] {
+        clients.entry(target).or_insert_with(|| gateway.connect()).get(target).expect(200);
+    }
+    let cases = [
+        // How much the process uses of what it may (shedding begins at 50%, and a third of the rest is a step), what is
+        // shed, and whether it is ready.
+        (0.58, &["/low"][..], 200),
+        (0.75, &["/low", "/normal"][..], 200),
+        (0.92, &["/low", "/normal", "/high"][..], 200),
+        (1.3, &["/low", "/normal", "/high"][..], 503),
+        (0.3, &[][..], 200),
+    ];
+    for (place, shed, ready) in cases {
+        let used = process::resident(gateway.pid()) >> 10;
+        gateway.set("memory", &format!("{}KiB", (used as f64 / place) as u64));
+        gateway.reload(PRIORITIES);
+        let settled = |clients: &mut BTreeMap<&str, Client>| {
+            clients.iter_mut().all(|(target, client)| {
+                let response = client.get(target);
+                let expected = if shed.contains(target) { 503 } else { 200 };
+                if response.status == 503 {
+                    assert_eq!(response.reason(), "overloaded");
+                    assert_eq!(response.header("retry-after").as_deref(), Some("1"));
+                }
+                assert!(response.status == 200 || !matches!(*target, "/critical" | "/healthz"));
+                response.status == expected
+            })
+        };
+        wait::until_true("the pressure", || {
+            settled(&mut clients) && gateway.admin("/readyz").status == ready
+        });
+    }
+    let metrics = gateway.metrics();
+    assert!(metrics.sum("ringway_shed_total", &[("priority", "low")]) >= 4.0);
+    assert!(metrics.sum("ringway_route_shed_total", &[("route", "normal")]) >= 3.0);
+    assert_eq!(metrics.sum("ringway_route_shed_total", &[("route", "critical")]), 0.0);
+}
+
+#[test]
+fn under_full_pressure_new_connections_wait_but_not_at_a_listener_of_critical_routes() {
+    let origin = Origin::start(parts::says("ok"));
+    let text = PRIORITIES.replace(
+        "services:",
+        "  - { name: health, address: \"127.0.0.1:{{health}}\", routes: [ health ] }\nservices:",
+    );
+    let values = [("origin", &*origin.endpoint()), ("memory", "16MiB"), ("share", "1%")];
+    let mut gateway = Gateway::start_with(&text.replace("{{share}}", "none"), &values);
+    gateway.reload(&text);
+    wait::until_true("full pressure", || gateway.admin("/readyz").status == 503);
+    let told = gateway.admin("/readyz").text();
+    assert!(
+        told.contains(
+            "overloaded: all requests but critical ones are shed, and new connections wait (memory"
+        ),
+        "{told}"
+    );
+    let began = Instant::now();
+    for _ in 0..40 {
+        Client::connect(gateway.address("health")).get("/healthz").expect(200);
+    }
+    let critical = began.elapsed();
+    let began = Instant::now();
+    for _ in 0..40 {
+        gateway.get("/low").expect(503);
+    }
+    let others = began.elapsed();
+    assert!(others > critical + Duration::from_millis(500), "{others:?}, critical ones {critical:?}");
+}
+
+#[test]
+fn a_limit_that_is_found_stays_near_what_a_slow_origin_can_do() {
+    // Eight at once, ten milliseconds each; who comes beyond that waits there.
+    let (crowd, room) = (Crowd::default(), Arc::new((Mutex::new(8usize), Condvar::new())));
+    let at_work = room.clone();
+    let counted = crowd.clone();
+    let origin = Origin::start(move |connection: &mut ringway_tests::origins::Connection| {
+        loop {
+            connection.request()?;
+            {
+                let mut inner = counted.0.0.lock().unwrap();
+                inner.now += 1;
+                inner.most = inner.most.max(inner.now);
+            }
+            let (free, changed) = &*at_work;
+            let mut free = changed.wait_while(free.lock().unwrap(), |free| *free == 0).unwrap();
+            *free -= 1;
+            drop(free);
+            std::thread::sleep(Duration::from_millis(10));
+            *at_work.0.lock().unwrap() += 1;
+            changed.notify_one();
+            counted.0.0.lock().unwrap().now -= 1;
+            connection.answer("ok")?;
+        }
+    });
+    let text = text(2, "concurrency: { min: 2, tolerance: 50% }, breaker: { wait: 20s }");
+    let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
+    let until = Instant::now() + Duration::from_secs(8);
+    let (mut limits, mut served) = (Vec::new(), 0);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..64)
+            .map(|_| {
+                scope.spawn(|| {
+                    let (mut client, mut served) = (gateway.connect(), 0);
+                    while Instant::now() < until {
+                        client.get("/").expect(200);
+                        served += 1;
+                    }
+                    served
+                })
+            })
+            .collect();
+        while Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(200));
+            limits.push(gateway.metrics().sum("ringway_breaker_limit", &[("limit", "requests")]));
+            if limits.len() == 15 {
+                crowd.0.0.lock().unwrap().most = 0;
+            }
+        }
+        served = clients.into_iter().map(|client| client.join().unwrap()).sum::<usize>();
+    });
+    let settled = &limits[15..];
+    assert!(settled.iter().all(|limit| (5.0..=40.0).contains(limit)), "{limits:?}");
+    assert!(crowd.most() <= 40, "{} of 64 at the origin at once", crowd.most());
+    // Eight at a time in 10 ms are 800 a second; sleeps take longer than they say.
+    assert!(served > 1500, "{served} served; {limits:?}");
+}
