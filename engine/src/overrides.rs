@@ -44,7 +44,7 @@ impl SplitOverride {
 }
 
 /// Overrides with their places in one snapshot.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Placed {
     splits: FxHashMap<u32, (Split, u64)>,
     faults: FxHashMap<u32, Box<[FaultPlan]>>,

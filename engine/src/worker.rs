@@ -154,6 +154,7 @@ enum Opened {
 }
 
 /// A snapshot as this worker uses it.
+#[derive(Clone)]
 pub(crate) struct Current {
     pub snapshot: Arc<Snapshot>,
     pub counted: Counted,
@@ -376,14 +377,8 @@ impl Worker {
     /// The same snapshot, with other things changed by hand.
     fn override_by(&self, overrides: Arc<Overrides>) {
         let current = self.current();
-        self.current.replace(Rc::new(Current {
-            snapshot: current.snapshot.clone(),
-            counted: current.counted.clone(),
-            services: current.services.clone(),
-            limits: current.limits.clone(),
-            route_counters: current.route_counters.clone(),
-            overrides: Placed::new(&overrides, &current.snapshot),
-        }));
+        let placed = Placed::new(&overrides, &current.snapshot);
+        self.current.replace(Rc::new(Current { overrides: placed, ..(*current).clone() }));
         self.overrides.replace(overrides);
     }
 
