@@ -36,7 +36,9 @@ fn checks(c: &mut Criterion) {
         let keys = keys(count);
         let mut group = c.benchmark_group(format!("warm key among {count}"));
         let mut home = Home::new(rate, count);
-        keys.iter().for_each(|key| drop(home.take(S, *key, 1)));
+        keys.iter().for_each(|key| {
+            let _ = home.take(S, *key, 1);
+        });
         let (mut now, mut place) = (2 * S, 0);
         group.bench_function("at home", |b| {
             b.iter(|| {
@@ -49,7 +51,9 @@ fn checks(c: &mut Criterion) {
         let spec = Spec { what, keys: count, unsure_allowed: None, wait_ns: 1_000_000, fleet: None };
         let counters: Arc<LimitCounters> = Arc::default();
         let limit = limiter.adopt(S, id_of(&what, "bench"), spec, &counters);
-        keys.iter().for_each(|key| drop(limiter.take(S, &limit, *key, 1, &Vec::new)));
+        keys.iter().for_each(|key| {
+            let _ = limiter.take(S, &limit, *key, 1, &Vec::new);
+        });
         group.bench_function("by a worker's limiter", |b| {
             b.iter(|| {
                 now += 100;

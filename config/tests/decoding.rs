@@ -474,11 +474,6 @@ fn with_field(object: &'static Object, field: &'static Field, value: &str) -> St
         "breaker" => service.push_str(&format!(", breaker: {{ {one} }}")),
         "endpoint_breaker" => service.push_str(&format!(", breaker: {{ endpoint: {{ {one} }} }}")),
         "concurrency" => service.push_str(&format!(", concurrency: {{ {one} }}")),
-        "rate_limit" => route.push_str(&format!(", rate_limit: {{ {one}{} }}", unless("rate", "rate: 9/s"))),
-        "concurrency_limit" => {
-            let requests = unless("requests", "requests: 9");
-            route.push_str(&format!(", concurrency_limit: {{ {one}{requests} }}"));
-        }
         "pool" => service.push_str(&format!(", pool: {{ {one} }}")),
         "route" => {
             let action = if matches!(field.name, "respond" | "redirect") { "" } else { "to: s" };

@@ -3,10 +3,9 @@
 //! Not on the request path, but of it: the routes come from the same walk of the same [`crate::routing::Router`] that
 //! serves traffic, so what is explained is what happens.
 
+mod breaking;
 mod calls;
 mod connection;
-mod breaking;
-mod limits;
 mod health;
 mod picking;
 mod rates;
@@ -322,6 +321,7 @@ fn tell_policies(
     if has_encoded_slash(path) && route.allow_encoded_slashes {
         policies.push("encoded slashes: pass as they are".into());
     }
+    #[expect(clippy::disallowed_methods, reason = "not on a worker: whoever asks is told by the wall clock")]
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     for fault in &route.faults {
         let over = if fault.holds(now_s) { "" } else { " (over: it has no effect)" };

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use ringway_runtime::{Lease, Nanos, Splice, Spliced, now, scarce};
 
-use crate::exchange::Permit;
 use crate::carried::Carried;
+use crate::exchange::Permit;
 use crate::link::Link;
 use crate::reason::Reason;
 use crate::upstream::Lent;

@@ -388,6 +388,7 @@ impl Limiter {
         })
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each is another thing about one request")]
     fn step(
         &self,
         now: u64,

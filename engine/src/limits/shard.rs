@@ -193,7 +193,7 @@ fn first(ways: u64) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use rustc_hash::FxHashMap;
 
     use super::*;
 
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn it_does_what_a_map_does() {
         let mut random = fastrand::Rng::with_seed(7);
-        let (mut shard, mut map) = (Shard::new(1000), HashMap::new());
+        let (mut shard, mut map) = (Shard::new(1000), FxHashMap::default());
         let known: Vec<Key> = keys(3).take(900).collect();
         for step in 0..50_000u64 {
             let key = known[random.usize(..known.len())];

@@ -197,7 +197,8 @@ impl World {
             // before + burst + leased + (at - start + wait) / interval >= after, for each start.
             least = least.min(sum * interval - line);
             sum += i128::from(*cost);
-            let room = (i128::from(rate.burst()) + i128::from(leased)) * interval + i128::from(self.under_way_ns());
+            let room =
+                (i128::from(rate.burst()) + i128::from(leased)) * interval + i128::from(self.under_way_ns());
             assert!(
                 sum * interval - line - least <= room,
                 "{} tokens too many",
