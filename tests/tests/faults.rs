@@ -11,8 +11,8 @@ use ringway_tests::{Client, Gateway, Origin};
 /// A time so many seconds from now, as a file has it.
 fn until(ahead_s: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let date = Command::new("date").args(["-u", "-d", &format!("@{}", now + ahead_s), "+%Y-%m-%dT%H:%M:%SZ"]);
-    let output = { date }.output().expect("coreutils");
+    let at = format!("@{}", now + ahead_s);
+    let output = Command::new("date").args(["-u", "-d", &at, "+%Y-%m-%dT%H:%M:%SZ"]).output().expect("coreutils");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
