@@ -13,6 +13,8 @@ use super::world::{BEGIN_NS, Event, MS, S, World};
 
 /// How long a request waits for a key's home.
 const WAIT_NS: u64 = MS;
+/// What a letter takes at least.
+const LETTER_MIN_NS: u64 = 5_000;
 const KEYS: usize = 6;
 
 pub struct Limited {
@@ -62,7 +64,9 @@ impl Limited {
         let others = self.workers.len() as i128 - 1;
         let leased = i128::from(Terms::between_cores(self.rate, self.workers.len()).batch) * others;
         let interval = i128::from(self.rate.interval_ns());
-        let room = (i128::from(self.rate.burst()) + leased) * interval + i128::from(WAIT_NS);
+        // What came too late is given back, and is under way until then.
+        let under_way = WAIT_NS.max(2 * (LETTER_MIN_NS + self.delay_max_ns));
+        let room = (i128::from(self.rate.burst()) + leased + 1) * interval + i128::from(under_way);
         for passed in &self.passed {
             let mut least = i128::MAX;
             for (before, at) in passed.iter().enumerate() {
@@ -132,7 +136,7 @@ impl World {
         });
         for post in posted {
             let Post::Worker(to, letter) = post else { unreachable!("there is no fleet") };
-            let delay = 5_000 + self.random.u64(..self.limited.delay_max_ns);
+            let delay = LETTER_MIN_NS + self.random.u64(..self.limited.delay_max_ns);
             self.at(self.now + delay, Event::Letter { to, letter });
         }
         let mut waiting = std::mem::take(&mut self.limited.waiting);
