@@ -503,6 +503,7 @@ pub struct ValueMatch {
 }
 
 /// What a route does: exactly one of `to`, `respond`, `redirect`.
+#[expect(clippy::large_enum_variant, reason = "one for each route, and most forward")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// `to`

@@ -9,7 +9,7 @@ mod look;
 mod sockets;
 mod start;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
@@ -22,6 +22,7 @@ use ringway_config::model::Config;
 use ringway_runtime::mailbox::Sender;
 use ringway_runtime::{Gauges, Nanos};
 use rtrb::Consumer;
+use rustc_hash::FxHashMap;
 
 use crate::accept::SharedListener;
 use crate::balance::Address;
@@ -165,7 +166,7 @@ struct State {
 }
 
 /// By service.
-type Floors = HashMap<Arc<str>, Arc<Floor>>;
+type Floors = FxHashMap<Arc<str>, Arc<Floor>>;
 
 /// A listener that is open on every worker.
 struct OpenAddress {

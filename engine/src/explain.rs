@@ -3,11 +3,12 @@
 //! Not on the request path, but of it: the routes come from the same walk of the same [`crate::routing::Router`] that
 //! serves traffic, so what is explained is what happens.
 
+mod breaking;
 mod calls;
 mod connection;
 mod health;
-mod limits;
 mod picking;
+mod rates;
 mod reasons;
 mod render;
 mod request;
@@ -212,7 +213,7 @@ fn decide(
         Ok(matched) => {
             tell_contest(explanation, snapshot, &candidates, matched.route, request, &query);
             let route = snapshot.route(matched.route);
-            tell_policies(explanation, listener, route, request, path);
+            tell_policies(explanation, snapshot, listener, route, request, path);
             let again = |path: &[u8]| {
                 let mut out = Vec::new();
                 canonical(path, listener.merge_slashes, &mut out).map(|()| out)
@@ -309,16 +310,18 @@ fn closest(snapshot: &Snapshot, listener: &ListenerPlan, query: &RouteQuery<'_>)
 
 fn tell_policies(
     explanation: &mut Explanation,
+    snapshot: &Snapshot,
     listener: &ListenerPlan,
     route: &RoutePlan,
     request: &Request,
     path: &[u8],
 ) {
     let policies = &mut explanation.policies;
-    policies.extend(limits::priority(route.priority));
+    policies.extend(breaking::priority(route.priority));
     if has_encoded_slash(path) && route.allow_encoded_slashes {
         policies.push("encoded slashes: pass as they are".into());
     }
+    #[expect(clippy::disallowed_methods, reason = "not on a worker: whoever asks is told by the wall clock")]
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     for fault in &route.faults {
         let over = if fault.holds(now_s) { "" } else { " (over: it has no effect)" };
@@ -329,6 +332,7 @@ fn tell_policies(
         most => format!("at most {}, else 413", bytes(most)),
     };
     policies.push(format!("request body: {limit}"));
+    policies.extend(rates::policies(snapshot, route, request, path));
     policies.extend(render::header_ops("request headers", &route.request_headers));
     let ActionPlan::Forward(forward) = &route.action else { return };
     if let Some(host) = &forward.rewrite_host {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ringway_runtime::{Lease, Nanos, Splice, Spliced, now, scarce};
 
 use crate::carried::Carried;
+use crate::exchange::Permit;
 use crate::link::Link;
 use crate::reason::Reason;
 use crate::upstream::Lent;
@@ -37,13 +38,15 @@ pub(crate) struct Tunnel {
     pub to_downstream: Option<Lease>,
     pub idle: Duration,
     pub is_websocket: bool,
+    /// It counts among requests at once.
+    pub permits: Vec<Permit>,
     pub seen: Carried,
 }
 
 /// Carries bytes until the tunnel ends.
 pub(crate) async fn run(worker: &Rc<Worker>, client: &Link, tunnel: Tunnel) {
     worker.stats.tunnels_open.up();
-    let _open = Open(worker);
+    let (_open, _counted) = (Open(worker), tunnel.permits);
     let (down, up) = (client, tunnel.upstream.link());
     let mut ways = [Way::new(down, up, tunnel.to_upstream), Way::new(up, down, tunnel.to_downstream)];
     if tunnel.is_websocket {

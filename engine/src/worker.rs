@@ -193,6 +193,7 @@ struct Connections {
 }
 
 impl Worker {
+    #[expect(clippy::too_many_arguments, reason = "what a worker is born with, in one place")]
     pub fn new(
         first: Apply,
         resolved: Arc<Resolved>,

@@ -147,7 +147,7 @@ fn config(backend: &str, origin: SocketAddr, other: SocketAddr) -> ringway_confi
          \x20   endpoints: [ {{ address: \"{origin}\", labels: {{ v: a }} }}, {{ address: \"{other}\", priority: 1, labels: {{ v: b }} }} ]\n\
          \x20   balance: ring_hash\n\x20   hash_by: cookie:user\n\x20   sticky: {{ cookie: to, ttl: 1h }}\n\x20   slow_start: 30s\n\
          routes:\n\
-         - {{ path: /v1/orders/**, to: orders, timeout: 30s }}\n\
+         - {{ path: /v1/orders/**, to: orders, timeout: 30s, rate_limit: [ {{ rate: 1000000/s, per: client_ip }}, {{ rate: 60000000/min, per: [ host, method ] }} ], concurrency_limit: {{ requests: 1000, per: client_ip }} }}\n\
          - {{ path: /balanced/**, split_by: cookie:user, to: [ {{ service: balanced, subset: {{ v: a }} }}, {{ service: balanced, subset: {{ v: b }} }}, {{ service: balanced }} ] }}\n\
          - {{ path: /old/**, to: orders, rewrite: {{ path: /new/** }} }}\n\
          - {{ path: /retried/**, to: orders, timeout: 30s, retries: {{ attempts: 2, when: [ connect, reset, timeout, 503 ], per_try_timeout: 10s }}, hedge: {{ at_least: 5s }} }}\n\

@@ -119,6 +119,7 @@ async fn remove(
     told(StatusCode::OK, removed)
 }
 
+#[expect(clippy::result_large_err, reason = "a response, sent at once")]
 fn may_write(
     request: &Request<Incoming>,
     sources: &Sources,

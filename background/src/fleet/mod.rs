@@ -98,6 +98,7 @@ impl Fleets {
                     writeln!(out, "{name}{{fleet=\"{fleet}\",result=\"{result}\"}} {}", count.load(Relaxed));
             }
         }
+        #[expect(clippy::type_complexity, reason = "names, and how each is read")]
         let singles: [(&str, &str, &str, fn(&Counts) -> u64); 5] = [
             (
                 "ringway_fleet_failures_total",

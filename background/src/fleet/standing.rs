@@ -112,7 +112,9 @@ mod tests {
         assert_eq!(standing.leaves_alone(Duration::ZERO), Some(PROBE));
         standing.admit();
         assert_eq!(standing.leaves_alone(Duration::ZERO), None);
-        (0..3).for_each(|_| drop(standing.fail(1000 * MS, 1.0)));
+        for _ in 0..3 {
+            let _ = standing.fail(1000 * MS, 1.0);
+        }
         assert_eq!(standing.leaves_alone(1050 * MS), Some(150 * MS));
         assert_eq!(standing.leaves_alone(1199 * MS), Some(PROBE), "a probe takes its time too");
         standing.answered();

@@ -70,8 +70,8 @@ impl Limits {
             };
             match id {
                 Some(id) if ids.contains(&id) => {
-                    let problem = Problem::new("repeated", "this limit is in the list already");
-                    sink.problem(node, problem);
+                    let message = "this limit is in the list already";
+                    sink.push(Diagnostic::warning("repeated", node.place, message));
                 }
                 id => ids.extend(id),
             }
@@ -222,7 +222,7 @@ fn check(limit: &RateLimit, fields: &Fields<'_>, sink: &mut Sink) {
     }
     if dearest == 0 && limit.cost_header.is_none() {
         let diagnostic =
-            Diagnostic::warning("no-limit", fields.value_place("cost"), "what costs nothing is not limited");
+            Diagnostic::warning("no-effect", fields.value_place("cost"), "what costs nothing is not limited");
         sink.push(diagnostic);
     }
     if limit.cost_header.is_none() && fields.has("cost_header_pass") {

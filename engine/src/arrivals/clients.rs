@@ -76,7 +76,7 @@ pub struct Bucket(AtomicU64);
 impl Bucket {
     /// Takes up to `want`.
     pub fn take(&self, now_ns: u64, pace: Pace, want: u32) -> u32 {
-        let now = now_ns / UNIT_NS & TIME;
+        let now = (now_ns / UNIT_NS) & TIME;
         let mut known = self.0.load(Relaxed);
         loop {
             let (taken, ahead) = pace.take(pace.ahead(known, now), want);
@@ -111,7 +111,7 @@ impl Default for Clients {
 impl Clients {
     /// Takes up to `want` for the address of this hash, which strangers can't choose.
     pub fn take(&self, now_ns: u64, hash: u64, pace: Pace, want: u32) -> u32 {
-        let now = now_ns / UNIT_NS & TIME;
+        let now = (now_ns / UNIT_NS) & TIME;
         let tag = (hash >> TIME_BITS).max(1);
         let Set(set) = &self.sets[hash as usize % SETS];
         for _ in 0..TRIES_MAX {

@@ -43,7 +43,7 @@ pub struct Arrivals {
 
 impl Arrivals {
     /// How many of so many arrivals from an address may pass.
-    pub fn from_client(&self, now_ns: u64, rate: ClientRate, client: IpAddr, want: u32) -> u32 {
+    pub fn of_client(&self, now_ns: u64, rate: ClientRate, client: IpAddr, want: u32) -> u32 {
         let hash = self.seed.hash_one(masked(client, rate));
         self.clients.get_or_init(Clients::default).take(now_ns, hash, rate.pace, want)
     }
@@ -76,7 +76,7 @@ mod tests {
     fn addresses_of_one_prefix_are_one_client() {
         let arrivals = Arrivals::default();
         let rate = ClientRate { pace: Pace::new(1, 1_000_000_000, 2), v4_bits: 24, v6_bits: 64 };
-        let take = |client: &str| arrivals.from_client(1, rate, client.parse().unwrap(), 1);
+        let take = |client: &str| arrivals.of_client(1, rate, client.parse().unwrap(), 1);
         assert_eq!(take("10.0.0.1") + take("10.0.0.2") + take("::ffff:10.0.0.3"), 2);
         assert_eq!(take("10.0.1.1"), 1);
         assert_eq!(take("2001:db8::1") + take("2001:db8::2:1") + take("2001:db8:0:0:9::"), 2);

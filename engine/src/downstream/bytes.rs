@@ -47,8 +47,15 @@ pub(super) async fn carry(
     match lent {
         Ok(upstream) => {
             seen.taken_by(|| upstream.endpoint.clone());
-            let tunnel =
-                Tunnel { upstream, to_upstream: rest, to_downstream: None, idle, is_websocket: false, seen };
+            let tunnel = Tunnel {
+                upstream,
+                to_upstream: rest,
+                to_downstream: None,
+                idle,
+                is_websocket: false,
+                permits: Vec::new(),
+                seen,
+            };
             tunnel::run(worker, connection.link(), tunnel).await;
         }
         Err(reply) => {

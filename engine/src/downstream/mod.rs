@@ -151,7 +151,7 @@ impl Drop for Leave {
 /// Whether the client's address may have another connection; one that may not is reset.
 fn admits(connection: &Downstream, plan: &ListenerPlan, stream: &Stream) -> bool {
     let Some((rate, client)) = plan.limits.client_rate.zip(connection.peer.get()) else { return true };
-    let admitted = connection.open.arrivals().from_client(now().0, rate, client, 1) == 1;
+    let admitted = connection.open.arrivals().of_client(now().0, rate, client, 1) == 1;
     if !admitted {
         connection.open.counters.borrow().refused.increment();
         stream.reset_on_close();

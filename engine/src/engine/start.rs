@@ -1,6 +1,6 @@
 //! Starting: sockets first, so that a port in use is told before anything runs, then the workers.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,6 +10,7 @@ use ringway_config::model::{self, Config};
 use ringway_runtime::mailbox::{Receiver, mailbox};
 use ringway_runtime::{Choice, Gauges, Nanos, Options, Runtime, pin_to_core, usable_cores};
 use rtrb::Consumer;
+use rustc_hash::FxHashMap;
 
 use super::{Engine, Inherited, Shared, StartError, State, WorkerPost, WorkerThread, applies, sockets};
 use crate::breaker::Board;
@@ -70,7 +71,7 @@ pub(super) fn start(config: &Config, mut inherited: Vec<Inherited>) -> Result<En
     let (done, _told) = mpsc::channel();
     let mut board = Board::new(count);
     let shares = board.update(&snapshot, &Resolved::default(), Nanos::precise());
-    let mut floors = HashMap::new();
+    let mut floors = FxHashMap::default();
     let firsts = applies(&registry, &snapshot, &shares, plan.sockets, &plan.open, &mut floors, &done);
     let log_wake = LogWake::default();
     let resolved: Arc<Resolved> = Arc::default();

@@ -131,7 +131,7 @@ pub(super) async fn forward(
         let lent =
             service.tunnel(course.service, &scratch.asked, deadline, None).await.map_err(Stop::Reply)?;
         x.seen.endpoint = Some(lent.endpoint.clone());
-        return connect(x, plan, lent, rest.take());
+        return connect(x, plan, lent, rest.take(), std::mem::take(&mut scratch.permits));
     }
     let wish = Wish {
         http2: x.request.version == Version::Http2 || guise.is_some(),

@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use super::seen::LimitSeen;
 use super::{Exchange, Stop, decide};
 use crate::http1::Response;
 use crate::key::KeyInput;
@@ -22,7 +23,7 @@ use crate::worker::{Current, Scratch};
 /// Of requests that lack a part of a limit's key.
 const MISSING: Key = 0x5241_5445_4c49_4d49_5420_4d49_5353_494e;
 
-/// What was taken of a limit.
+/// What was taken of a rate.
 pub(crate) struct Held {
     /// Place among the route's limits.
     place: u8,
@@ -75,15 +76,23 @@ pub(super) async fn admit(x: &mut Exchange<'_>, scratch: &mut Scratch, route: Ro
         let Asking { plan, limit, key, cost } = asking;
         match (decision.allowed, plan.dry_run) {
             (true, _) => limit.counters.allowed.increment(),
-            (false, true) => limit.counters.dry_run.increment(),
+            (false, true) => {
+                x.seen.limit = LimitSeen::new(of.limit);
+                limit.counters.dry_run.increment();
+            }
             (false, false) => {
                 limit.counters.limited.increment();
                 return Err(refused(x, scratch, &current, route, place, decision.left));
             }
         }
-        scratch.held.push(Held { place: place as u8, key, cost, decision });
+        if !plan.is_at_once() {
+            scratch.held.push(Held { place: place as u8, key, cost, decision });
+        } else if decision.allowed {
+            // Kept from now on, whatever becomes of the exchange.
+            let (node, limit) = (x.worker.limits.clone(), limit.clone());
+            scratch.permits.push(Permit { node, limit, key, decision });
+        }
     }
-    enter(x, scratch, &current, route);
     tell(x, scratch, &current, route, None);
     Ok(())
 }
@@ -152,18 +161,6 @@ fn input<'a>(x: &'a Exchange<'_>, scratch: &'a Scratch) -> KeyInput<'a> {
     KeyInput { request, path: decide::path_of(&request, scratch), client }
 }
 
-/// Whoever is in is kept count of until the exchange is over.
-fn enter(x: &Exchange<'_>, scratch: &mut Scratch, current: &Current, route: RouteId) {
-    let limits = &current.snapshot.route(route).limits;
-    for held in &scratch.held {
-        let id = limits[usize::from(held.place)].limit.0 as usize;
-        if current.snapshot.limits[id].is_at_once() && held.decision.allowed {
-            let (node, limit) = (x.worker.limits.clone(), current.limits[id].clone());
-            scratch.permits.push(Permit { node, limit, key: held.key, decision: held.decision });
-        }
-    }
-}
-
 /// One of the limits refuses: the others have nothing to do with the request.
 #[cold]
 fn refused(
@@ -179,9 +176,11 @@ fn refused(
         let limit = &current.limits[limits[usize::from(held.place)].limit.0 as usize];
         x.worker.limits.give_back(limit, held.key, held.cost, &held.decision);
     }
+    x.seen.limit = LimitSeen::new(limits[place].limit);
     let plan = &current.snapshot.limits[limits[place].limit.0 as usize];
     tell(x, scratch, current, route, Some((plan, left)));
     scratch.held.clear();
+    scratch.permits.clear();
     let reason = if plan.is_at_once() { Reason::ConcurrencyLimited } else { Reason::RateLimited };
     let seconds = u32::try_from(fields::seconds(left)).unwrap_or(u32::MAX).max(1);
     Stop::Reply(LocalReply::from(reason).retry_after(seconds))

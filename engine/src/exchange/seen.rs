@@ -10,7 +10,7 @@ use crate::http1::{Known, Version};
 use crate::observe::Record;
 use crate::reason::Reason;
 use crate::routing::RouteId;
-use crate::snapshot::ServiceId;
+use crate::snapshot::{LimitId, ServiceId};
 
 /// Facts about one exchange.
 pub(super) struct Seen {
@@ -38,10 +38,26 @@ pub(super) struct Seen {
     pub grpc: bool,
     /// The content type in which a caller by gRPC-Web is answered, and what else it is told.
     pub web: Option<Box<Web>>,
+    /// The limit that refused, or would have if it were not `dry_run`.
+    pub limit: LimitSeen,
     /// How the call ended, once that was said.
     pub grpc_status: Option<u8>,
     /// It was told.
     observed: bool,
+}
+
+/// A limit, or none: its place and one. Every exchange has room for it, so it is kept small.
+#[derive(Clone, Copy, Default)]
+pub(super) struct LimitSeen(u32);
+
+impl LimitSeen {
+    pub fn new(limit: LimitId) -> LimitSeen {
+        LimitSeen(limit.0 + 1)
+    }
+
+    fn get(self) -> Option<LimitId> {
+        self.0.checked_sub(1).map(LimitId)
+    }
 }
 
 /// How a caller by gRPC-Web is answered.
@@ -72,6 +88,7 @@ impl Seen {
             retries: 0,
             grpc: false,
             web: None,
+            limit: LimitSeen::default(),
             grpc_status: None,
             observed: false,
         }
@@ -166,6 +183,7 @@ impl Exchange<'_> {
             duration_us,
             upstream_head_us: seen.upstream_head_us,
             retries: seen.retries,
+            limit: seen.limit.get().map_or("", |id| &snapshot.limits[id.0 as usize].name),
             grpc_status: seen.grpc.then(|| seen.grpc_code()),
             referer: if seen.parsed { request.known(Known::Referer).unwrap_or_default() } else { b"" },
             client_cert: self.hop.client.as_ref().map_or(b"", |client| client.identity.name().as_bytes()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringway_runtime::Lease;
 
 use super::forward::{Answer, Course};
-use super::{Exchange, Next, Stop, drafted};
+use super::{Exchange, Next, Permit, Stop, drafted};
 use crate::carried::Carried;
 use crate::http1::{self, BodyFraming, Response, Version};
 use crate::outgoing::{Announced, Connection, ResponseOut};
@@ -71,6 +71,7 @@ pub(super) fn switch(
         to_downstream: early,
         idle: Duration::from_millis(course.listener.timeouts.tunnel_idle_ms),
         is_websocket,
+        permits: std::mem::take(&mut scratch.permits),
         seen: Carried::default(),
     })))
 }
@@ -81,6 +82,7 @@ pub(super) fn connect(
     plan: &ListenerPlan,
     lent: Lent,
     rest: Option<Lease>,
+    permits: Vec<Permit>,
 ) -> Result<Next, Stop> {
     x.client.send_head(Lease::copy_of(b"HTTP/1.1 200 OK\r\n\r\n"), false);
     x.seen.status = 200;
@@ -90,6 +92,7 @@ pub(super) fn connect(
         to_downstream: None,
         idle: Duration::from_millis(plan.timeouts.tunnel_idle_ms),
         is_websocket: false,
+        permits,
         seen: Carried::default(),
     })))
 }

@@ -44,7 +44,7 @@ pub(super) fn shares(
                 Carries::Bytes => format!("connect {}", duration(service.connect_ms)),
                 Carries::Datagrams => String::new(),
             },
-            limits: super::limits::of(service, carries),
+            limits: super::breaking::of(service, carries),
             judged: health::told(service),
         }
     };

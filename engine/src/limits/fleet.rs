@@ -103,3 +103,155 @@ pub struct Ask {
     /// To be told with the answer.
     pub ticket: Ticket,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
+
+    use super::super::gcra::Rate;
+    use super::super::limiter::{self, Decision, Limit, Limiter, Post, Source, Spec, Taken, What, id_of};
+    use super::*;
+    use crate::observe::LimitCounters;
+
+    const S: u64 = 1_000_000_000;
+    const MS: u64 = 1_000_000;
+    const KEY: Key = 7 << 80;
+
+    /// A worker whose limit of five a minute is the fleet's, with leases of eight.
+    fn limited(batch: u32) -> (Limiter, Rc<Limit>) {
+        let limiter = Limiter::new(0, 1);
+        let what = What::Rate(Rate::new(5, 60 * S, 5));
+        let fleet = Some(Terms { batch, wait_ns: 20 * MS });
+        let spec = Spec { what, keys: 100, unsure_allowed: None, wait_ns: MS, fleet };
+        let counters: Arc<LimitCounters> = Arc::default();
+        let limit = limiter.adopt(0, id_of(&what, "api"), spec, &counters);
+        (limiter, limit)
+    }
+
+    fn letters(limiter: &Limiter) -> Vec<Letter> {
+        let mut letters = vec![];
+        limiter.carry(|post| {
+            if let Post::Fleet(letter) = post {
+                letters.push(letter);
+            }
+            Ok(())
+        });
+        letters
+    }
+
+    fn asks(limiter: &Limiter) -> Vec<Ask> {
+        let ask = |letter| match letter {
+            Letter::Ask(ask) => Some(ask),
+            _ => None,
+        };
+        letters(limiter).into_iter().filter_map(ask).collect()
+    }
+
+    fn values() -> Values {
+        vec![("client_ip".into(), "10.1.2.3".into())]
+    }
+
+    fn take(limiter: &Limiter, limit: &Rc<Limit>, now: u64) -> Taken {
+        limiter.take(now, limit, KEY, 1, &values)
+    }
+
+    fn polled(limiter: &Limiter, taken: Taken) -> Option<Decision> {
+        let mut ticket = match taken {
+            Taken::Now(decision) => return Some(decision),
+            Taken::Later(ticket) => ticket,
+        };
+        match limiter.poll(&mut ticket, &Context::from_waker(Waker::noop())) {
+            Poll::Ready(decision) => Some(decision),
+            Poll::Pending => None,
+        }
+    }
+
+    fn tell(limiter: &Limiter, now: u64, ask: &Ask, told: Told) {
+        limiter.receive(now, limiter::Letter::Answer { ticket: ask.ticket, told });
+    }
+
+    fn granted(tokens: u32, until_ns: u64) -> Told {
+        Told::Granted { tokens, left: Left { tokens: 90, more_ns: 0 }, until_ns }
+    }
+
+    #[test]
+    fn the_fleet_is_asked_once_and_its_tokens_are_spent_here() {
+        let (limiter, limit) = limited(8);
+        let first = take(&limiter, &limit, S);
+        assert_eq!(polled(&limiter, first), None);
+        let asked = asks(&limiter);
+        assert_eq!((asked.len(), asked[0].least, asked[0].want, &asked[0].values), (1, 1, 8, &values()));
+        tell(&limiter, S, &asked[0], granted(8, 2 * S));
+        let decision = polled(&limiter, first).expect("decided");
+        assert!(decision.allowed && decision.source == Source::Fleet && decision.left.tokens == 90);
+        for left in (4..7).rev() {
+            let Taken::Now(decision) = take(&limiter, &limit, S) else { panic!("it was leased") };
+            assert_eq!((decision.allowed, decision.left.tokens), (true, 90 + left));
+        }
+        assert!(asks(&limiter).is_empty());
+        assert!(matches!(take(&limiter, &limit, S), Taken::Now(decision) if decision.allowed));
+        assert_eq!(asks(&limiter)[0].want, 5, "more is asked for while there is some");
+    }
+
+    #[test]
+    fn what_is_not_spent_goes_back() {
+        let (limiter, limit) = limited(8);
+        let first = take(&limiter, &limit, S);
+        tell(&limiter, S, &asks(&limiter)[0], granted(8, 2 * S));
+        assert!(polled(&limiter, first).is_some_and(|decision| decision.allowed));
+        limiter.sweep(2 * S);
+        let id = id_of(&What::Rate(Rate::new(1, 1, 1)), "api");
+        assert_eq!(letters(&limiter), [Letter::GiveBack { limit: id, key: KEY, tokens: 7 }]);
+        assert!(matches!(take(&limiter, &limit, 2 * S), Taken::Later(_)));
+    }
+
+    #[test]
+    fn a_refusal_holds_for_as_long_as_it_says() {
+        let (limiter, limit) = limited(8);
+        let first = take(&limiter, &limit, S);
+        let refused = Told::Refused(Left { tokens: 0, more_ns: S });
+        tell(&limiter, S, &asks(&limiter)[0], refused);
+        assert!(
+            polled(&limiter, first).is_some_and(|decision| !decision.allowed && decision.left.more_ns == S)
+        );
+        assert!(matches!(take(&limiter, &limit, S + S / 2), Taken::Now(decision) if !decision.allowed));
+        assert!(asks(&limiter).is_empty());
+        assert!(matches!(take(&limiter, &limit, 2 * S), Taken::Later(_)));
+    }
+
+    #[test]
+    fn a_fleet_that_does_not_answer_leaves_it_to_the_node() {
+        for batch in [0, 8] {
+            let (limiter, limit) = limited(batch);
+            let waiting: Vec<Taken> = (0..7).map(|_| take(&limiter, &limit, S)).collect();
+            let asked = asks(&limiter);
+            limiter.expire(S + 20 * MS);
+            let decided: Vec<_> = waiting.iter().filter_map(|taken| polled(&limiter, *taken)).collect();
+            assert_eq!(decided.len(), 7);
+            let passed = decided.iter().filter(|decision| decision.allowed).count();
+            assert_eq!(passed, 5, "the limit's own rate holds on the node");
+            assert!(decided.iter().all(|decision| decision.source == Source::Home && !decision.unsure));
+            // Late answers bring tokens that nobody waits for: they are leased, or go back.
+            for ask in &asked {
+                tell(&limiter, S + 30 * MS, ask, granted(ask.least.max(1), 2 * S));
+            }
+            let back = letters(&limiter).len();
+            assert_eq!(back, if batch == 0 { 7 } else { 6 });
+        }
+    }
+
+    #[test]
+    fn a_fleet_that_says_it_is_gone_is_left_alone_for_a_while() {
+        let (limiter, limit) = limited(8);
+        let first = take(&limiter, &limit, S);
+        tell(&limiter, S, &asks(&limiter)[0], Told::Unavailable { for_ns: S });
+        assert!(polled(&limiter, first).is_some_and(|decision| decision.allowed));
+        assert!(
+            matches!(take(&limiter, &limit, S + 1), Taken::Now(decision) if decision.source == Source::Home)
+        );
+        assert!(letters(&limiter).is_empty());
+        assert!(matches!(take(&limiter, &limit, 2 * S), Taken::Later(_)));
+    }
+}

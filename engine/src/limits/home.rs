@@ -202,7 +202,7 @@ mod tests {
             }
         }
         assert_eq!(refused, 0, "their buckets were full each time, and still they kept their places");
-        assert!(home.len() <= 14_000, "{}", home.len());
+        assert!(home.len() <= 17_600, "{}", home.len());
         assert!(home.evicted > 100_000, "strangers go for strangers: {}", home.evicted);
     }
 

@@ -64,6 +64,7 @@ pub enum What {
 pub struct Limit {
     /// The same on every worker: of its name.
     id: u64,
+    /// What it decides here.
     pub counters: Arc<LimitCounters>,
     state: RefCell<State>,
 }
@@ -118,13 +119,45 @@ pub enum Taken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Letter {
     /// For tokens at the key's home, or to be let in there.
-    Ask { limit: u64, key: Key, least: u32, want: u32, from: u16, ticket: Ticket },
+    Ask {
+        /// Which limit.
+        limit: u64,
+        /// Which key.
+        key: Key,
+        /// With less a request does not pass.
+        least: u32,
+        /// As much would be welcome.
+        want: u32,
+        /// Who asks.
+        from: u16,
+        /// To be told with the answer.
+        ticket: Ticket,
+    },
     /// To an ask, of a home or of the fleet's.
-    Answer { ticket: Ticket, told: Told },
+    Answer {
+        /// Which ask.
+        ticket: Ticket,
+        /// What is said.
+        told: Told,
+    },
     /// Tokens were not used, or a request is over.
-    GiveBack { limit: u64, key: Key, tokens: u32 },
+    GiveBack {
+        /// Which limit.
+        limit: u64,
+        /// Which key.
+        key: Key,
+        /// How many.
+        tokens: u32,
+    },
     /// These were used all the same.
-    Debit { limit: u64, key: Key, tokens: u32 },
+    Debit {
+        /// Which limit.
+        limit: u64,
+        /// Which key.
+        key: Key,
+        /// How many.
+        tokens: u32,
+    },
 }
 
 /// Where a letter goes.
@@ -211,6 +244,11 @@ impl Limiter {
                 decision
             }
         }
+    }
+
+    /// The time to wait begins now.
+    pub fn waits_from(&self, ticket: Ticket, now: u64) {
+        self.waits.borrow_mut().waits_from(ticket, now);
     }
 
     /// Whether what is waited for has been decided.
@@ -350,6 +388,7 @@ impl Limiter {
         })
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each is another thing about one request")]
     fn step(
         &self,
         now: u64,
@@ -364,7 +403,7 @@ impl Limiter {
             Step::Allowed(left, more) => {
                 if more > 0 {
                     let wanted = Wanted { least: 1, want: more, batch: true };
-                    let ask = Ask { limit: limit.clone(), key, cost: 0, source, batch: true };
+                    let ask = Ask { limit: limit.clone(), key, cost: 0, source, batch: true, wait_ns: 0 };
                     if self.ask(ask, wanted, None, values).is_none() {
                         limit.leases(source, |leases| leases.told(now, key, NOBODY, 0));
                     }
@@ -378,7 +417,7 @@ impl Limiter {
                     (Source::Fleet, Some(terms)) => terms.wait_ns,
                     _ => spec.wait_ns,
                 };
-                let ask = Ask { limit: limit.clone(), key, cost, source, batch: wanted.batch };
+                let ask = Ask { limit: limit.clone(), key, cost, source, batch: wanted.batch, wait_ns };
                 match self.ask(ask, wanted, Some(now.saturating_add(wait_ns)), values) {
                     Some(ticket) => Taken::Later(ticket),
                     None => {
@@ -420,7 +459,7 @@ impl Limiter {
         let Some(Answered { ask, waits, unsure_allowed }) = self.waits.borrow_mut().answered(ticket) else {
             return;
         };
-        let Ask { limit, key, cost, source, batch } = ask;
+        let Ask { limit, key, cost, source, batch, .. } = ask;
         let at_once = matches!(limit.state.borrow().spec.what, What::AtOnce(_));
         // A request at once that was let through without an answer is not counted, so it takes nothing.
         let spends = waits || (unsure_allowed && !at_once);

@@ -135,6 +135,7 @@ impl Node {
         cost: u32,
         ticket: Ticket,
     ) -> Decision {
+        self.limiter.waits_from(ticket, Nanos::precise().0);
         self.watch();
         let mut waiting = Waiting { node: self, limit, key, cost, ticket: Some(ticket) };
         poll_fn(|cx| waiting.poll(cx)).await

@@ -20,7 +20,7 @@ const WAYS: usize = 7;
 /// A set is four words, of which the first has a byte of each key's hash, and then four words for each key.
 const SET_WORDS: usize = 4 + WAYS * 4;
 /// So many places for each key that is to find one.
-const ROOM: (usize, usize) = (3, 2);
+const ROOM: (usize, usize) = (7, 4);
 /// Sets of the smallest table.
 const SETS_MIN: usize = 4;
 const LOW_BITS: u64 = 0x7F7F_7F7F_7F7F_7F7F;
@@ -54,7 +54,7 @@ pub enum Inserted {
 }
 
 impl Shard {
-    /// For so many keys. Takes 55 bytes of address space a key; resident is what keys come to.
+    /// For so many keys. Takes 64 bytes of address space a key; resident is what keys come to.
     pub fn new(keys: usize) -> Shard {
         let sets = (keys.saturating_mul(ROOM.0) / ROOM.1).div_ceil(WAYS).max(SETS_MIN);
         Shard { words: vec![0; sets * SET_WORDS], sets, keys: 0 }
@@ -193,7 +193,7 @@ fn first(ways: u64) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use rustc_hash::FxHashMap;
 
     use super::*;
 
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn it_does_what_a_map_does() {
         let mut random = fastrand::Rng::with_seed(7);
-        let (mut shard, mut map) = (Shard::new(1000), HashMap::new());
+        let (mut shard, mut map) = (Shard::new(1000), FxHashMap::default());
         let known: Vec<Key> = keys(3).take(900).collect();
         for step in 0..50_000u64 {
             let key = known[random.usize(..known.len())];

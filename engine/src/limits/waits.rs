@@ -34,6 +34,8 @@ pub(super) struct Ask {
     pub source: Source,
     /// The answer is the key's lease's.
     pub batch: bool,
+    /// How long its request waits.
+    pub wait_ns: u64,
 }
 
 /// How it is with the request for which was asked.
@@ -75,11 +77,6 @@ pub(super) struct Answered {
 }
 
 impl Waits {
-    /// Asks under way.
-    pub fn len(&self) -> usize {
-        self.slots.len() - self.spare.len()
-    }
-
     /// A new ask, for a request that waits until then, or for nobody.
     pub fn begin(&mut self, ask: Ask, until_ns: Option<u64>) -> Option<Ticket> {
         let waiter = until_ns.map_or(Waiter::Nobody, |until_ns| Waiter::Waiting { waker: None, until_ns });
@@ -93,6 +90,14 @@ impl Waits {
         }
         self.slots.push(Slot { turn: 0, ask: Some(ask), waiter, unsure_allowed: false });
         Some(Ticket { slot: self.slots.len() as u32 - 1, turn: 0 })
+    }
+
+    /// Whoever waits begins to now: what came before in this turn of the loop is nobody's fault.
+    pub fn waits_from(&mut self, ticket: Ticket, now: u64) {
+        if let Some(Slot { ask: Some(ask), waiter: Waiter::Waiting { until_ns, .. }, .. }) = self.slot(ticket)
+        {
+            *until_ns = now.saturating_add(ask.wait_ns);
+        }
     }
 
     /// An answer came; the ask is over but for its waiter.

@@ -15,6 +15,10 @@ use crate::observe::LimitCounters;
 const S: u64 = 1_000_000_000;
 const MS: u64 = 1_000_000;
 const US: u64 = 1000;
+/// Workers look at who waits so often: somebody may wait so much longer.
+const TURN_NS: u64 = 200 * US;
+/// A letter takes as long at least.
+const LEAST_NS: u64 = 5 * US;
 
 /// Something that happens at a time.
 enum Event {
@@ -55,6 +59,8 @@ struct World {
     /// Letters take up to so long.
     delay_ns: u64,
     letters: Cell<u64>,
+    /// Mailboxes keep their order: when the last letter from one to another comes.
+    last: BTreeMap<(usize, usize), u64>,
 }
 
 fn rate_spec(rate: Rate, unsure_allowed: bool) -> Spec {
@@ -87,6 +93,7 @@ impl World {
             unsure: 0,
             delay_ns,
             letters: Cell::new(0),
+            last: BTreeMap::new(),
         };
         for worker in 0..count {
             world.at(S, Event::Turn { worker });
@@ -116,7 +123,7 @@ impl World {
                     self.workers[worker].0.expire(now);
                     self.workers[worker].0.sweep(now);
                     self.settle(worker);
-                    self.at(now + 200 * US, Event::Turn { worker });
+                    self.at(now + TURN_NS, Event::Turn { worker });
                 }
             }
         }
@@ -151,8 +158,11 @@ impl World {
         for post in posted {
             let Post::Worker(to, letter) = post else { panic!("there is no fleet") };
             self.letters.set(self.letters.get() + 1);
-            let delay = 5 * US + self.random.u64(..=self.delay_ns);
-            self.at(self.now + delay, Event::Letter { to, letter });
+            let comes = self.now + LEAST_NS + self.random.u64(..=self.delay_ns);
+            let last = self.last.entry((worker, to)).or_default();
+            *last = comes.max(*last);
+            let comes = *last;
+            self.at(comes, Event::Letter { to, letter });
         }
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.retain_mut(|waits| {
@@ -167,6 +177,11 @@ impl World {
         self.waiting = waiting;
     }
 
+    /// How long tokens are under way at most: to a request that waits for them, or there and back in vain.
+    fn under_way_ns(&self) -> u64 {
+        (MS + TURN_NS).max(2 * (LEAST_NS + self.delay_ns))
+    }
+
     /// In no window more has passed than was said.
     fn check(&self, key: Key, rate: Rate, workers: usize) {
         let terms = Terms::between_cores(rate, workers);
@@ -177,12 +192,13 @@ impl World {
         let mut least = i128::MAX;
         let mut sum = 0i128;
         for (at, _, cost) in passed {
-            let line = i128::from(*at) / 1 * 1;
+            let line = i128::from(*at);
             let interval = i128::from(rate.interval_ns());
             // before + burst + leased + (at - start + wait) / interval >= after, for each start.
             least = least.min(sum * interval - line);
             sum += i128::from(*cost);
-            let room = (i128::from(rate.burst()) + i128::from(leased)) * interval + i128::from(MS);
+            let room =
+                (i128::from(rate.burst()) + i128::from(leased)) * interval + i128::from(self.under_way_ns());
             assert!(
                 sum * interval - line - least <= room,
                 "{} tokens too many",

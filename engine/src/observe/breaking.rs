@@ -70,6 +70,7 @@ pub struct BreakerRow {
 
 /// Limits that are set, and how much of them is in use.
 pub(crate) fn limits(text: &mut Text<'_>, rows: &[BreakerRow]) {
+    #[expect(clippy::type_complexity, reason = "names, and how each is read")]
     let families: [(&str, &str, fn(&BreakerRow) -> u64); 2] = [
         ("ringway_breaker_in_use", "What counts towards a limit now, by all workers.", |row| row.in_use),
         ("ringway_breaker_limit", "How much may; `requests` may be found rather than written.", |row| {

@@ -55,6 +55,7 @@ pub(super) fn render(text: &mut Text<'_>, kept: &Kept) {
         "counter",
         "Requests that met a limit, by what it decided; dry_run: it would have refused.",
     );
+    #[expect(clippy::type_complexity, reason = "names, and how each is read")]
     let outcomes: [(&str, fn(&LimitCounters) -> u64); 3] = [
         ("allowed", |c| c.allowed.get()),
         ("limited", |c| c.limited.get()),

@@ -62,6 +62,8 @@ pub struct Record<'a> {
     pub user_agent: &'a [u8],
     /// How a call of gRPC ended.
     pub grpc_status: Option<u8>,
+    /// The limit that refused, or would have.
+    pub limit: &'a str,
     /// The subject of the client's verified certificate; its fingerprint where it has none.
     pub client_cert: &'a [u8],
 }
@@ -183,6 +185,7 @@ fn put_json_line(line: &mut Vec<u8>, time: &[u8], record: &Record<'_>) {
     put_number(line, b",\"retries\":", u64::from(record.retries));
     put_redacted(line, b",\"referer\":\"", record.referer);
     put_text(line, b",\"user_agent\":\"", record.user_agent);
+    put_text(line, b",\"limit\":\"", record.limit.as_bytes());
     if let Some(code) = record.grpc_status {
         line.put(b",\"grpc_status\":");
         put_decimal(line, u64::from(code));

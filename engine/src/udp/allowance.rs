@@ -28,7 +28,7 @@ impl Allowance {
             let count = u16::try_from(datagram.count()).unwrap_or(u16::MAX);
             *allowed = match (plan.client_rate, datagram.from) {
                 (Some(rate), Some(client)) => {
-                    arrivals.from_client(now, rate, client.ip(), u32::from(count)) as u16
+                    arrivals.of_client(now, rate, client.ip(), u32::from(count)) as u16
                 }
                 _ => count,
             };

@@ -24,7 +24,7 @@ const MOST_KEYS: Field = Field {
     name: "keys",
     kind: Kind::Integer(1, 10_000_000),
     absent: Default("100000"),
-    about: "Keys that are told apart on the node, about 60 bytes each. Of more, those that are idle make room; newcomers that \
+    about: "Keys that are told apart on the node, 64 bytes each. Of more, those that are idle make room; newcomers that \
             find none share one key's limit.",
 };
 const DRY_RUN: Field = Field {

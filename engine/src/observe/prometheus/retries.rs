@@ -16,6 +16,7 @@ pub(super) fn services(text: &mut Text<'_>, kept: &Kept) {
     let name = "ringway_upstream_mirrors_dropped_total";
     let help = "Requests that were not mirrored here, or whose copy came to nothing, by reason.";
     labelled(text, kept, name, help, "reason", &COPIES_DROPPED, |counts| counts.copies_dropped().collect());
+    #[expect(clippy::type_complexity, reason = "names, and how each is read")]
     let single: [(&str, &str, fn(&RetryCounts) -> u64); 3] = [
         ("ringway_upstream_hedges_total", "Tries begun because an answer took long.", |c| c.hedges.get()),
         ("ringway_upstream_hedges_won_total", "Of those, the ones that answered first.", |c| {

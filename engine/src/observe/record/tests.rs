@@ -27,6 +27,7 @@ fn record<'a>() -> Record<'a> {
         referer: b"https://u:p@example.com/?key=1",
         user_agent: b"curl/8",
         grpc_status: None,
+        limit: "",
         client_cert: b"",
     }
 }
