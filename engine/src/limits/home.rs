@@ -44,9 +44,22 @@ impl Home {
         Home { rate, keys: Shard::new(keys), overflow: Full::default(), evicted: 0, overflowed: 0 }
     }
 
-    /// Another rate from now on, also for what is known: what was taken stays taken for as long as it would have been.
-    pub fn set_rate(&mut self, rate: Rate) {
+    /// Another rate from now on, also for what is known: as many tokens as were missing are missing. Goes through all keys.
+    pub fn set_rate(&mut self, now: u64, rate: Rate) {
+        let (before, after) = (self.rate.interval_ns(), rate.interval_ns());
         self.rate = rate;
+        if before == after {
+            return;
+        }
+        let anew = |full: u64| match full.checked_sub(now) {
+            Some(missing_ns) => {
+                let missing_ns = u128::from(missing_ns) * u128::from(after) / u128::from(before);
+                now.saturating_add(u64::try_from(missing_ns).unwrap_or(u64::MAX).min(u64::MAX / 4))
+            }
+            None => full,
+        };
+        self.keys.change_all(|[full, seen]| [anew(full), seen]);
+        self.overflow = Full(anew(self.overflow.0));
     }
 
     /// Keys that have a bucket of their own.
@@ -231,11 +244,13 @@ mod tests {
     fn another_rate_holds_for_known_keys() {
         let mut home = Home::new(Rate::new(5, 60 * S, 5), 28);
         while home.take(S, 7, 1).is_ok() {}
-        home.set_rate(Rate::new(100, S, 10));
-        assert!(home.take(S, 7, 1).is_err(), "what was spent stays spent");
-        assert!(home.take(62 * S, 7, 10).is_ok());
-        assert!(home.take(62 * S, 7, 1).is_err());
-        assert!(home.take(62 * S + 10 * MS, 7, 1).is_ok());
+        home.set_rate(S, Rate::new(100, S, 10));
+        assert!(home.take(S, 7, 6).is_err(), "the five that were spent are spent");
+        assert!(home.take(S, 7, 5).is_ok());
+        assert!(home.take(S, 7, 1).is_err());
+        assert!(home.take(S + 10 * MS, 7, 1).is_ok());
+        home.set_rate(S + 10 * MS, Rate::new(1, 60 * S, 10));
+        assert_eq!(home.take(S + 10 * MS, 7, 1), Err(Left { tokens: 0, more_ns: 60 * S }));
     }
 
     #[test]

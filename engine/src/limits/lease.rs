@@ -112,7 +112,7 @@ struct Lease {
     state: State,
     /// In hand; of a refusal: what was asked for.
     tokens: u32,
-    /// In the bucket, as was told.
+    /// In the bucket, as was told; of a refusal: when, in [`TICK_SHIFT`]ths.
     left: u32,
     until_ns: u64,
 }
@@ -125,13 +125,11 @@ impl Leases {
 
     /// Other terms from now on: what was refused by the old ones is asked anew.
     pub fn set_terms(&mut self, terms: Terms, now: u64) {
-        if self.terms != terms {
-            self.terms = terms;
-            self.keys.change_all(|words| match Lease::of(words) {
-                lease if lease.state == State::Refused => Lease { until_ns: now, ..lease }.words(),
-                _ => words,
-            });
-        }
+        self.terms = terms;
+        self.keys.change_all(|words| match Lease::of(words) {
+            lease if lease.state == State::Refused => Lease { until_ns: now, ..lease }.words(),
+            _ => words,
+        });
     }
 
     /// Tokens are leased; else each request is decided where the bucket is.
@@ -157,12 +155,12 @@ impl Leases {
         let batch = self.terms.batch;
         let alone = Step::Ask(Wanted { least: cost, want: cost, batch: false });
         let step = match lease.state {
-            State::Refused if now >= lease.until_ns => {
+            State::Refused if now >= lease.until_ns || lease.is_old(now) => {
                 self.keys.remove(place);
                 return self.first(now, key, cost);
             }
             State::Refused if cost >= lease.tokens => {
-                return Step::Refused(Left { tokens: lease.left, more_ns: lease.until_ns - now });
+                return Step::Refused(Left { tokens: 0, more_ns: lease.until_ns - now });
             }
             State::Refused => return alone,
             State::Asked if lease.tokens < cost => return alone,
@@ -310,10 +308,26 @@ impl Lease {
         *self = Lease {
             state: State::Refused,
             tokens: cost,
-            left: left.tokens,
+            left: tick(now),
             until_ns: now.saturating_add(left.more_ns),
         };
     }
+
+    /// A refusal that was told long ago: the limit may have changed since at the bucket.
+    fn is_old(self, now: u64) -> bool {
+        tick(now).wrapping_sub(self.left) & TICKS > REFUSED_TICKS_MAX
+    }
+}
+
+/// About a second.
+const TICK_SHIFT: u32 = 30;
+/// What of a tick's number is kept.
+const TICKS: u32 = u32::MAX >> 2;
+/// A refusal is believed for so many ticks.
+const REFUSED_TICKS_MAX: u32 = 10;
+
+fn tick(now: u64) -> u32 {
+    (now >> TICK_SHIFT) as u32 & TICKS
 }
 
 /// What has tokens in hand or an ask under way stays, and so does a refusal that holds.

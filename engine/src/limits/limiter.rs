@@ -589,8 +589,10 @@ impl Limit {
             return false;
         }
         match (&mut state.home, spec.what) {
+            (Bucket::Rate(_), What::Rate(_))
+                if state.spec.what == spec.what && state.spec.fleet == spec.fleet => {}
             (Bucket::Rate(home), What::Rate(rate)) => {
-                home.set_rate(rate);
+                home.set_rate(now, rate);
                 state.away.set_terms(Terms::between_cores(rate, workers), now);
                 state.fleet.set_terms(fleet_terms(&spec), now);
             }
