@@ -366,7 +366,7 @@ fn what_is_asked_wrongly_is_answered_with_a_remedy_and_an_exit_code() {
         (&["eject", "app", "127.0.0.1:1", "--for", "1m"], 65, &one),
         (&["eject", "app", &one], 2, "--for"),
         (&["endpoints", "nobody"], 65, "no such service"),
-        (&["clear"], 2, "--all"),
+        (&["clear"], 2, "<SERVICE>"),
     ] {
         let said = try_ctl(&gateway, arguments);
         assert_eq!(said.code, code, "{arguments:?}: {}", said.err);
