@@ -100,7 +100,7 @@ fn an_endpoint_that_is_slow_delays_only_the_first() {
 #[test]
 fn an_endpoint_that_flaps_is_made_up_for() {
     let began = Instant::now();
-    let third = Origin::start(answers_503_while(move || began.elapsed().as_millis() / 500 % 2 == 0));
+    let third = Origin::start(answers_503_while(move || (began.elapsed().as_millis() / 500).is_multiple_of(2)));
     let (without, with) = both("one of three fails every other half second", &third);
     assert!((0.10..0.25).contains(&without.failed_share()), "{}", without.why());
     assert_eq!(with.failed(), 0, "{}", with.why());
