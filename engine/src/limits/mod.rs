@@ -13,8 +13,8 @@
 //! ```
 //!
 //! `b` is what a core may have on lease, so all leases together are at most an eighth of the burst. `d` is how long tokens
-//! are under way between cores: at most the 1 ms that a request waits for them, or, where they came too late and were sent
-//! back, the time of the letters there and back. `u` are the requests that home did not answer for in time and that were let
+//! are under way between cores: the 1 ms at most that a request waits for them and, for those that came too late and were
+//! sent back, the time of the letters there and back. `u` are the requests that home did not answer for in time and that were let
 //! through by `when_unsure: allow`; they are counted, and what home would have refused is owed by the key. So with leases off
 //! (small bursts) and `when_unsure: deny` it is `B + R * (x + d)`: 5 a minute are 5.
 

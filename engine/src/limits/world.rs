@@ -177,9 +177,9 @@ impl World {
         self.waiting = waiting;
     }
 
-    /// How long tokens are under way at most: to a request that waits for them, or there and back in vain.
+    /// How long tokens are under way at most: to a request that waits for them, and there and back in vain.
     fn under_way_ns(&self) -> u64 {
-        (MS + TURN_NS).max(2 * (LEAST_NS + self.delay_ns))
+        MS + TURN_NS + 2 * (LEAST_NS + self.delay_ns)
     }
 
     /// In no window more has passed than was said.
