@@ -17,7 +17,7 @@ const EXCHANGE_BYTES_MAX: usize = 3328;
 /// A tunnel under way, in its slot.
 const TUNNEL_BYTES_MAX: usize = 1024;
 /// Parts that exchanges use again, without what they point to.
-const SCRATCH_BYTES_MAX: usize = 576;
+const SCRATCH_BYTES_MAX: usize = 640;
 
 #[test]
 fn an_idle_connection_is_small() {

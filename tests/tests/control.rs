@@ -351,7 +351,11 @@ fn what_is_asked_wrongly_is_answered_with_a_remedy_and_an_exit_code() {
         (&["fault", "start", "nobody", "--delay", "1s", "--for", "1m"][..], 65, "known: both"),
         (&["fault", "start", "both", "--for", "1m"], 2, "--delay"),
         (&["fault", "start", "both", "--delay", "1s"], 2, "--for"),
-        (&["fault", "start", "both", "--delay", "1s", "--share", "10", "--for", "1m"], 2, "10%"),
+        (
+            &["fault", "start", "both", "--delay", "1s", "--share", "10", "--for", "1m"],
+            2,
+            "write a percentage",
+        ),
         (&["fault", "start", "both", "--abort", "200", "--for", "1m"], 2, "grpc:unavailable"),
         (&["fault", "start", "both", "--delay", "1s", "--for", "25h"], 65, "more than 24h"),
         (&["fault", "stop", "both"], 65, "no fault"),
@@ -362,7 +366,7 @@ fn what_is_asked_wrongly_is_answered_with_a_remedy_and_an_exit_code() {
         (&["eject", "app", "127.0.0.1:1", "--for", "1m"], 65, &one),
         (&["eject", "app", &one], 2, "--for"),
         (&["endpoints", "nobody"], 65, "no such service"),
-        (&["clear"], 2, "--all"),
+        (&["clear"], 2, "<SERVICE>"),
     ] {
         let said = try_ctl(&gateway, arguments);
         assert_eq!(said.code, code, "{arguments:?}: {}", said.err);

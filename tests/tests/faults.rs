@@ -12,7 +12,8 @@ use ringway_tests::{Client, Gateway, Origin};
 fn until(ahead_s: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let at = format!("@{}", now + ahead_s);
-    let output = Command::new("date").args(["-u", "-d", &at, "+%Y-%m-%dT%H:%M:%SZ"]).output().expect("coreutils");
+    let output =
+        Command::new("date").args(["-u", "-d", &at, "+%Y-%m-%dT%H:%M:%SZ"]).output().expect("coreutils");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 

@@ -93,6 +93,8 @@ impl Endpoint {
 pub struct Worker {
     pub balancer: Balancer,
     pub budget: Budget,
+    /// When it hears last of what was judged so far.
+    pub told_at: u64,
     counted: Vec<Counted>,
 }
 
@@ -120,7 +122,7 @@ impl Worker {
         let all: Vec<balance::Endpoint> = (0..endpoints).map(|n| (address(n), 1).into()).collect();
         balancer.reconcile(&all, 0);
         let counted = (0..endpoints).map(|_| Counted::default()).collect();
-        Worker { balancer, budget: Budget::default(), counted }
+        Worker { balancer, budget: Budget::default(), told_at: 0, counted }
     }
 
     /// Which endpoint lives there.

@@ -13,6 +13,8 @@ use super::world::{BEGIN_NS, Event, MS, S, World};
 
 /// How long a request waits for a key's home.
 const WAIT_NS: u64 = MS;
+/// What a letter takes at least.
+const LETTER_MIN_NS: u64 = 5_000;
 const KEYS: usize = 6;
 
 pub struct Limited {
@@ -22,6 +24,7 @@ pub struct Limited {
     waiting: Vec<(usize, usize, Ticket)>,
     /// When something passed, by key.
     passed: Vec<Vec<u64>>,
+    /// So that answers come in time.
     delay_max_ns: u64,
 }
 
@@ -46,7 +49,7 @@ impl Limited {
             keys: (0..KEYS).map(|_| random.u128(..)).collect(),
             waiting: Vec::new(),
             passed: vec![Vec::new(); KEYS],
-            delay_max_ns: random.u64(10_000..2 * MS),
+            delay_max_ns: random.u64(10_000..450_000),
         }
     }
 
@@ -68,7 +71,8 @@ impl Limited {
             for (before, at) in passed.iter().enumerate() {
                 let ahead = before as i128 * interval - i128::from(*at);
                 least = least.min(ahead);
-                assert!(ahead + interval - least <= room, "too many passed");
+                let over = ahead + interval - least - room;
+                assert!(over <= 0, "{over} ns too much, of {:?}", self.rate);
             }
         }
     }
@@ -132,7 +136,7 @@ impl World {
         });
         for post in posted {
             let Post::Worker(to, letter) = post else { unreachable!("there is no fleet") };
-            let delay = 5_000 + self.random.u64(..self.limited.delay_max_ns);
+            let delay = LETTER_MIN_NS + self.random.u64(..self.limited.delay_max_ns);
             self.at(self.now + delay, Event::Letter { to, letter });
         }
         let mut waiting = std::mem::take(&mut self.limited.waiting);

@@ -2,6 +2,7 @@
 
 use ringway_engine::balance::{Asked, Outcome, Slot};
 use ringway_engine::retry::{Taken, delay_ns};
+use ringway_engine::standing::Stand;
 
 use super::arrivals::WITHIN_NS;
 use super::world::{Event, MS, World};
@@ -96,10 +97,14 @@ impl World {
         worker.counts(endpoint, now, outcome, now - began);
         if let Some(permit) = request.permit.take() {
             worker.budget.give_back(permit);
-            self.budgeted.given_back(permit);
         }
         match outcome {
-            Outcome::Answered => self.over(place),
+            Outcome::Answered => {
+                if let Stand::Probing(_) = self.endpoints[endpoint].stand {
+                    self.look_soon();
+                }
+                self.over(place);
+            }
             _ => {
                 self.look_soon();
                 self.again(place);
@@ -121,7 +126,7 @@ impl World {
             self.tally.retries_refused += 1;
             return self.failed(place);
         };
-        self.budgeted.taken(permit, now, &self.workers, &self.plan);
+        self.budgeted.taken(permit, now, &self.workers[worker], &self.plan);
         self.tally.retries += 1;
         self.request(place).permit = Some(permit);
         self.at(now + delay, Event::Again { request: place });
@@ -139,7 +144,6 @@ impl World {
         let worker = &mut self.workers[request.worker];
         if let Some(permit) = request.permit {
             worker.budget.give_back(permit);
-            self.budgeted.given_back(permit);
         }
         if request.admitted {
             worker.budget.ended();

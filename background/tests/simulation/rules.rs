@@ -4,8 +4,9 @@ use fastrand::Rng;
 use ringway_background::ejection::Terms;
 use ringway_background::ejection::endpoint::State;
 use ringway_background::ejection::judge::Judge;
-use ringway_engine::balance::REFUSED_FOR_MAX_NS;
+use ringway_engine::balance::{DECAY_NS, Policy, REFUSED_FOR_MAX_NS};
 use ringway_engine::retry::{BudgetPlan, Taken};
+use ringway_engine::standing::Stand;
 
 use super::endpoints::{Behaviour, Worker};
 use super::world::{MS, S, World};
@@ -34,32 +35,24 @@ pub fn ejections(judge: &Judge<u32>) {
     assert!(out <= judge.allowed(), "{out} are out of {} that may be", judge.allowed());
 }
 
-/// Retries as the budget lets them through, counted anew.
+/// Retries as the budget lets them through.
 #[derive(Default)]
 pub struct Budgeted {
-    of_share: u64,
+    /// When, of those of the floor.
     of_floor: Vec<u64>,
 }
 
 impl Budgeted {
     /// One more is let through.
-    pub fn taken(&mut self, taken: Taken, now: u64, workers: &[Worker], plan: &BudgetPlan) {
+    pub fn taken(&mut self, taken: Taken, now: u64, by: &Worker, plan: &BudgetPlan) {
         match taken {
             Taken::Floor => self.of_floor.push(now),
             Taken::Share => {
-                self.of_share += 1;
-                let active: u64 = workers.iter().map(|worker| u64::from(worker.budget.active())).sum();
-                assert!(
-                    self.of_share * 1_000_000 <= active * u64::from(plan.share_ppm),
-                    "{} of {active} are retries",
-                    self.of_share
-                );
+                let (lent, active) = (u64::from(by.budget.lent()), u64::from(by.budget.active()));
+                let share = u64::from(plan.share_ppm);
+                assert!(lent * 1_000_000 <= active * share, "{lent} of {active} are retries");
             }
         }
-    }
-
-    pub fn given_back(&mut self, taken: Taken) {
-        self.of_share -= u64::from(taken == Taken::Share);
     }
 
     /// Any `t` seconds see at most `floor * (t + 1)` of the floor.
@@ -74,18 +67,25 @@ impl Budgeted {
     }
 }
 
-/// Whoever has been well and admitted for a while has been asked. What refused may be shunned for a while longer, and
-/// whoever was slow is asked less, but not never.
+/// Whoever has been well and admitted for a while has been asked. Who refused may be shunned for a while longer, and who
+/// was slow where the sooner one is picked.
 pub fn nobody_is_forgotten(world: &mut World) {
-    let (now, count) = (world.now, world.endpoints.len() as u64);
+    let (now, policy, count) = (world.now, world.policy, world.endpoints.len() as u64);
     let all: u64 = world.endpoints.iter().map(|endpoint| endpoint.picked).sum();
     // Of a failure up to now workers may hear a little later.
     let since = (now - COUNTED_NS).saturating_sub(100 * MS);
     for (number, endpoint) in world.endpoints.iter_mut().enumerate() {
         let refused = endpoint.refused_at > 0 && endpoint.refused_at + REFUSED_FOR_MAX_NS > since;
-        let well = endpoint.behaviour == Behaviour::Well && endpoint.unwell_at < since && !refused;
+        let calm = if policy == Policy::PeakEwma { 4 * DECAY_NS } else { 0 };
+        let well = endpoint.behaviour == Behaviour::Well
+            && endpoint.stand == Stand::Admitting
+            && endpoint.unwell_at + calm < since
+            && !refused;
         if well && all > 200 * count {
-            assert!(endpoint.picked > 0, "endpoint {number} of {count} got none of {all} at {now}");
+            assert!(
+                endpoint.picked > 0,
+                "{policy:?}: endpoint {number} of {count} got none of {all} at {now}"
+            );
         }
         endpoint.picked = 0;
     }

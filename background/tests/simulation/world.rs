@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 
 use fastrand::Rng;
 use ringway_background::ejection::judge::{Event as Verdict, Judge};
+use ringway_engine::balance::Policy;
 use ringway_engine::limits::limiter::Letter;
 use ringway_engine::retry::{BudgetPlan, Floor};
 use ringway_engine::standing::Stand;
@@ -90,6 +91,7 @@ pub struct World {
     pub now: u64,
     pub random: Rng,
     pub workers: Vec<Worker>,
+    pub policy: Policy,
     pub endpoints: Vec<Endpoint>,
     pub requests: Vec<Option<Request>>,
     pub vacant: Vec<usize>,
@@ -139,6 +141,7 @@ impl World {
             now: BEGIN_NS,
             workers: (0..workers).map(|_| Worker::new(policy, endpoints, random.u64(..))).collect(),
             endpoints: (0..endpoints).map(|_| Endpoint::new(&mut random)).collect(),
+            policy,
             requests: Vec::new(),
             vacant: Vec::new(),
             judge,
@@ -235,8 +238,10 @@ impl World {
         if !verdicts.is_empty() {
             let stands: Vec<Stand> = self.endpoints.iter().map(|endpoint| endpoint.stand).collect();
             for worker in 0..self.workers.len() {
-                let delay = self.random.u64(..75 * MS);
-                self.at(now + delay, Event::Told { worker, stands: stands.clone() });
+                // Orders arrive in the order in which they were given.
+                let at = (now + self.random.u64(..75 * MS)).max(self.workers[worker].told_at);
+                self.workers[worker].told_at = at;
+                self.at(at, Event::Told { worker, stands: stands.clone() });
             }
         }
     }

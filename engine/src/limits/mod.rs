@@ -9,14 +9,14 @@
 //! **How much may pass.** For a key with rate R and burst B, on `w` workers, within any time `x`:
 //!
 //! ```text
-//! passed <= B + R * (x + d) + (w - 1) * b + u       b = B / 8 / (w - 1), or 0 where that is less than 4
+//! passed <= B + R * (x + wait) + (w - 1) * b + u       b = B / 8 / (w - 1), or 0 where that is less than 4
 //! ```
 //!
-//! `b` is what a core may have on lease, so all leases together are at most an eighth of the burst. `d` is how long tokens
-//! are under way between cores: the 1 ms at most that a request waits for them and, for those that came too late and were
-//! sent back, the time of the letters there and back. `u` are the requests that home did not answer for in time and that were let
-//! through by `when_unsure: allow`; they are counted, and what home would have refused is owed by the key. So with leases off
-//! (small bursts) and `when_unsure: deny` it is `B + R * (x + d)`: 5 a minute are 5.
+//! `b` is what a core may have on lease, so all leases together are at most an eighth of the burst. `wait` is the 1 ms that a
+//! request waits for an answer at most: what was taken for it passes as much later. `u` are the tokens of requests that home
+//! did not answer for in time. They are counted. What `when_unsure: allow` let through is owed by the key; what was taken for
+//! one that was refused is given back, while its bucket may have filled again. A letter takes microseconds, so `u` is
+//! nothing but where a core stalls. With leases off (small bursts) it is `B + R * (x + wait) + u`: 5 a minute are 5.
 
 pub mod counts;
 pub mod fields;

@@ -69,9 +69,11 @@ impl Admin {
         if (200..300).contains(&status) {
             return Ok(value);
         }
+        if let Some(reason) = value["reason"].as_str() {
+            return Err(self.strange(&format!("it serves traffic, and answers `{reason}`")));
+        }
         let detail = value["detail"].as_str().unwrap_or("it says no, and not why");
         let code = match status {
-            404 if value["title"].is_null() => Code::Protocol,
             403 | 415 | 421 => Code::Forbidden,
             404 | 409 | 413 | 422 => Code::Data,
             _ => Code::Protocol,
