@@ -32,6 +32,7 @@ fn every_example_is_checked_here() {
             "gateway.yaml",
             "minimal.yaml",
             "protocols.yaml",
+            "resilience.yaml",
             "sidecar.yaml",
             "unix.yaml"
         ]
@@ -96,4 +97,14 @@ fn the_one_of_a_fleet_counts_in_redis_and_shows_no_password() {
     assert_eq!(config.rate_limits[1].fleet, None);
     let shown = ringway_config::config_as_json(&config).to_string();
     assert!(shown.contains("redis://127.0.0.1:6379/0") && !shown.contains("change-me"), "{shown}");
+}
+
+#[test]
+fn the_one_of_resilience_has_a_policy_of_each_kind() {
+    let config = example("resilience.yaml");
+    let Action::Forward(orders) = &config.routes[0].action else { panic!() };
+    assert!(orders.retries.is_some() && orders.hedge.is_some() && orders.mirror.is_some());
+    let judged = config.services.iter().find(|service| service.name == "orders").unwrap();
+    assert!(judged.eject.is_some() && judged.health.is_some());
+    assert_eq!(config.routes[1].rate_limits.len(), 2);
 }

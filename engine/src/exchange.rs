@@ -1,8 +1,8 @@
 //! One exchange, from the request's first byte to the response's last. Start reading here.
 //!
 //! ```text
-//! read head -> route -> policies on request -> balance, checkout upstream -> send
-//!           -> read response head -> policies on response -> respond -> observe
+//! read head -> route -> shed, faults, limits -> split, balance, admit -> checkout upstream -> send
+//!           -> read response head (retry, hedge, copy) -> policies on response -> respond -> observe
 //! ```
 //!
 //! [`line`] is that line. Whatever leaves it early is a [`Stop`]: a local reply while nothing was sent yet, a cut

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::http1::{Known, Request};
-use crate::routing::query_value;
+use crate::routing::{bare_host, query_values};
 
 /// What hashes are seeded with: one that is known to all nodes where they must agree, else one that clients can't guess.
 pub type Seed = [u8; 16];
@@ -28,17 +28,17 @@ pub enum KeyPart {
         /// Leading bits of IPv6, 1 to 128.
         v6_bits: u8,
     },
-    /// All values of a header; the name in lower case.
+    /// A header that comes once; the name in lower case.
     Header(Box<str>),
-    /// The first cookie of that name.
+    /// A cookie of that name that comes once.
     Cookie(Box<str>),
-    /// The first query parameter of that name, decoded.
+    /// A query parameter of that name that comes once, decoded.
     Query(Box<str>),
     /// The canonical path.
     Path,
     /// The method.
     Method,
-    /// Host as it came, without regard to case.
+    /// The host as it is routed: without port, final dot and regard to case.
     Host,
     /// Something the route says, the same for all its requests: the name, and the word it is written as.
     Fixed(Box<str>, &'static str),
@@ -154,22 +154,15 @@ impl KeyPart {
                 true
             }
             KeyPart::Header(name) => {
-                let mut found = false;
-                for (of, value, _) in request.fields() {
-                    if of.eq_ignore_ascii_case(name.as_bytes()) {
-                        if found {
-                            piece(b", ");
-                        }
-                        piece(value);
-                        found = true;
-                    }
-                }
-                found
+                let named = request.fields().filter(|(of, ..)| of.eq_ignore_ascii_case(name.as_bytes()));
+                sole(named.map(|(_, value, _)| value)).inspect(|value| piece(value)).is_some()
             }
-            KeyPart::Cookie(name) => cookie(request, name.as_bytes()).inspect(|value| piece(value)).is_some(),
+            KeyPart::Cookie(name) => {
+                sole(cookies(request, name.as_bytes())).inspect(|value| piece(value)).is_some()
+            }
             KeyPart::Query(name) => {
-                let value = query_value(request.query().unwrap_or_default(), name.as_bytes());
-                let Some(value) = value else { return false };
+                let values = query_values(request.query().unwrap_or_default(), name.as_bytes());
+                let Some(value) = sole(values) else { return false };
                 for byte in value {
                     piece(&[byte]);
                 }
@@ -184,7 +177,7 @@ impl KeyPart {
                 true
             }
             KeyPart::Host => {
-                for byte in request.authority() {
+                for byte in bare_host(request.authority()) {
                     piece(&[byte.to_ascii_lowercase()]);
                 }
                 true
@@ -215,13 +208,19 @@ impl KeyPart {
 /// The value of the first cookie of that name (RFC 6265 §5.4), quotes included.
 pub fn cookie<'a>(request: &Request<'a>, name: &[u8]) -> Option<&'a [u8]> {
     request.known(Known::Cookie)?;
+    cookies(request, name).next()
+}
+
+fn cookies<'a>(request: &Request<'a>, name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
     let fields = request.fields().filter(|(_, _, field)| field.known == Known::Cookie);
-    let mut pairs = fields.flat_map(|(_, value, _)| value.split(|byte| *byte == b';'));
-    pairs.find_map(|pair| {
-        let pair = pair.trim_ascii();
-        let value = pair.strip_prefix(name)?.strip_prefix(b"=")?;
-        Some(value)
-    })
+    let pairs = fields.flat_map(|(_, value, _)| value.split(|byte| *byte == b';'));
+    pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(name)?.strip_prefix(b"="))
+}
+
+/// What is told twice is no key: who looks at one of the two may not be who looks at the other.
+fn sole<T>(mut values: impl Iterator<Item = T>) -> Option<T> {
+    let first = values.next()?;
+    values.next().is_none().then_some(first)
 }
 
 /// The address with all bits after the prefix cleared. IPv4 within IPv6 counts as what it is.
@@ -304,6 +303,28 @@ mod tests {
             assert_eq!(hash(&[KeyPart::Path, part], HEAD, ""), None);
         }
         assert_eq!(hash(&[KeyPart::ClientIp { v4_bits: 32, v6_bits: 64 }], HEAD, ""), None);
+    }
+
+    #[test]
+    fn what_is_told_twice_is_no_key() {
+        let twice = HEAD
+            .replace("u=%41x", "u=1&u=2")
+            .replace("X-User: one", "X-User: one\r\nX-User: two")
+            .replace("a=b", "sid=6");
+        for part in
+            [KeyPart::Query("u".into()), KeyPart::Header("x-user".into()), KeyPart::Cookie("sid".into())]
+        {
+            assert!(hash(std::slice::from_ref(&part), HEAD, "").is_some());
+            assert_eq!(hash(&[part], &twice, ""), None);
+        }
+    }
+
+    #[test]
+    fn a_host_is_the_same_with_whatever_port() {
+        let host = |name: &str| hash(&[KeyPart::Host], &HEAD.replace("A.example", name), "");
+        assert_eq!(host("a.example"), host("A.example:81"));
+        assert_eq!(host("a.example"), host("a.example."));
+        assert_ne!(host("a.example"), host("b.example"));
     }
 
     #[test]

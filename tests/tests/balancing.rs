@@ -197,7 +197,8 @@ routes:
 
 #[test]
 fn a_subset_is_asked_alone_and_an_empty_one_says_so() {
-    let gateway = start(VERSIONS, &origins());
+    let origins = origins();
+    let gateway = start(VERSIONS, &origins);
     for _ in 0..10 {
         assert_eq!(gateway.get("/canary/x").expect(200).text(), "three");
     }
@@ -217,7 +218,8 @@ fn assert_share(count: usize, of: usize, share: f64) {
 #[test]
 fn a_split_by_key_is_its_weights_and_users_stay() {
     const USERS: u32 = 4000;
-    let mut gateway = start(VERSIONS, &origins());
+    let origins = origins();
+    let mut gateway = start(VERSIONS, &origins);
     let versions = |gateway: &Gateway, users: std::ops::Range<u32>| -> Vec<bool> {
         let mut client = gateway.connect();
         let is_canary =

@@ -314,7 +314,7 @@ fn service() -> (Store, Arc<AtomicU32>, Arc<AtomicBool>) {
             .map(|entry| (entry.key.as_str(), entry.value.as_str()))
             .collect();
         let over = match &entries[..] {
-            [("limit", "probe")] => false,
+            [("limit", "#probe")] => false,
             [("limit", limit), ("header:x-user", "anna")] => {
                 assert!(limit.contains("few") || limit.contains("many"), "{limit}");
                 counted.fetch_add(request.hits_addend, Ordering::SeqCst) + request.hits_addend > 10

@@ -55,6 +55,12 @@ pub fn check(
             "Nothing is changed for a page in a browser; use `ringway ctl`.",
         ));
     }
+    if ["via", "forwarded", "x-forwarded-for"].iter().any(|name| headers.contains_key(*name)) {
+        return Err((
+            StatusCode::FORBIDDEN,
+            "Nothing is changed through a proxy; use `ringway ctl` on this host.",
+        ));
+    }
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok());
     if hosts.next().is_some() || !host.is_some_and(is_address) {

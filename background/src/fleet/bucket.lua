@@ -5,7 +5,9 @@ local interval, burst, least, want = tonumber(ARGV[1]), tonumber(ARGV[2]), tonum
 local time = redis.call('TIME')
 local now = (time[1] - 1767225600) * 1000000 + time[2]
 local room = interval * burst
-local full = math.min(math.max(tonumber(redis.call('GET', KEYS[1]) or now) or now, now), now + room)
+-- A debt of more than a day is a day's.
+local last = now + room + 86400000000
+local full = math.min(math.max(tonumber(redis.call('GET', KEYS[1]) or now) or now, now), last)
 -- A thousandth of a token more or less is the arithmetic's.
 local there = math.floor((now + room - full) / interval + 0.001)
 local granted = 0
@@ -18,7 +20,7 @@ elseif there >= least then
     granted = math.max(least, math.min(want, math.ceil(there / 2)))
 end
 if granted ~= 0 then
-    full = math.max(full + granted * interval, now)
+    full = math.min(math.max(full + granted * interval, now), last)
     redis.call('SET', KEYS[1], string.format('%.3f', full), 'PX', math.max(math.ceil((full - now) / 1000), 1))
 end
-return { granted, there - granted, math.max(math.ceil(full + least * interval - room - now), 0) }
+return { granted, math.max(there - granted, 0), math.max(math.ceil(full + least * interval - room - now), 0) }

@@ -3,11 +3,9 @@
 //! Asks of all limits share a connection; they are sent without waiting for one another. A key's name holds a digest of
 //! what the limit is counted by, never the thing itself: it may be a credential.
 
-use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use aws_lc_rs::digest;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
@@ -16,7 +14,7 @@ use redis::{
 };
 use ringway_config::model::{self, RedisAt};
 
-use super::store::{Answer, Question};
+use super::store::{Answer, Question, REFUSED_NS_MAX, hex};
 
 static BUCKET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("bucket.lua")));
 
@@ -51,12 +49,8 @@ impl Connection {
     /// # Errors
     /// As above.
     pub async fn ask(&mut self, question: &Question) -> Result<Answer, String> {
-        let (granted, left, more_us) = self.call(question, i64::from(question.want)).await?;
-        let more_ns = u64::try_from(more_us).unwrap_or(0).saturating_mul(1000);
-        Ok(match u32::try_from(granted).unwrap_or(0) {
-            0 => Answer::Refused { more_ns },
-            tokens => Answer::Granted { tokens, left: u32::try_from(left).unwrap_or(0) },
-        })
+        let said = self.call(question, i64::from(question.want)).await?;
+        Ok(answered(question, said))
     }
 
     /// Gives back as many tokens as are wanted.
@@ -76,6 +70,17 @@ impl Connection {
             .arg(question.least)
             .arg(want);
         call.invoke_async(&mut self.connection).await.map_err(|error| error.to_string())
+    }
+}
+
+/// What is said is believed within bounds: no more is granted than was asked for.
+fn answered(question: &Question, (granted, left, more_us): (i64, i64, i64)) -> Answer {
+    match u32::try_from(granted).unwrap_or(0).min(question.want.max(question.least)) {
+        0 => {
+            let more_ns = u64::try_from(more_us).unwrap_or(0).saturating_mul(1000);
+            Answer::Refused { more_ns: more_ns.min(REFUSED_NS_MAX) }
+        }
+        tokens => Answer::Granted { tokens, left: u32::try_from(left).unwrap_or(0) },
     }
 }
 
@@ -111,16 +116,7 @@ fn client(redis: &model::Redis) -> Result<Client, RedisError> {
 
 /// `ringway:orders:6f1e...`: a digest, so that no key says who called.
 fn key(prefix: &str, question: &Question) -> String {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    for part in question.parts.iter().flat_map(|(name, value)| [name, value]) {
-        hash.update(&(part.len() as u64).to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    let mut key = format!("{prefix}:{}:", question.limit);
-    for byte in &hash.finish().as_ref()[..16] {
-        let _ = write!(key, "{byte:02x}");
-    }
-    key
+    format!("{prefix}:{}:{}", question.limit, hex(&question.bucket.digest()))
 }
 
 fn pem(certificates: &[Vec<u8>]) -> String {
@@ -140,11 +136,13 @@ fn pem(certificates: &[Vec<u8>]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::store::{self, Bucket};
     use super::*;
 
     fn question(limit: &str, parts: &[(&str, &str)]) -> Question {
-        let parts = parts.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        Question { limit: limit.into(), parts, interval_ns: 1, burst: 1, least: 1, want: 1 }
+        let bucket =
+            Bucket::Parts(parts.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect());
+        Question { limit: limit.into(), bucket, interval_ns: 1, burst: 1, least: 1, want: 1 }
     }
 
     #[test]
@@ -157,6 +155,31 @@ mod tests {
             question("api", &[("header:key", "secret")]),
         ] {
             assert_ne!(key("ringway", &other), one);
+        }
+        let digest = question("api", &[("header:key", "secret"), ("path", "/a")]).bucket.digest();
+        let digested = Question { bucket: Bucket::Digest(digest), ..question("api", &[]) };
+        assert_eq!(key("ringway", &digested), one);
+    }
+
+    #[test]
+    fn no_limit_can_have_the_bucket_that_is_probed() {
+        let probed = key("ringway", &store::probe());
+        assert!(probed.starts_with("ringway:#probe:"), "names of limits have no #: {probed}");
+    }
+
+    #[test]
+    fn what_is_said_is_believed_within_bounds() {
+        let asked = Question { least: 2, want: 5, ..question("api", &[]) };
+        let granted = |tokens, left| Answer::Granted { tokens, left };
+        let refused = |more_ns| Answer::Refused { more_ns };
+        for (said, answer) in [
+            ((4, 9, 0), granted(4, 9)),
+            ((i64::from(u32::MAX), -1, 0), granted(5, 0)),
+            ((0, 0, 7), refused(7000)),
+            ((-3, 0, -1), refused(0)),
+            ((0, 0, i64::MAX), refused(REFUSED_NS_MAX)),
+        ] {
+            assert_eq!(answered(&asked, said), answer, "{said:?}");
         }
     }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
@@ -14,17 +15,14 @@ use prost::Message;
 use ringway_config::model;
 use tokio::net::TcpStream;
 
-use super::store::{Answer, Question};
+use super::store::{Answer, Question, REFUSED_NS_MAX, hex};
 use crate::grpc;
 
 const METHOD: &str = "envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 const OK: i32 = 1;
 const OVER_LIMIT: i32 = 2;
-/// A refusal holds for this long where the service doesn't say; and never longer than that, since it may change its mind.
+/// A refusal holds for this long where the service doesn't say.
 const REFUSED_NS: u64 = 1_000_000_000;
-const REFUSED_NS_MAX: u64 = 60 * 1_000_000_000;
-/// Bytes of a descriptor's value.
-const VALUE_BYTES_MAX: usize = 256;
 
 // The messages, as far as they are used here; `google.protobuf.Duration` among them.
 
@@ -119,17 +117,28 @@ impl Connection {
 }
 
 fn asked(domain: &str, question: &Question) -> RateLimitRequest {
-    let cut = |text: &str| {
-        text.char_indices().take_while(|(at, _)| *at < VALUE_BYTES_MAX).map(|(_, c)| c).collect()
+    let entry = |(part, value): &(String, String)| {
+        let value = if is_credential(part) {
+            hex(digest::digest(&digest::SHA256, value.as_bytes()).as_ref())
+        } else {
+            value.clone()
+        };
+        Entry { key: part.clone(), value }
     };
-    let entry = |(name, part): &(String, String)| Entry { key: name.clone(), value: cut(part) };
     let limit = Entry { key: "limit".into(), value: question.limit.to_string() };
-    let entries = std::iter::once(limit).chain(question.parts.iter().map(entry)).collect();
+    let entries = std::iter::once(limit).chain(question.bucket.parts().iter().map(entry)).collect();
     RateLimitRequest {
         domain: domain.to_owned(),
         descriptors: vec![RateLimitDescriptor { entries }],
         hits_addend: question.want,
     }
+}
+
+/// Values of this part are no business of the service's.
+fn is_credential(part: &str) -> bool {
+    let part = part.to_ascii_lowercase();
+    ["header:authorization", "header:proxy-authorization", "header:cookie"].contains(&part.as_str())
+        || part.starts_with("cookie:")
 }
 
 fn answered(response: &RateLimitResponse, want: u32) -> Result<Answer, String> {
@@ -153,6 +162,7 @@ fn answered(response: &RateLimitResponse, want: u32) -> Result<Answer, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::store::Bucket;
     use super::*;
 
     fn status(code: i32, reset: Option<(i64, i32)>) -> DescriptorStatus {
@@ -177,19 +187,26 @@ mod tests {
     fn a_descriptor_says_what_is_counted_and_by_what() {
         let question = Question {
             limit: "api".into(),
-            parts: vec![("client_ip".into(), "192.0.2.1".into()), ("header:x".into(), "a".repeat(1000))],
+            bucket: Bucket::Parts(Arc::new([
+                ("client_ip".to_owned(), "192.0.2.1".to_owned()),
+                ("header:Authorization".to_owned(), "Bearer word".to_owned()),
+                ("cookie:session".to_owned(), String::new()),
+            ])),
             interval_ns: 1,
             burst: 9,
             least: 1,
             want: 4,
         };
         let request = asked("edge", &question);
-        let entries: Vec<(&str, usize)> = request.descriptors[0]
+        let entries: Vec<(&str, &str)> = request.descriptors[0]
             .entries
             .iter()
-            .map(|entry| (entry.key.as_str(), entry.value.len()))
+            .map(|entry| (entry.key.as_str(), entry.value.as_str()))
             .collect();
-        assert_eq!(entries, [("limit", 3), ("client_ip", 9), ("header:x", VALUE_BYTES_MAX)]);
+        assert_eq!(entries[..2], [("limit", "api"), ("client_ip", "192.0.2.1")]);
+        assert!(entries[2].0 == "header:Authorization" && entries[2].1.len() == 64, "{entries:?}");
+        let of_nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(entries[3], ("cookie:session", of_nothing));
         assert_eq!((request.domain.as_str(), request.hits_addend), ("edge", 4));
     }
 }

@@ -1,22 +1,28 @@
 //! What is asked of a store, what it answers, and a connection to one of either kind.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use ringway_config::model::FleetStore;
 
 use super::{redis, rls};
 
 /// How long connecting may take; nobody waits for it.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
+/// A refusal never holds for longer than that, whatever a store says: it may change its mind.
+pub const REFUSED_NS_MAX: u64 = 60 * 1_000_000_000;
+/// Of a digest so many bytes name a bucket.
+const DIGEST_BYTES: usize = 16;
 
 /// What is asked: how many requests may pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// Its name: gateways that share a limit call it alike.
     pub limit: Arc<str>,
-    /// What it is counted by, and the values for this bucket.
-    pub parts: Vec<(String, String)>,
+    /// Which of its buckets.
+    pub bucket: Bucket,
     /// From one token to the next.
     pub interval_ns: u64,
     /// Tokens at most.
@@ -25,6 +31,77 @@ pub struct Question {
     pub least: u32,
     /// Tokens that would be used soon.
     pub want: u32,
+}
+
+/// A bucket of a limit: as much of what it is counted by as its store is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bucket {
+    /// A digest: for a Redis.
+    Digest([u8; DIGEST_BYTES]),
+    /// The parts of a key with their values: for a rate limit service.
+    Parts(Arc<[(String, String)]>),
+}
+
+impl Bucket {
+    /// As this store is told.
+    pub fn of(store: &FleetStore, parts: Vec<(String, String)>) -> Bucket {
+        match store {
+            FleetStore::Redis(_) => Bucket::Digest(digest_of(&parts)),
+            FleetStore::Rls(_) => Bucket::Parts(parts.into()),
+        }
+    }
+
+    /// It is told as this store has it: not of another kind that the fleet had before a reload.
+    pub fn is_for(&self, store: &FleetStore) -> bool {
+        matches!(
+            (self, store),
+            (Bucket::Digest(_), FleetStore::Redis(_)) | (Bucket::Parts(_), FleetStore::Rls(_))
+        )
+    }
+
+    /// The digest that names it.
+    pub fn digest(&self) -> [u8; DIGEST_BYTES] {
+        match self {
+            Bucket::Digest(digest) => *digest,
+            Bucket::Parts(parts) => digest_of(parts),
+        }
+    }
+
+    /// The parts, where they are told.
+    pub fn parts(&self) -> &[(String, String)] {
+        match self {
+            Bucket::Digest(_) => &[],
+            Bucket::Parts(parts) => parts,
+        }
+    }
+
+    /// Bytes of its text.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Bucket::Digest(digest) => digest.len(),
+            Bucket::Parts(parts) => parts.iter().map(|(name, value)| name.len() + value.len()).sum(),
+        }
+    }
+}
+
+fn digest_of(parts: &[(String, String)]) -> [u8; DIGEST_BYTES] {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    for part in parts.iter().flat_map(|(name, value)| [name, value]) {
+        hash.update(&(part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    let mut out = [0; DIGEST_BYTES];
+    out.copy_from_slice(&hash.finish().as_ref()[..DIGEST_BYTES]);
+    out
+}
+
+/// Two digits for each byte.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
 }
 
 /// What a store says.
@@ -101,7 +178,9 @@ impl Connection {
     }
 }
 
-/// A bucket that is nobody's; by asking for its token it is known that the store may be written.
+/// A bucket that is nobody's, since no limit is called so; by asking for its token it is known that the store may be
+/// written.
 pub fn probe() -> Question {
-    Question { limit: "probe".into(), parts: Vec::new(), interval_ns: 1000, burst: 1000, least: 1, want: 1 }
+    let bucket = Bucket::Parts(Arc::default());
+    Question { limit: "#probe".into(), bucket, interval_ns: 1000, burst: 1000, least: 1, want: 1 }
 }

@@ -155,7 +155,7 @@ impl Worker {
                     counted.failed_at.pop_front();
                 }
             }
-            Outcome::Abandoned => {}
+            Outcome::Abandoned | Outcome::Outrun => {}
         }
     }
 

@@ -220,10 +220,13 @@ fn check(limit: &RateLimit, fields: &Fields<'_>, sink: &mut Sink) {
             if fields.has("burst") { fields.value_place("burst") } else { fields.value_place("rate") };
         sink.push(Diagnostic::error("out-of-range", place, message).help("write a smaller burst"));
     }
-    if dearest == 0 && limit.cost_header.is_none() {
+    if dearest == 0 {
         let diagnostic =
             Diagnostic::warning("no-effect", fields.value_place("cost"), "what costs nothing is not limited");
-        sink.push(diagnostic);
+        sink.push(match limit.cost_header {
+            None => diagnostic,
+            Some(_) => diagnostic.help("write `cost: 1`: only then does what `cost_header` tells count"),
+        });
     }
     if limit.cost_header.is_none() && fields.has("cost_header_pass") {
         let message = "`cost_header_pass` says nothing without `cost_header`";

@@ -209,6 +209,8 @@ pub enum Outcome {
     Failed,
     /// It took no connection: marked, and skipped for a while.
     Refused,
+    /// Another endpoint answered first: it took so long at least, and nothing more is known of it.
+    Outrun,
     /// Ended for reasons of our own or of downstream: says nothing about the endpoint.
     Abandoned,
 }
@@ -312,8 +314,7 @@ impl Balancer {
     /// and are never returned.
     ///
     /// Marked endpoints and those that are out are skipped. In panic those whose checks fail or that are ejected are not,
-    /// unless they refuse. If all refuse, the one whose mark ends first is tried; if that one was,
-    /// there is none. `None` also where there is no endpoint, or no other than those: whoever wants to try one of them
+    /// unless they refuse. If all refuse, the one whose mark ends first is tried, then the next. `None` also where there is no endpoint, or no other than those: whoever wants to try one of them
     /// again asks without `tried`.
     #[inline]
     pub fn pick_for(&mut self, asked: &Asked, now_ns: u64, rand: u64, tried: &[Slot]) -> Option<Picked> {
@@ -412,7 +413,7 @@ impl Balancer {
                     state.latency.observe(now_ns, latency_ns);
                 }
             }
-            Outcome::Failed => {
+            Outcome::Failed | Outcome::Outrun => {
                 if self.rules.policy == Policy::PeakEwma {
                     state.latency.observe_failure(now_ns, latency_ns);
                 }

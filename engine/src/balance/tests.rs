@@ -181,7 +181,7 @@ fn refusals_at_the_same_time_make_one_mark() {
 }
 
 #[test]
-fn if_all_are_marked_the_first_to_be_free_is_tried_once() {
+fn if_all_are_marked_each_is_tried_once_the_first_to_be_free_first() {
     for policy in POLICIES {
         let mut balancer = balancer(policy, &[1, 1, 1]);
         for (slot, at) in [(0, 20), (1, 10), (2, 30)] {
@@ -189,7 +189,11 @@ fn if_all_are_marked_the_first_to_be_free_is_tried_once() {
         }
         assert_eq!(balancer.usable_at_ns(0, 50), Some(SECOND + 10));
         assert_eq!(balancer.pick(50, 1, None), Some(Slot(1)), "{policy:?}");
-        assert_eq!(balancer.pick(50, 1, Some(Slot(1))), None, "{policy:?}");
+        assert_eq!(balancer.pick(50, 1, Some(Slot(1))), Some(Slot(0)), "{policy:?}");
+        let mut after =
+            |tried: &[Slot]| balancer.pick_for(&Asked::default(), 50, 1, tried).map(|picked| picked.slot);
+        assert_eq!(after(&[Slot(1), Slot(0)]), Some(Slot(2)), "{policy:?}");
+        assert_eq!(after(&[Slot(1), Slot(0), Slot(2)]), None, "{policy:?}");
         assert_eq!(balancer.pick(50, 1, Some(Slot(0))), Some(Slot(1)), "{policy:?}");
     }
 }

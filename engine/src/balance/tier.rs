@@ -195,6 +195,14 @@ impl Tier {
         })
     }
 
+    /// Where all refuse and the first to be free was tried: the next one.
+    #[cold]
+    fn next_refusing(&self, states: &[EndpointState], but: &[Slot]) -> Option<Found> {
+        let untried = self.live.iter().filter(|slot| !but.contains(&Slot(**slot)));
+        let refusing = untried.filter(|slot| states[**slot as usize].grade == Grade::REFUSING);
+        refusing.min_by_key(|slot| states[**slot as usize].refused_until_ns).map(|slot| (*slot).into())
+    }
+
     /// One of its endpoints, but none of these.
     #[inline]
     pub fn pick(
@@ -207,6 +215,7 @@ impl Tier {
     ) -> Option<Found> {
         let only = match (self.who, &self.live[..]) {
             (Who::Nobody, _) | (_, []) => return None,
+            (Who::Last(last), _) if but.contains(&Slot(last)) => return self.next_refusing(states, but),
             (Who::Last(last), _) => Some(last),
             (_, [only]) => Some(*only),
             _ => None,

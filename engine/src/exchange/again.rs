@@ -63,6 +63,11 @@ impl Tries {
         self.until
     }
 
+    /// The last try has come to its answer: its room in the budget is another's.
+    pub fn release(&mut self) {
+        self.permit = None;
+    }
+
     /// What it ended with before `reply`.
     pub fn last(&self, reply: LocalReply) -> Stop {
         Stop::Reply(self.last.unwrap_or(reply))

@@ -65,6 +65,12 @@ impl Course<'_> {
         within.map_or(Nanos::NEVER, |ms| now().after(Duration::from_millis(ms)))
     }
 
+    /// The client gave it less time than the route does (`grpc-timeout`).
+    pub fn is_cut_short(&self, x: &Exchange<'_>) -> bool {
+        let whole = Duration::from_millis(self.to.timeout_ms.unwrap_or(u64::MAX));
+        self.deadline != Nanos::NEVER && self.deadline < x.seen.started.after(whole)
+    }
+
     /// What endpoints are told as Host.
     pub fn host<'x>(&'x self, x: &'x Exchange<'_>) -> &'x [u8] {
         let (request, service) = (x.request(), self.service);
@@ -212,7 +218,8 @@ impl Forwarding<'_> {
             tries.begun(x, self.service);
         }
         let mut lent = lent.map_err(Failed::Unreached)?;
-        let mut waiting = self.send(x, scratch, &mut lent, by.try_at, rest);
+        // Who waited in line for its turn is not late yet.
+        let mut waiting = self.send(x, scratch, &mut lent, self.course.try_at(), rest);
         let (upload, response) = (&mut self.upload, &mut scratch.response);
         let mut answered = poll_fn(|cx| waiting.poll_answer(cx, x, &lent, upload, response)).await;
         if let Err(Failed::Slow) = answered {
@@ -222,7 +229,7 @@ impl Forwarding<'_> {
         match answered {
             Ok(answer) => Ok((lent, answer)),
             Err(failed) => {
-                if !failed.is_of_client() {
+                if !failed.is_of_client() && !self.is_ours(x, &failed, &lent) {
                     lent.outcome = Outcome::Failed;
                 }
                 if self.upload.as_ref().is_some_and(|upload| !upload.is_done()) {
@@ -230,6 +237,22 @@ impl Forwarding<'_> {
                 }
                 Err(failed)
             }
+        }
+    }
+
+    /// What a try came to says nothing about the endpoint: an idle connection had ended, it did not look at the request, or
+    /// the exchange's time was over where the client had cut it short or was still sending, or where more than half of it had
+    /// gone before the endpoint was asked.
+    pub fn is_ours(&self, x: &Exchange<'_>, failed: &Failed, lent: &Lent) -> bool {
+        match failed {
+            Failed::Stale | Failed::Unprocessed => !self.wish.fresh,
+            Failed::Stopped(Stop::Reply(reply)) if reply.reason == Reason::ExchangeTimeout.name() => {
+                let all = Duration::from_millis(self.course.to.timeout_ms.unwrap_or(u64::MAX));
+                self.course.is_cut_short(x)
+                    || self.upload.as_ref().is_some_and(|upload| !upload.is_done())
+                    || lent.asked_for(now()) < all / 2
+            }
+            _ => false,
         }
     }
 
@@ -338,6 +361,9 @@ impl Forwarding<'_> {
     /// Nothing is sent again.
     fn let_go(&mut self, scratch: &mut Scratch) {
         self.first = None;
+        if let Some(tries) = &mut self.tries {
+            tries.release();
+        }
         if let Some(kept) = self.upload.as_mut().and_then(Upload::take_kept) {
             scratch.kept = Some(kept);
         }

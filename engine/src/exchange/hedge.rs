@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use ringway_runtime::now;
 
-use super::Exchange;
 use super::again::{hop_attempt, is_idempotent};
 use super::failed::Failed;
 use super::forward::{Answer, Course, Forwarding, outgoing};
 use super::upload::Upload;
 use super::waiting::Waiting;
+use super::{Exchange, Stop};
 use crate::balance::Outcome;
 use crate::http1::ResponseHead;
+use crate::reason::Reason;
 use crate::retry::Refused;
 use crate::snapshot::{HedgeAfter, HedgePlan};
 use crate::upstream::{By, Lent, Permit, Unreached, Wish};
@@ -44,11 +45,13 @@ fn wait_us(call: &Forwarding<'_>, plan: &HedgePlan) -> u64 {
     after_us.map_or(u64::MAX, |us| us.max(plan.at_least_ms * 1000))
 }
 
-/// Takes note of how long an answer took, where that is looked at.
+/// Takes note of how long an answer was waited for, where that is looked at: since the first try was sent, whoever
+/// answered. By second tries' own times the percentile would fall, and more would be asked twice than should.
 #[inline]
 pub(super) fn note(course: &Course<'_>, lent: &Lent, head_after: Duration) {
     if course.to.hedge.is_some() {
-        lent.service().latencies.borrow_mut().record(head_after.as_micros() as u64);
+        let waited_us = head_after.as_micros() as u64 + lent.behind_us;
+        lent.service().latencies.borrow_mut().record(waited_us);
     }
 }
 
@@ -96,9 +99,15 @@ pub(super) async fn race(
                 let polled = waiting.poll_answer(cx, x, &lent, &mut call.upload, &mut scratch.response);
                 match polled {
                     Poll::Ready(Ok(answer)) => return Poll::Ready(Ended::First(answer)),
+                    Poll::Ready(Err(failed)) if failed.is_of_client() => {
+                        return Poll::Ready(Ended::Failed(failed));
+                    }
                     Poll::Ready(Err(failed)) => first_failed = Some(failed),
                     Poll::Pending => {}
                 }
+            } else if x.client.poll_broken(cx).is_ready() {
+                // While the other one connects nobody else looks.
+                return Poll::Ready(Ended::Failed(Stop::Cut(Reason::ClientGone).into()));
             }
             if let Poll::Ready(Some((lent, answer))) = other.poll(cx, call, x, scratch, by, &mut response) {
                 return Poll::Ready(Ended::Other(lent, answer));
@@ -115,12 +124,18 @@ pub(super) async fn race(
     };
     drop(permit);
     let mut lent = lent;
+    if first_failed.as_ref().is_some_and(|failed| is_of_endpoint(failed, call, x, &lent)) {
+        lent.outcome = Outcome::Failed;
+    }
     match ended {
         Ended::First(answer) => (lent, Ok(answer)),
         Ended::Failed(failed) => (lent, Err(failed)),
-        Ended::Other(other, answer) => {
-            if first_failed.as_ref().is_some_and(|failed| !failed.is_of_client()) {
-                lent.outcome = Outcome::Failed;
+        Ended::Other(mut other, answer) => {
+            let now = now();
+            let behind = lent.asked_for(now).saturating_sub(other.asked_for(now));
+            other.behind_us = behind.as_micros() as u64;
+            if first_failed.is_none() {
+                lent.outrun(now);
             }
             call.service.counters.retries.hedges_won.increment();
             x.seen.endpoint = asked;
@@ -129,6 +144,11 @@ pub(super) async fn race(
             (other, Ok(answer))
         }
     }
+}
+
+/// What a try came to is to be held against the endpoint.
+fn is_of_endpoint(failed: &Failed, call: &Forwarding<'_>, x: &Exchange<'_>, lent: &Lent) -> bool {
+    !failed.is_of_client() && !call.is_ours(x, failed, lent)
 }
 
 fn room(call: &Forwarding<'_>) -> Option<Permit> {
@@ -167,7 +187,7 @@ impl Other<'_> {
         match answered {
             Ok(answer) => Poll::Ready(Some((lent, answer))),
             Err(failed) => {
-                if !failed.is_of_client() {
+                if is_of_endpoint(&failed, call, x, &lent) {
                     lent.outcome = Outcome::Failed;
                 }
                 Poll::Ready(None)

@@ -5,20 +5,25 @@
 //! once where there is no body, else when the answer begins.
 
 use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
 use ringway_runtime::{Draft, Lease, Nanos, SendList, now, spawn};
 
-use super::forward::Forwarding;
+use super::failed::Failed;
+use super::forward::{Answer, Forwarding};
 use super::upload::Upload;
 use super::{Exchange, balancing};
-use crate::balance::Asked;
-use crate::body::{Incoming, Outgoing};
-use crate::http1::{BodyFraming, Limits, Method, Progress, ResponseFraming, ResponseHead};
+use crate::balance::{Asked, Outcome};
+use crate::body::{Broken, Incoming, Outgoing};
+use crate::grpc;
+use crate::http1::{BodyFraming, Limits, Method, Progress, Response, ResponseFraming, ResponseHead};
+use crate::http2::UNPROCESSED;
 use crate::observe::retries::CopyDropped;
+use crate::reason::Reason;
 use crate::snapshot::{MirrorPlan, ServiceId};
-use crate::upstream::{By, Service, Wish};
+use crate::upstream::{By, Lent, Service, Wish};
 use crate::worker::{Current, Scratch};
 
 /// How long a copy may take, connecting and its whole answer included.
@@ -85,7 +90,7 @@ pub(super) fn copy(call: &Forwarding<'_>, x: &Exchange<'_>, scratch: &Scratch, p
         body,
         is_chunked: call.guise.is_some()
             || matches!(x.request.framing, BodyFraming::Chunked | BodyFraming::UntilEnd),
-        is_call: x.seen.grpc,
+        is_call: x.seen.grpc || call.guise.is_some(),
         _under_way: UnderWay(service.clone()),
     }));
 }
@@ -138,34 +143,87 @@ async fn deliver(service: &Rc<Service>, copy: Mirrored) -> Option<()> {
         lent.link().end(None);
     }
     let mut head = ResponseHead::default();
-    let mut bytes = lent.link().recv().await.ok().filter(|lease| !lease.is_end())?;
-    loop {
-        match head.parse(&bytes, copy.method, &Limits::default()).ok()? {
-            Progress::Complete(len) => {
-                bytes.advance(len);
-                if head.status >= 200 {
-                    break;
-                }
+    let Answer { mut bytes, len } = match read_head(&lent, copy.method, &mut head).await {
+        Ok(answer) => answer,
+        Err(failed) => {
+            // That its time is over is our doing; that a connection had ended while idle says nothing of the endpoint.
+            if now() < deadline && !matches!(failed, Failed::Stale | Failed::Unprocessed) {
+                lent.outcome = Outcome::Failed;
             }
-            Progress::Partial => {
-                let more = lent.link().recv().await.ok().filter(|lease| !lease.is_end())?;
-                bytes = bytes.joined(&more);
-            }
+            return None;
         }
-    }
+    };
     lent.answered(now(), head.status, copy.is_call);
+    let code = Response { bytes: &bytes, head: &head }.get(b"grpc-status").and_then(grpc::code);
+    bytes.advance(len);
     let mut body = Incoming::of_response(head.framing, Some(bytes), lent.link());
     while body.received <= ANSWER_BYTES_MAX {
         lent.link().set_deadline(now().after(Duration::from_millis(plan.idle_ms)).min(deadline));
-        if poll_fn(|cx| body.poll_next(cx, lent.link())).await.ok()?.is_none() {
-            let reusable = head.keep_alive && head.framing != ResponseFraming::UntilClose;
-            if reusable && body.rest().is_none() {
-                lent.give_back();
+        match poll_fn(|cx| body.poll_next(cx, lent.link())).await {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                if copy.is_call {
+                    lent.call_ended(code_at_end(&body, code));
+                }
+                let reusable = head.keep_alive && head.framing != ResponseFraming::UntilClose;
+                if reusable && body.rest().is_none() {
+                    lent.give_back();
+                }
+                return Some(());
             }
-            break;
+            Err(broken) => {
+                if now() < deadline {
+                    lent.broke_off(why(&broken));
+                }
+                return None;
+            }
         }
     }
     Some(())
+}
+
+/// Reads heads until one is final.
+async fn read_head(lent: &Lent, method: Method, head: &mut ResponseHead) -> Result<Answer, Failed> {
+    let mut bytes = receive(lent, false).await?;
+    loop {
+        match head.parse(&bytes, method, &Limits::default()) {
+            Ok(Progress::Complete(len)) if head.status >= 200 => return Ok(Answer { bytes, len }),
+            Ok(Progress::Complete(len)) => bytes.advance(len),
+            Ok(Progress::Partial) => {
+                let more = receive(lent, true).await?;
+                bytes = bytes.joined(&more);
+            }
+            Err(_) => return Err(Failed::Upstream(Reason::UpstreamBadResponse)),
+        }
+    }
+}
+
+/// The next bytes of the answer; `begun`: they are not the first.
+async fn receive(lent: &Lent, begun: bool) -> Result<Lease, Failed> {
+    Err(match lent.link().recv().await {
+        Ok(lease) if !lease.is_end() => return Ok(lease),
+        Err(error) if error.kind() == ErrorKind::TimedOut => Failed::Upstream(Reason::UpstreamHeadTimeout),
+        Err(error) if error.kind() == UNPROCESSED && !begun => Failed::Unprocessed,
+        _ if lent.reused && !begun => Failed::Stale,
+        Ok(_) => Failed::Upstream(Reason::UpstreamClosed),
+        Err(_) => Failed::Upstream(Reason::UpstreamReset),
+    })
+}
+
+/// How a call says that it went: in its trailers, else in its head.
+fn code_at_end(body: &Incoming, in_head: Option<u8>) -> Option<u8> {
+    let mut trailers = body.trailers().into_iter().flat_map(|trailers| trailers.iter());
+    let late = trailers.find(|(name, _)| name.eq_ignore_ascii_case(b"grpc-status"));
+    late.map_or(in_head, |(_, value)| grpc::code(value))
+}
+
+fn why(broken: &Broken) -> Reason {
+    match broken {
+        Broken::TimedOut => Reason::UpstreamIdleTimeout,
+        Broken::Ended => Reason::UpstreamClosed,
+        Broken::Reset => Reason::UpstreamReset,
+        Broken::Refused(_) => Reason::UpstreamBadResponse,
+    }
 }
 
 #[cfg(test)]

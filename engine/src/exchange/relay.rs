@@ -107,7 +107,9 @@ pub(super) async fn relay(
     *upload = None;
     if let Some(bytes) = &called {
         x.seen.grpc_status = grpc_status(&flow.body, &Response { bytes, head: &scratch.response });
-        lent.call_ended(x.seen.grpc_status);
+        // That it was late for a deadline of the client's own says nothing of the endpoint.
+        let late = x.seen.grpc_status == Some(grpc::DEADLINE_EXCEEDED) && course.is_cut_short(x);
+        lent.call_ended(x.seen.grpc_status.filter(|_| !late));
     }
     if let Some(reason) = flow.gave_up {
         x.seen.grpc_status = x.seen.grpc.then_some(grpc::code_of(reason.status(), reason.name()));

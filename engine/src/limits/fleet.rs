@@ -18,6 +18,10 @@
 //!
 //! Times are nanoseconds of [`Nanos::precise`](ringway_runtime::Nanos::precise), the same on every thread.
 
+use std::fmt::Write as _;
+
+use aws_lc_rs::digest;
+
 use super::gcra::Rate;
 use super::shard::Key;
 use super::waits::Ticket;
@@ -60,6 +64,25 @@ pub fn until_ns(term: std::time::Duration) -> u64 {
 /// The parts of a key, as they are written, with their values. Empty: one key for all; or a request lacks a part.
 pub type Values = Vec<(String, String)>;
 
+/// Bytes of a value in a letter.
+const VALUE_BYTES_MAX: usize = 256;
+/// What is kept of a longer one, before the digest that tells it from others.
+const BEGINNING_BYTES: usize = 64;
+
+/// As letters carry them: a long value is its beginning, `#` and its SHA-256.
+pub(super) fn bounded(mut values: Values) -> Values {
+    for (_, value) in values.iter_mut().filter(|(_, value)| value.len() > VALUE_BYTES_MAX) {
+        let whole = digest::digest(&digest::SHA256, value.as_bytes());
+        let mut short = value[..value.floor_char_boundary(BEGINNING_BYTES)].to_owned();
+        short.push('#');
+        for byte in whole.as_ref() {
+            let _ = write!(short, "{byte:02x}");
+        }
+        *value = short;
+    }
+    values
+}
+
 /// A letter to whoever keeps the fleet's buckets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Letter {
@@ -92,7 +115,7 @@ pub struct Ask {
     pub limit: u64,
     /// A hash with this process's secret: the same for the same values, here and nowhere else.
     pub key: Key,
-    /// What was hashed.
+    /// What was hashed; of long values as much as tells them apart.
     pub values: Values,
     /// With less a request does not pass.
     pub least: u32,
@@ -193,6 +216,34 @@ mod tests {
         assert!(asks(&limiter).is_empty());
         assert!(matches!(take(&limiter, &limit, S), Taken::Now(decision) if decision.allowed));
         assert_eq!(asks(&limiter)[0].want, 5, "more is asked for while there is some");
+    }
+
+    #[test]
+    fn what_costs_nothing_passes_and_asks_nobody() {
+        for batch in [0, 8] {
+            let (limiter, limit) = limited(batch);
+            let free = || limiter.take(S, &limit, KEY, 0, &values);
+            assert!(matches!(free(), Taken::Now(decision) if decision.allowed && decision.left.tokens == 5));
+            let first = take(&limiter, &limit, S);
+            let refused = Told::Refused(Left { tokens: 0, more_ns: S });
+            tell(&limiter, S, &asks(&limiter)[0], refused);
+            assert!(polled(&limiter, first).is_some_and(|decision| !decision.allowed));
+            let Taken::Now(decision) = free() else { panic!("nobody is asked") };
+            assert!(decision.allowed && !decision.unsure && decision.source == Source::Fleet);
+            assert_eq!(decision.left, Left { tokens: 0, more_ns: S });
+            assert!(letters(&limiter).is_empty());
+        }
+    }
+
+    #[test]
+    fn long_values_are_short_in_letters_and_still_told_apart() {
+        let long = |end: &str| vec![("header:x".to_owned(), format!("{}{end}", "ä".repeat(1000)))];
+        let (one, other) = (bounded(long("1")), bounded(long("2")));
+        assert_ne!(one, other);
+        let (beginning, hash) = one[0].1.split_once('#').expect("both");
+        assert_eq!((beginning, hash.len()), ("ä".repeat(32).as_str(), 64));
+        let short = vec![("header:x".to_owned(), "a".repeat(VALUE_BYTES_MAX))];
+        assert_eq!(bounded(short.clone()), short);
     }
 
     #[test]

@@ -188,6 +188,16 @@ impl Leases {
         step
     }
 
+    /// What is known of a key without asking; `full` where nothing is.
+    pub fn left(&self, now: u64, key: Key, full: u32) -> Left {
+        let Some(place) = self.keys.find(key) else { return Left { tokens: full, more_ns: 0 } };
+        let lease = Lease::of(self.keys.words(place));
+        match lease.state {
+            State::Refused => Left { tokens: 0, more_ns: lease.until_ns.saturating_sub(now) },
+            _ => Left { tokens: lease.tokens.saturating_add(lease.left), more_ns: self.terms.interval_ns },
+        }
+    }
+
     /// Whoever has the bucket answered the key's ask for more; `spend` of it goes to the request that waited, if it
     /// still does. What the lease may not hold is to be given back.
     #[must_use]
@@ -204,7 +214,7 @@ impl Leases {
         match told {
             Told::Granted { tokens, left, until_ns } => {
                 let there = if lease.state == State::Refused { 0 } else { lease.tokens };
-                let held = (there + tokens).saturating_sub(spend);
+                let held = there.saturating_add(tokens).saturating_sub(spend);
                 over = held.saturating_sub(self.terms.batch);
                 lease = Lease { state: State::Held, tokens: held - over, left: left.tokens, until_ns };
                 self.ends_at(key, until_ns);
@@ -245,7 +255,7 @@ impl Leases {
     pub fn give_back(&mut self, key: Key, tokens: u32) -> u32 {
         let Some(place) = self.keys.find(key) else { return tokens };
         let mut lease = Lease::of(self.keys.words(place));
-        if lease.state == State::Refused || lease.tokens + tokens > self.terms.batch {
+        if lease.state == State::Refused || lease.tokens.saturating_add(tokens) > self.terms.batch {
             return tokens;
         }
         lease.tokens += tokens;

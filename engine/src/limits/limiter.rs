@@ -208,7 +208,7 @@ impl Limiter {
         self.limits.borrow_mut().retain(|id, _| holds(*id));
     }
 
-    /// Takes `cost` for a request. `values` of the key are asked for only where the fleet is.
+    /// Takes `cost` for a request; what costs nothing passes and asks nobody. `values` of the key are asked for only where the fleet is.
     #[inline]
     pub fn take(
         &self,
@@ -219,7 +219,16 @@ impl Limiter {
         values: &dyn Fn() -> fleet::Values,
     ) -> Taken {
         let mut state = limit.state.borrow_mut();
-        if state.spec.fleet.is_some() && now >= state.fleet_from_ns {
+        let of_fleet = state.spec.fleet.is_some() && now >= state.fleet_from_ns;
+        if cost == 0
+            && let What::Rate(rate) = state.spec.what
+            && (of_fleet || self.home_of(key) != self.me)
+        {
+            let (leases, source) =
+                if of_fleet { (&state.fleet, Source::Fleet) } else { (&state.away, Source::Home) };
+            return Taken::Now(limit.decided(Ok(leases.left(now, key, rate.burst())), source));
+        }
+        if of_fleet {
             let step = state.fleet.take(now, key, cost);
             drop(state);
             return self.step(now, limit, key, cost, Source::Fleet, step, values);
@@ -448,7 +457,8 @@ impl Limiter {
                 Post::Worker(self.home_of(key), Letter::Ask { limit, key, least, want, from, ticket })
             }
             Source::Fleet => {
-                let ask = fleet::Ask { limit, key, values: values(), least, want, from: self.me, ticket };
+                let values = fleet::bounded(values());
+                let ask = fleet::Ask { limit, key, values, least, want, from: self.me, ticket };
                 Post::Fleet(fleet::Letter::Ask(ask))
             }
         });

@@ -41,7 +41,7 @@ mod tests;
 
 pub use fill::PathFill;
 pub use host::{HOST_BYTES_MAX, bare_host};
-pub(crate) use query::query_value;
+pub(crate) use query::query_values;
 pub use router::{Candidate, HostRank, Matched, NoMatch, RouteQuery, Router};
 pub use rule::{Admission, Condition, Failure, HostRule, PathKind, PathRule, RouteRule, Segment};
 

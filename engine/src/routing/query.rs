@@ -7,9 +7,12 @@ pub(super) fn has_parameter(query: &[u8], name: &[u8], value: Option<&[u8]>) -> 
     parameters(query).any(|(n, v)| decodes_to(n, name) && value.is_none_or(|value| decodes_to(v, value)))
 }
 
-/// The value of the first parameter called `name`, decoded byte by byte.
-pub(crate) fn query_value<'a>(query: &'a [u8], name: &[u8]) -> Option<impl Iterator<Item = u8> + use<'a>> {
-    parameters(query).find(|(n, _)| decodes_to(n, name)).map(|(_, value)| decoded(value))
+/// The values of parameters called `name`, each decoded byte by byte.
+pub(crate) fn query_values<'a>(
+    query: &'a [u8],
+    name: &[u8],
+) -> impl Iterator<Item = impl Iterator<Item = u8> + use<'a>> {
+    parameters(query).filter(move |(n, _)| decodes_to(n, name)).map(|(_, value)| decoded(value))
 }
 
 /// Names and values as they stand.

@@ -53,6 +53,8 @@ pub(crate) struct Lent {
     /// What the balancer is told at the end.
     pub outcome: Outcome,
     sent_at: Nanos,
+    /// How long after the try that it is beside this one was sent, in microseconds; zero where it is beside none.
+    pub behind_us: u64,
     pub(super) head_after_ns: u64,
     /// For whoever judges the endpoint.
     pub(super) counts: Counts,
@@ -77,6 +79,7 @@ impl Lent {
             endpoint,
             outcome: Outcome::Abandoned,
             sent_at: Nanos::NEVER,
+            behind_us: 0,
             head_after_ns: 0,
             counts: Counts::AtEnd,
         }
@@ -137,6 +140,17 @@ impl Lent {
     /// Whose endpoint it is.
     pub fn service(&self) -> &Service {
         &self.service
+    }
+
+    /// Another endpoint answered first.
+    pub fn outrun(&mut self, now: Nanos) {
+        self.outcome = Outcome::Outrun;
+        self.head_after_ns = self.asked_for(now).as_nanos() as u64;
+    }
+
+    /// How long ago the request began to be sent.
+    pub fn asked_for(&self, now: Nanos) -> Duration {
+        now.since(self.sent_at)
     }
 
     /// The request begins to be sent.

@@ -481,7 +481,7 @@ impl Service {
         let timeout = Duration::from_millis(self.idle_timeout_ms.get());
         for pool in self.pools.borrow_mut().iter_mut() {
             // Where a limit is reached elsewhere, nothing is kept for later.
-            let timeout = if pool.is_wanted() { Duration::ZERO } else { timeout };
+            let timeout = if pool.has_idle() && pool.is_wanted() { Duration::ZERO } else { timeout };
             pool.idle.retain(|idle| idle.link.is_quiet() && now.since(idle.since) < timeout);
             pool.sharing.sweep(now, timeout);
         }

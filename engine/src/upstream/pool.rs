@@ -91,7 +91,12 @@ impl Pool {
         Some(Counted { part: self.part.clone(), counters: counters.clone(), state: State::Opening })
     }
 
-    /// Another worker lacks a connection that is kept idle here.
+    /// A connection is kept for later.
+    pub fn has_idle(&self) -> bool {
+        !self.idle.is_empty() || self.sharing.has_idle()
+    }
+
+    /// Another worker lacks a connection that is kept idle here. Takes the wish: whoever asks must have one to let go of.
     pub fn is_wanted(&self) -> bool {
         self.part.as_ref().is_some_and(|part| part.tallies().any(Tally::take_wish))
     }

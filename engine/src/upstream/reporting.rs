@@ -112,7 +112,7 @@ impl Lent {
     #[inline]
     pub(super) fn count_end(&mut self) {
         match (self.counts, self.outcome) {
-            (Counts::Done, _) | (_, Outcome::Abandoned) => {}
+            (Counts::Done, _) | (_, Outcome::Abandoned | Outcome::Outrun) => {}
             (Counts::AtEnd, Outcome::Answered) => self.count(true),
             (Counts::AsFailure, _) | (_, Outcome::Failed | Outcome::Refused) => self.count(false),
         }

@@ -136,6 +136,11 @@ impl Sharing {
         Ok(peer)
     }
 
+    /// A connection without a stream is kept for later.
+    pub fn has_idle(&self) -> bool {
+        self.peers.borrow().iter().any(|peer| peer.active() == 0)
+    }
+
     /// No more streams: those under way end as they would.
     pub fn retire(&self) {
         self.peers.take().iter().for_each(|peer| peer.retire());
