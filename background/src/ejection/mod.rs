@@ -3,8 +3,8 @@
 //! ```text
 //! workers count (engine/src/outcomes.rs) -- the first failure wakes --> here: merged, judged --> standings --> workers
 //! ```
-//! A look is taken at most every [`LOOKS_EVERY`], whenever something failed, an interval is over or an ejection ends. From
-//! a failure to every worker's knowing is that, [`crate::standing::TOLD_EVERY`], and the work. [`judge`] and [`endpoint`]
+//! A look is taken at most every `LOOKS_EVERY`, whenever something failed, an interval is over or an ejection ends. From
+//! a failure to every worker's knowing is that, `standing::TOLD_EVERY`, and the work. [`judge`] and [`endpoint`]
 //! decide, and are pure; here is what feeds them. Invariant: a verdict lives as long as its endpoint is judged, through
 //! reloads.
 

@@ -4,7 +4,7 @@
 //! bucket is full again can be dropped without harm, and it is such keys that make room for newcomers:
 //!
 //! - a key that came only once goes first, then those that have been idle for longest;
-//! - one that came back after [`KNOWN_AFTER_NS`] is *known*, and is kept for [`KNOWN_NS`] after it became idle, so that who
+//! - one that came back after `KNOWN_AFTER_NS` is *known*, and is kept for `KNOWN_NS` after it became idle, so that who
 //!   uses a limit politely keeps a place under any number of new keys;
 //! - where nobody can go, newcomers share one bucket of the same rate, the limit's *overflow*.
 //!

@@ -3,7 +3,7 @@
 //! Each key has a home core, by its hash, and there a bucket ([`gcra`], [`home`]) in a bounded table ([`shard`]). Other
 //! cores lease batches of its tokens ([`lease`]), so that a warm key is decided where the request is, without a lock or a
 //! letter; small bursts are always decided at home and so are exact. [`limiter`] is all of that for one worker, pure;
-//! [`node`] carries its letters and has requests wait for answers. [`fleet`] is the way to buckets beyond this node. On
+//! `node` carries its letters and has requests wait for answers. [`fleet`] is the way to buckets beyond this node. On
 //! the line: `exchange/limits.rs`.
 //!
 //! **How much may pass.** For a key with rate R and burst B, on `w` workers, within any time `x`:

@@ -1,6 +1,6 @@
 //! One core's table of keys: bounded, without moves, and fair to those who are in it.
 //!
-//! A key may live in either of two sets of [`WAYS`] places, in which it is looked for by a byte of its hash and then by
+//! A key may live in either of two sets of `WAYS` places, in which it is looked for by a byte of its hash and then by
 //! all of it. Nothing is ever moved or made anew as the table fills, so no look-up waits for such work, and memory that
 //! no key has come to is never touched. A newcomer that finds both sets full takes the place of a key that carries no
 //! information, if there is one; which those are, and which of them goes first, is said by who owns the values. So no

@@ -1,7 +1,7 @@
 //! Overload: how much more there is than can be done, and what is shed for it.
 //!
 //! Two signals are looked at ten times a second: how late a worker's loop is to what is due, by the worker itself, and
-//! how much memory the process uses, by the background for all. Each becomes a [`Pressure`] ([`gauge`]); a worker goes
+//! how much memory the process uses, by the background for all. Each becomes a [`Pressure`] (`gauge`); a worker goes
 //! by the larger one. On the line: before a route's action, one comparison ([`Pressure::sheds`]); and before accepting.
 //! Invariant: what is critical is never shed.
 
