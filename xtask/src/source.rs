@@ -20,12 +20,19 @@ pub fn unsafe_stays_in_runtime() -> bool {
     found == 0
 }
 
-/// Whether a line of code, not of comment, has the keyword.
+/// Whether a line of code, not of comment, has the keyword before something it makes so; a field of the configuration
+/// is called the same.
 fn says_unsafe(line: &str) -> bool {
+    const BEFORE: [&str; 6] = ["{", "(", "fn ", "impl", "extern", "trait"];
     let code = line.split("//").next().unwrap_or_default();
     // Spelled in two pieces, or this line would find itself.
     let keyword = concat!("un", "safe");
-    code.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '"').any(|word| word == keyword)
+    let is_of_word = |c: char| c.is_alphanumeric() || c == '_';
+    code.match_indices(keyword).any(|(at, _)| {
+        let rest = &code[at + keyword.len()..];
+        let stands_alone = !code[..at].ends_with(is_of_word) && !rest.starts_with(is_of_word);
+        stands_alone && BEFORE.iter().any(|what| rest.trim_start().starts_with(what))
+    })
 }
 
 /// Every Rust file of ours outside `runtime/`.
@@ -56,5 +63,8 @@ mod tests {
         assert!(says_unsafe(&format!("{keyword} impl Send for X {{}}")));
         assert!(!says_unsafe(&format!("// {keyword} in words")));
         assert!(!says_unsafe(&format!("#![forbid({keyword}_code)]")));
+        assert!(says_unsafe(&format!("#[{keyword}(no_mangle)]")));
+        assert!(says_unsafe(&format!("pub {keyword} fn read() {{}}")));
+        assert!(!says_unsafe(&format!("let text = \"retries: {{ {keyword}: true }}\";")));
     }
 }
