@@ -2,12 +2,11 @@
 //!
 //! All steps run even when one fails, so that one run shows everything.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
-use crate::shell::{cargo, output, run as passes};
+use crate::shell::{cargo, output, root, run as passes};
 use crate::{deny, fuzz, generated, source};
 
 /// What to leave out.
@@ -102,8 +101,8 @@ impl Step {
                 passes(&mut cargo("test --workspace --exclude ringway-tests --no-fail-fast")).into()
             }
             Step::E2eIoUring if !io_uring_works() => Outcome::Skipped("io_uring is refused here"),
-            Step::E2eIoUring => passes(&mut end_to_end("io_uring")).into(),
-            Step::E2eEpoll => passes(&mut end_to_end("epoll")).into(),
+            Step::E2eIoUring => end_to_end("io_uring").into(),
+            Step::E2eEpoll => end_to_end("epoll").into(),
             Step::Docs => {
                 let mut doc = cargo("doc --workspace --no-deps");
                 passes(doc.env("RUSTDOCFLAGS", "-D warnings")).into()
@@ -119,10 +118,23 @@ impl Step {
     }
 }
 
-fn end_to_end(backend: &str) -> Command {
-    let mut command = cargo("test --package ringway-tests --no-fail-fast");
+/// Everything is built as for all tests, so that nothing is built twice: of the package alone, crates have other features.
+fn end_to_end(backend: &str) -> bool {
+    let mut command = cargo("test --workspace --no-fail-fast");
+    for name in test_names() {
+        command.args(["--test", &name]);
+    }
     command.env("RINGWAY_TEST_BACKEND", backend);
-    command
+    passes(&mut cargo("test --workspace --no-run")) && passes(&mut command)
+}
+
+/// The end-to-end tests.
+fn test_names() -> Vec<String> {
+    let files = std::fs::read_dir(root().join("tests/tests")).into_iter().flatten().flatten();
+    let names = files.filter_map(|file| file.path().file_stem()?.to_str().map(str::to_owned));
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
 }
 
 /// Whether a worker started here picks io_uring: the ring's self-test says it, which also sees what seccomp forbids.
