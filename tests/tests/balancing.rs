@@ -79,6 +79,8 @@ fn a_key_has_its_endpoint_on_every_worker_and_after_a_restart() {
         let two = origins.remove(1);
         let address = two.address();
         drop(two);
+        // Until its socket is closed the kernel takes connections that nobody will accept.
+        wait::until_true("two to be gone", || Client::try_connect(address).is_err());
         let without = places(&gateway, 0..60);
         for (user, was) in &before {
             let is = &without[user];
@@ -123,7 +125,9 @@ fn a_cookie_leads_back_until_its_endpoint_is_gone() {
     assert!(others.len() > 1, "{others:?}");
 
     let gone = NAMES.iter().position(|name| *name == first.text()).unwrap();
+    let address = origins[gone].address();
     drop(origins.remove(gone));
+    wait::until_true("it to be gone", || Client::try_connect(address).is_err());
     let response = get(&mut gateway.connect(), &format!("Cookie: {pair}\r\n")).expect(200);
     assert_ne!(response.text(), first.text());
     let (again, _) = cookie(&response).unwrap();

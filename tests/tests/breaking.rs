@@ -406,7 +406,10 @@ fn under_full_pressure_new_connections_wait_but_not_at_a_listener_of_critical_ro
     let values = [("origin", &*origin.endpoint()), ("memory", "16MiB"), ("share", "1%")];
     let mut gateway = Gateway::start_with(&text.replace("{{share}}", "none"), &values);
     gateway.reload(&text);
-    wait::until_true("full pressure", || gateway.admin("/readyz").status == 503);
+    wait::until_true("full pressure on both workers", || {
+        gateway.metrics().sum("ringway_worker_pressure", &[]) == 8.0
+    });
+    assert_eq!(gateway.admin("/readyz").status, 503);
     let told = gateway.admin("/readyz").text();
     assert!(
         told.contains(
