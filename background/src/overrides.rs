@@ -21,7 +21,7 @@ use crate::say;
 use crate::standing::{Opinions, beside};
 
 use held::Held;
-pub use held::{KINDS, Override, What};
+pub use held::{KINDS, OVERRIDES_MAX, Override, What};
 pub use wanted::{Change, Wanted, read};
 
 /// Names told where one is not found.

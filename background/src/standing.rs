@@ -17,10 +17,10 @@ use crate::say;
 
 /// Changes within this are told together.
 pub const TOLD_EVERY: Duration = Duration::from_millis(20);
-/// Orders by hand at once.
-pub const ORDERS_MAX: usize = 4096;
+/// Orders by hand at once: as many as things may be changed by hand.
+pub const ORDERS_MAX: usize = crate::overrides::OVERRIDES_MAX;
 /// How long one may hold.
-pub const ORDER_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const ORDER_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// An endpoint of a service.
 pub type Key = (Arc<str>, Address);
@@ -89,8 +89,8 @@ impl Opinions {
     /// It is for longer than [`ORDER_MAX`], or there are [`ORDERS_MAX`] already.
     pub fn order(&self, key: Key, what: ByHand, within: Duration, why: &str) -> Result<(), Refused> {
         if within > ORDER_MAX {
-            let days = ORDER_MAX.as_secs() / 86_400;
-            return Err(Refused(format!("an order by hand holds for {days} days at most")));
+            let hours = ORDER_MAX.as_secs() / 3600;
+            return Err(Refused(format!("an order by hand holds for {hours} hours at most")));
         }
         let order = Order { what, until: Instant::now() + within, why: why.into() };
         let mut said = self.shared.said();

@@ -61,7 +61,7 @@ pub(super) fn stick(
     lent.put_cookie(secure, &mut x.seen.lines);
 }
 
-fn key_input<'a>(x: &'a Exchange<'_>, scratch: &'a Scratch) -> KeyInput<'a> {
+pub(super) fn key_input<'a>(x: &'a Exchange<'_>, scratch: &'a Scratch) -> KeyInput<'a> {
     let request = x.request();
     KeyInput {
         request,

@@ -5,10 +5,10 @@
 
 use std::rc::Rc;
 
+use super::balancing::key_input;
 use super::seen::LimitSeen;
-use super::{Exchange, Stop, decide};
+use super::{Exchange, Stop};
 use crate::http1::Response;
-use crate::key::KeyInput;
 use crate::limits::fields;
 use crate::limits::gcra::Left;
 use crate::limits::limiter::{Decision, Limit, Taken, Ticket};
@@ -65,7 +65,7 @@ pub(super) async fn admit(x: &mut Exchange<'_>, scratch: &mut Scratch, route: Ro
             Err(left) => return Err(refused(x, scratch, &current, route, place, left)),
         };
         let taken = {
-            let input = input(x, scratch);
+            let input = key_input(x, scratch);
             let values = || of.key.values(&input).unwrap_or_default();
             x.worker.limits.take(asking.limit, asking.key, asking.cost, &values)
         };
@@ -136,7 +136,7 @@ fn ask<'c>(
     if cost == 0 && of.cost_header.is_none() {
         return Ok(None);
     }
-    let key = of.key.hash(&input(x, scratch), x.worker.limits.seed());
+    let key = of.key.hash(&key_input(x, scratch), x.worker.limits.seed());
     let key = match (key, plan.missing) {
         (Some(key), _) => key,
         (None, MissingKey::Together) => MISSING,
@@ -153,12 +153,6 @@ fn ask<'c>(
     // The same key of another limit has another home.
     let key = key ^ (u128::from(plan.id) << 64 | u128::from(plan.id.rotate_left(32)));
     Ok(Some(Asking { plan, limit, key, cost }))
-}
-
-fn input<'a>(x: &'a Exchange<'_>, scratch: &'a Scratch) -> KeyInput<'a> {
-    let request = x.request();
-    let client = x.seen.client.or(x.connection.peer.get());
-    KeyInput { request, path: decide::path_of(&request, scratch), client }
 }
 
 /// One of the limits refuses: the others have nothing to do with the request.
