@@ -1,13 +1,13 @@
 //! Keys of requests: what limits, hashing and splits tell requests apart by. Pure, on the line after `route`.
 //!
-//! A [`KeyPlan`] reads its parts from a request where they stand and hashes them, without copying. Invariant: two
-//! requests have the same hash only if all parts are the same (but for chance, 1 in 2^128, which nobody can provoke who
+//! A [`KeyPlan`] reads its parts from a request where they stand and hashes them in one piece, which costs far less than
+//! bit by bit. Invariant: two requests have the same hash only if all parts are the same (but for chance, 1 in 2^128, which nobody can provoke who
 //! does not know the seed); lengths are hashed too, so no part runs into the next one.
 
-use std::hash::Hasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use siphasher::sip128::{Hasher128, SipHasher13};
+use siphasher::sip128::SipHasher13;
+use smallvec::SmallVec;
 
 use crate::http1::{Known, Request};
 use crate::routing::{bare_host, query_values};
@@ -17,6 +17,9 @@ pub type Seed = [u8; 16];
 
 /// The same on every worker, node and version: what is placed by it stays where it is.
 pub const STABLE: Seed = *b"ringway.key.v1\0\0";
+
+/// A key on its way to be hashed; longer ones than most are on the heap.
+type Bytes = SmallVec<[u8; 128]>;
 
 /// One part of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,57 +81,48 @@ impl KeyPlan {
     }
 
     /// `None`: the request lacks a part.
+    #[inline]
     pub fn hash(&self, input: &KeyInput<'_>, seed: &Seed) -> Option<u128> {
-        let mut hasher = SipHasher13::new_with_key(seed);
-        for part in &self.parts {
-            let mut bytes: u64 = 0;
-            let found = part.read(input, |piece| {
-                hasher.write(piece);
-                bytes += piece.len() as u64;
-            });
-            if !found {
-                return None;
-            }
-            hasher.write_u64(bytes);
+        if let [KeyPart::ClientIp { v4_bits, v6_bits }] = *self.parts {
+            return Some(hash_ip(masked(input.client?, v4_bits, v6_bits), seed));
         }
-        Some(hasher.finish128().as_u128())
+        self.hash_of(seed, |part, bytes| part.read(input, bytes))
     }
 
     /// The same where there is no request, only a client: of the parts that are its address. `None`: it has others too.
     pub fn hash_of_client(&self, client: Option<IpAddr>, seed: &Seed) -> Option<u128> {
-        let mut hasher = SipHasher13::new_with_key(seed);
+        self.hash_of(seed, |part, bytes| match (part, client) {
+            (KeyPart::ClientIp { v4_bits, v6_bits }, Some(client)) => {
+                put_ip(masked(client, *v4_bits, *v6_bits), bytes);
+                true
+            }
+            _ => false,
+        })
+    }
+
+    fn hash_of(&self, seed: &Seed, read: impl Fn(&KeyPart, &mut Bytes) -> bool) -> Option<u128> {
+        let mut bytes = Bytes::new();
         for part in &self.parts {
-            let KeyPart::ClientIp { v4_bits, v6_bits } = part else { return None };
-            let bytes = match masked(client?, *v4_bits, *v6_bits) {
-                IpAddr::V4(ip) => {
-                    hasher.write(&ip.octets());
-                    4
-                }
-                IpAddr::V6(ip) => {
-                    hasher.write(&ip.octets());
-                    16
-                }
-            };
-            hasher.write_u64(bytes);
+            let before = bytes.len();
+            if !read(part, &mut bytes) {
+                return None;
+            }
+            let read = (bytes.len() - before) as u64;
+            bytes.extend_from_slice(&read.to_le_bytes());
         }
-        Some(hasher.finish128().as_u128())
+        Some(SipHasher13::new_with_key(seed).hash(&bytes).as_u128())
     }
 
     /// The parts as they are written, with their values, for those who need the text. Allocates: off the common path.
     /// Values that are no UTF-8 have replacement characters. `None` as with [`KeyPlan::hash`].
     pub fn values(&self, input: &KeyInput<'_>) -> Option<Vec<(String, String)>> {
         let value = |part: &KeyPart| {
-            let mut bytes = Vec::new();
-            let mut ip = None;
-            let found = match part {
-                KeyPart::ClientIp { v4_bits, v6_bits } => {
-                    ip = input.client.map(|client| masked(client, *v4_bits, *v6_bits));
-                    ip.is_some()
-                }
-                _ => part.read(input, |piece| bytes.extend_from_slice(piece)),
-            };
-            let text = ip.map_or_else(|| String::from_utf8_lossy(&bytes).into_owned(), |ip| ip.to_string());
-            found.then(|| (part.word(), text))
+            if let KeyPart::ClientIp { v4_bits, v6_bits } = part {
+                return Some((part.word(), masked(input.client?, *v4_bits, *v6_bits).to_string()));
+            }
+            let mut bytes = Bytes::new();
+            let found = part.read(input, &mut bytes);
+            found.then(|| (part.word(), String::from_utf8_lossy(&bytes).into_owned()))
         };
         self.parts.iter().map(value).collect()
     }
@@ -140,53 +134,37 @@ impl KeyPlan {
 }
 
 impl KeyPart {
-    /// Gives the part's value piece by piece; `false` where the request has none.
+    /// Appends the part's value; `false` where the request has none.
     #[inline]
-    fn read(&self, input: &KeyInput<'_>, mut piece: impl FnMut(&[u8])) -> bool {
+    fn read(&self, input: &KeyInput<'_>, bytes: &mut Bytes) -> bool {
         let request = &input.request;
         match self {
             KeyPart::ClientIp { v4_bits, v6_bits } => {
                 let Some(client) = input.client else { return false };
-                match masked(client, *v4_bits, *v6_bits) {
-                    IpAddr::V4(ip) => piece(&ip.octets()),
-                    IpAddr::V6(ip) => piece(&ip.octets()),
-                }
-                true
+                put_ip(masked(client, *v4_bits, *v6_bits), bytes);
             }
             KeyPart::Header(name) => {
                 let named = request.fields().filter(|(of, ..)| of.eq_ignore_ascii_case(name.as_bytes()));
-                sole(named.map(|(_, value, _)| value)).inspect(|value| piece(value)).is_some()
+                let Some(value) = sole(named.map(|(_, value, _)| value)) else { return false };
+                bytes.extend_from_slice(value);
             }
             KeyPart::Cookie(name) => {
-                sole(cookies(request, name.as_bytes())).inspect(|value| piece(value)).is_some()
+                let Some(value) = sole(cookies(request, name.as_bytes())) else { return false };
+                bytes.extend_from_slice(value);
             }
             KeyPart::Query(name) => {
                 let values = query_values(request.query().unwrap_or_default(), name.as_bytes());
                 let Some(value) = sole(values) else { return false };
-                for byte in value {
-                    piece(&[byte]);
-                }
-                true
+                bytes.extend(value);
             }
-            KeyPart::Path => {
-                piece(input.path);
-                true
-            }
-            KeyPart::Method => {
-                piece(request.method());
-                true
-            }
+            KeyPart::Path => bytes.extend_from_slice(input.path),
+            KeyPart::Method => bytes.extend_from_slice(request.method()),
             KeyPart::Host => {
-                for byte in bare_host(request.authority()) {
-                    piece(&[byte.to_ascii_lowercase()]);
-                }
-                true
+                bytes.extend(bare_host(request.authority()).iter().map(u8::to_ascii_lowercase));
             }
-            KeyPart::Fixed(value, _) => {
-                piece(value.as_bytes());
-                true
-            }
+            KeyPart::Fixed(value, _) => bytes.extend_from_slice(value.as_bytes()),
         }
+        true
     }
 
     /// As it is written.
@@ -221,6 +199,34 @@ fn cookies<'a>(request: &Request<'a>, name: &[u8]) -> impl Iterator<Item = &'a [
 fn sole<T>(mut values: impl Iterator<Item = T>) -> Option<T> {
     let first = values.next()?;
     values.next().is_none().then_some(first)
+}
+
+/// Of a key that is an address and no more, as [`KeyPlan::hash_of`] would; most are.
+#[inline]
+fn hash_ip(ip: IpAddr, seed: &Seed) -> u128 {
+    let hasher = SipHasher13::new_with_key(seed);
+    let hash = match ip {
+        IpAddr::V4(ip) => {
+            let mut bytes = [0; 12];
+            bytes[..4].copy_from_slice(&ip.octets());
+            bytes[4..].copy_from_slice(&4u64.to_le_bytes());
+            hasher.hash(&bytes)
+        }
+        IpAddr::V6(ip) => {
+            let mut bytes = [0; 24];
+            bytes[..16].copy_from_slice(&ip.octets());
+            bytes[16..].copy_from_slice(&16u64.to_le_bytes());
+            hasher.hash(&bytes)
+        }
+    };
+    hash.as_u128()
+}
+
+fn put_ip(ip: IpAddr, bytes: &mut Bytes) {
+    match ip {
+        IpAddr::V4(ip) => bytes.extend_from_slice(&ip.octets()),
+        IpAddr::V6(ip) => bytes.extend_from_slice(&ip.octets()),
+    }
 }
 
 /// The address with all bits after the prefix cleared. IPv4 within IPv6 counts as what it is.
@@ -298,6 +304,13 @@ mod tests {
     }
 
     #[test]
+    fn long_keys_are_told_apart_to_their_ends() {
+        let long = |end: &str| hash(&[KeyPart::Path], &HEAD.replace("/a/7", &("/a".repeat(500) + end)), "");
+        assert_eq!(long("x"), long("x"));
+        assert_ne!(long("x"), long("y"));
+    }
+
+    #[test]
     fn what_is_absent_is_no_key() {
         for part in [KeyPart::Header("x".into()), KeyPart::Cookie("si".into()), KeyPart::Query("w".into())] {
             assert_eq!(hash(&[KeyPart::Path, part], HEAD, ""), None);
@@ -342,6 +355,18 @@ mod tests {
     fn the_stable_hash_holds_still() {
         let user = [KeyPart::Header("x-user".into())];
         assert_eq!(hash(&user, HEAD, ""), Some(PINNED));
+    }
+
+    /// However an address is hashed.
+    #[test]
+    fn the_stable_hash_of_a_client_holds_still() {
+        let ip = [KeyPart::ClientIp { v4_bits: 32, v6_bits: 64 }];
+        for client in ["10.1.2.3", "2001:db8::1"] {
+            let by_parts = KeyPlan::new(ip.clone()).hash_of_client(client.parse().ok(), &STABLE);
+            assert_eq!(hash(&ip, HEAD, client), by_parts);
+        }
+        assert_eq!(hash(&ip, HEAD, "10.1.2.3"), Some(260_625_461_388_701_742_449_093_977_290_754_527_902));
+        assert_eq!(hash(&ip, HEAD, "2001:db8::1"), Some(49_946_147_474_085_076_851_155_723_954_152_984_698));
     }
 
     const PINNED: u128 = 4_942_683_356_771_949_749_156_091_584_991_398_116;

@@ -76,6 +76,9 @@ impl<const N: usize> Sink for Inline<N> {
 /// Appends `value` in decimal, without `core::fmt`.
 #[inline]
 pub fn put_decimal(sink: &mut impl Sink, value: u64) {
+    if value < 10 {
+        return sink.put(&[b'0' + value as u8]);
+    }
     let mut digits = [0; DECIMAL_BYTES_MAX];
     sink.put(decimal(value, &mut digits));
 }

@@ -17,7 +17,7 @@ use crate::limits::shard::Key;
 use crate::local_reply::LocalReply;
 use crate::reason::Reason;
 use crate::routing::RouteId;
-use crate::snapshot::{LimitPlan, MissingKey, RouteLimit};
+use crate::snapshot::{LimitId, LimitPlan, MissingKey, RouteLimit};
 use crate::worker::{Current, Scratch};
 
 /// Of requests that lack a part of a limit's key.
@@ -25,8 +25,9 @@ const MISSING: Key = 0x5241_5445_4c49_4d49_5420_4d49_5353_494e;
 
 /// What was taken of a rate.
 pub(crate) struct Held {
-    /// Place among the route's limits.
-    place: u8,
+    limit: LimitId,
+    /// Where the service tells what it cost in all: the limit's place among the route's.
+    settles: Option<u8>,
     key: Key,
     cost: u32,
     decision: Decision,
@@ -62,7 +63,7 @@ pub(super) async fn admit(x: &mut Exchange<'_>, scratch: &mut Scratch, route: Ro
         let asking = match ask(x, scratch, &current, of) {
             Ok(Some(asking)) => asking,
             Ok(None) => continue,
-            Err(left) => return Err(refused(x, scratch, &current, route, place, left)),
+            Err(left) => return Err(refused(x, scratch, &current, of.limit, left)),
         };
         let taken = {
             let input = key_input(x, scratch);
@@ -82,30 +83,31 @@ pub(super) async fn admit(x: &mut Exchange<'_>, scratch: &mut Scratch, route: Ro
             }
             (false, false) => {
                 limit.counters.limited.increment();
-                return Err(refused(x, scratch, &current, route, place, decision.left));
+                return Err(refused(x, scratch, &current, of.limit, decision.left));
             }
         }
         if !plan.is_at_once() {
-            scratch.held.push(Held { place: place as u8, key, cost, decision });
+            let settles = of.cost_header.is_some().then_some(place as u8);
+            scratch.held.push(Held { limit: of.limit, settles, key, cost, decision });
         } else if decision.allowed {
             // Kept from now on, whatever becomes of the exchange.
             let (node, limit) = (x.worker.limits.clone(), limit.clone());
             scratch.permits.push(Permit { node, limit, key, decision });
         }
     }
-    tell(x, scratch, &current, route, None);
+    tell(x, scratch, &current);
     Ok(())
 }
 
 /// A service told in its response what the request cost in all.
 pub(super) fn settle(x: &Exchange<'_>, scratch: &Scratch, route: RouteId, bytes: &[u8]) {
-    let limits = &x.current.snapshot.route(route).limits;
-    let response = Response { bytes, head: &scratch.response };
     for held in &scratch.held {
-        let of = &limits[usize::from(held.place)];
+        let Some(place) = held.settles else { continue };
+        let of = &x.current.snapshot.route(route).limits[usize::from(place)];
+        let response = Response { bytes, head: &scratch.response };
         let told = of.cost_header.as_deref().and_then(|name| response.get(name));
         let Some(cost) = told.and_then(cost) else { continue };
-        let limit = &x.current.limits[of.limit.0 as usize];
+        let limit = &x.current.limits[held.limit.0 as usize];
         x.worker.limits.debit(limit, held.key, cost.saturating_sub(held.cost), &held.decision);
     }
 }
@@ -161,18 +163,18 @@ fn refused(
     x: &mut Exchange<'_>,
     scratch: &mut Scratch,
     current: &Current,
-    route: RouteId,
-    place: usize,
+    limit: LimitId,
     left: Left,
 ) -> Stop {
-    let limits = &current.snapshot.route(route).limits;
     for held in &scratch.held {
-        let limit = &current.limits[limits[usize::from(held.place)].limit.0 as usize];
+        let limit = &current.limits[held.limit.0 as usize];
         x.worker.limits.give_back(limit, held.key, held.cost, &held.decision);
     }
-    x.seen.limit = LimitSeen::new(limits[place].limit);
-    let plan = &current.snapshot.limits[limits[place].limit.0 as usize];
-    tell(x, scratch, current, route, Some((plan, left)));
+    x.seen.limit = LimitSeen::new(limit);
+    let plan = &current.snapshot.limits[limit.0 as usize];
+    let decision = Decision { left, ..Decision::default() };
+    scratch.held.push(Held { limit, settles: None, key: MISSING, cost: 0, decision });
+    tell(x, scratch, current);
     scratch.held.clear();
     scratch.permits.clear();
     let reason = if plan.is_at_once() { Reason::ConcurrencyLimited } else { Reason::RateLimited };
@@ -180,20 +182,11 @@ fn refused(
     Stop::Reply(LocalReply::from(reason).retry_after(seconds))
 }
 
-/// Tells the client what it has left, of the limit that refused last.
-fn tell(
-    x: &mut Exchange<'_>,
-    scratch: &Scratch,
-    current: &Current,
-    route: RouteId,
-    refused: Option<(&LimitPlan, Left)>,
-) {
-    let limits = &current.snapshot.route(route).limits;
-    let met = scratch.held.iter().map(|held| {
-        let id = limits[usize::from(held.place)].limit.0 as usize;
-        (&current.snapshot.limits[id], held.decision.left)
-    });
-    fields::put(&mut x.seen.lines, met.chain(refused));
+/// Tells the client what it has left of the limits that it met.
+fn tell(x: &mut Exchange<'_>, scratch: &Scratch, current: &Current) {
+    let plans = &current.snapshot.limits;
+    let met = scratch.held.iter().map(|held| (&plans[held.limit.0 as usize], held.decision.left));
+    fields::put(&mut x.seen.lines, met);
 }
 
 #[cfg(test)]

@@ -8,46 +8,59 @@ use crate::snapshot::LimitPlan;
 /// A limit that a request met, and what it was told.
 pub type Met<'a> = (&'a LimitPlan, Left);
 
-/// Appends whole lines with their CRLF.
-pub fn put<'a>(out: &mut Vec<u8>, met: impl Iterator<Item = Met<'a>> + Clone) {
-    let told = met.clone().filter(|(plan, _)| plan.tells);
-    let mut lead = &b"RateLimit-Policy: "[..];
-    for (plan, _) in told.clone() {
-        put_name(out, lead, plan);
-        out.put(b";q=");
-        put_decimal(out, plan.quota.0.into());
-        out.put(b";w=");
-        put_decimal(out, plan.quota.1);
-        lead = b", ";
-    }
-    if lead != b", " {
-        return put_x(out, met);
-    }
-    lead = b"\r\nRateLimit: ";
-    for (plan, left) in told {
-        put_name(out, lead, plan);
-        out.put(b";r=");
-        put_decimal(out, left.tokens.into());
-        if left.more_ns > 0 {
-            out.put(b";t=");
-            put_decimal(out, seconds(left));
+/// Between the members of a list.
+const SEPARATOR: &str = ", ";
+
+/// The parts of the fields that are the same in every response, each with a separator before it.
+#[derive(Clone, Debug)]
+pub struct Texts {
+    /// The limit's member of `RateLimit-Policy`.
+    policy: Box<[u8]>,
+    /// Its member of `RateLimit`, up to the number that is left.
+    left: Box<[u8]>,
+}
+
+impl Texts {
+    /// Of a limit of so many in so many seconds.
+    pub fn new(name: &str, (count, seconds): (u32, u64)) -> Texts {
+        let text = |text: String| text.into_bytes().into_boxed_slice();
+        Texts {
+            policy: text(format!("{SEPARATOR}\"{name}\";q={count};w={seconds}")),
+            left: text(format!("{SEPARATOR}\"{name}\";r=")),
         }
-        lead = b", ";
     }
-    out.put(b"\r\n");
+}
+
+/// Appends whole lines with their CRLF.
+#[inline]
+pub fn put<'a>(out: &mut Vec<u8>, met: impl Iterator<Item = Met<'a>> + Clone) {
+    let told = met.clone().filter_map(|(plan, left)| Some((plan.tells.as_ref()?, left)));
+    if told.clone().next().is_some() {
+        out.put(b"RateLimit-Policy: ");
+        let mut skipped = SEPARATOR.len();
+        for (texts, _) in told.clone() {
+            out.put(&texts.policy[skipped..]);
+            skipped = 0;
+        }
+        out.put(b"\r\nRateLimit: ");
+        let mut skipped = SEPARATOR.len();
+        for (texts, left) in told {
+            out.put(&texts.left[skipped..]);
+            skipped = 0;
+            put_decimal(out, left.tokens.into());
+            if left.more_ns > 0 {
+                out.put(b";t=");
+                put_decimal(out, seconds(left));
+            }
+        }
+        out.put(b"\r\n");
+    }
     put_x(out, met);
 }
 
 /// Whole seconds until there is more, rounded up; also for Retry-After.
 pub fn seconds(left: Left) -> u64 {
     left.more_ns.div_ceil(1_000_000_000)
-}
-
-fn put_name(out: &mut Vec<u8>, lead: &[u8], plan: &LimitPlan) {
-    out.put(lead);
-    out.put(b"\"");
-    out.put(plan.name.as_bytes());
-    out.put(b"\"");
 }
 
 /// They can tell of one limit only: the one of which least is left.
@@ -83,7 +96,7 @@ mod tests {
             dry_run: false,
             missing: MissingKey::Pass,
             fleet: None,
-            tells,
+            tells: tells.then(|| Texts::new(name, quota)),
             tells_x,
             quota,
         }

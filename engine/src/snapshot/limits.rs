@@ -6,9 +6,9 @@ use ringway_config::model::{self, Missing, RateLimit, Tell, Unsure};
 
 use super::key_plan;
 use crate::key::KeyPlan;
-use crate::limits::fleet;
 use crate::limits::gcra::Rate;
 use crate::limits::limiter::{Spec, What, id_of};
+use crate::limits::{fields, fleet};
 use crate::routing::RouteRule;
 
 /// Place of a limit in [`super::Snapshot::limits`]; changes with every snapshot.
@@ -28,8 +28,8 @@ pub struct LimitPlan {
     pub dry_run: bool,
     /// What becomes of requests that lack a part of the key.
     pub missing: MissingKey,
-    /// `RateLimit` and `RateLimit-Policy` are told.
-    pub tells: bool,
+    /// What is told in `RateLimit` and `RateLimit-Policy`, where they are.
+    pub tells: Option<fields::Texts>,
     /// `X-RateLimit-*` are told.
     pub tells_x: bool,
     /// Which fleet counts it.
@@ -149,13 +149,15 @@ fn rate_plan(limit: &RateLimit, config: &model::Config) -> LimitPlan {
     let rate = Rate::new(limit.rate.count, period_ns, limit.burst);
     let what = What::Rate(rate);
     let own = plan(&limit.name, what, &limit.by);
+    let quota = (limit.rate.count, limit.rate.period.as_secs());
+    let tells = matches!(limit.tell, Tell::Fields | Tell::Both);
     let fleet = limit.fleet.as_ref().and_then(|name| config.fleets.iter().find(|one| one.name == *name));
     LimitPlan {
         fleet: fleet.map(|fleet| fleet.name.as_str().into()),
         spec: Spec { fleet: fleet.map(|fleet| fleet_terms(fleet, rate)), ..own.spec },
-        tells: matches!(limit.tell, Tell::Fields | Tell::Both),
+        tells: tells.then(|| fields::Texts::new(&limit.name, quota)),
         tells_x: matches!(limit.tell, Tell::XFields | Tell::Both),
-        quota: (limit.rate.count, limit.rate.period.as_secs()),
+        quota,
         ..own
     }
 }
@@ -182,7 +184,7 @@ fn plan(name: &str, what: What, by: &model::LimitBy) -> LimitPlan {
             Missing::Deny => MissingKey::Deny,
         },
         fleet: None,
-        tells: false,
+        tells: None,
         tells_x: false,
         quota: (0, 0),
     }
