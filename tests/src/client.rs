@@ -81,6 +81,8 @@ pub enum To {
     Get,
     /// None, whatever its head says.
     Head,
+    /// None where it succeeds: what follows is the tunnel (RFC 9110 §9.3.6).
+    Connect,
 }
 
 impl Client {
@@ -167,6 +169,12 @@ impl Client {
         self.try_response(To::Head).unwrap_or_else(|e| panic!("no response: {e}{}", self.rest()))
     }
 
+    /// Reads the next final response to CONNECT.
+    #[track_caller]
+    pub fn response_to_connect(&mut self) -> Response {
+        self.try_response(To::Connect).unwrap_or_else(|e| panic!("no response: {e}{}", self.rest()))
+    }
+
     fn rest(&self) -> String {
         let rest = self.wire.buffered();
         if rest.is_empty() { String::new() } else { format!("; unread: {}", visible(rest)) }
@@ -189,7 +197,12 @@ impl Client {
         let head = self.wire.head()?;
         let status = status_of(&head.start)?;
         let mut response = Response { status, ..Response::default() };
-        if to == To::Get && status >= 200 && status != 204 && status != 304 {
+        let has_body = match to {
+            To::Get => status >= 200 && status != 204 && status != 304,
+            To::Head => false,
+            To::Connect => status >= 300,
+        };
+        if has_body {
             let framing = head.framing()?;
             response.until_close = framing.is_none();
             let read = match framing {

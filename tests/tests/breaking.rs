@@ -335,6 +335,47 @@ fn connections_hold_for_tunnels() {
     assert_eq!(tunnel().read_bytes(2), b"hi");
 }
 
+#[test]
+fn connect_is_a_request_for_as_long_as_its_tunnel_lives() {
+    let origin = Origin::start(|connection: &mut ringway_tests::origins::Connection| {
+        loop {
+            let bytes = connection.read_some()?;
+            connection.send(bytes)?;
+        }
+    });
+    let text = |pending| {
+        text(2, &format!("breaker: {{ requests: 1, pending: {pending} }}"))
+            .replace("routes: all }", "connect: true, routes: all }")
+    };
+    let mut gateway = Gateway::start_with(&text(0), &[("origin", &origin.endpoint())]);
+    let connect = |gateway: &Gateway| {
+        let mut client = gateway.connect();
+        client.send("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
+        client
+    };
+    let is_tunnel = |client: &mut Client| {
+        client.response_to_connect().expect(200);
+        client.send("hi");
+        assert_eq!(client.read_bytes(2), b"hi");
+    };
+    let mut first = connect(&gateway);
+    is_tunnel(&mut first);
+    assert_eq!(connect(&gateway).response_to_connect().expect(503).reason(), "breaker_requests");
+    assert_eq!(gateway.get("/").expect(503).reason(), "breaker_requests");
+    drop(first);
+    wait::until_true("the tunnel to be over", || {
+        gateway.metrics().sum("ringway_breaker_in_use", &[("limit", "requests")]) == 0.0
+    });
+    let mut second = connect(&gateway);
+    is_tunnel(&mut second);
+    // Where there is a line, it waits in it.
+    gateway.reload(&text(1));
+    let mut third = connect(&gateway);
+    until_waiting(&gateway, 1.0);
+    drop(second);
+    is_tunnel(&mut third);
+}
+
 const PRIORITIES: &str = r#"
 runtime: { workers: 2, backend: {{backend}}, pin: false, memory: {{memory}} }
 overload: { memory: {{share}}, loop_lag: none }

@@ -13,7 +13,7 @@ use ringway_tests::{Client, Gateway, Origin};
 const TEXT: &str = r#"
 runtime: { workers: 1, backend: {{backend}}, pin: false }
 listeners:
-  - { name: web, address: "127.0.0.1:{{web}}", routes: all, trusted_hops: {{trusted}} }
+  - { name: web, address: "127.0.0.1:{{web}}", routes: all, connect: true, trusted_hops: {{trusted}} }
 services:
   app: { endpoints: {{endpoints}}, balance: round_robin, protocol: {{protocol}}, retry_budget: {{budget}} }
 routes:
@@ -154,6 +154,11 @@ fn a_refused_connection_is_retried_whatever_the_method() {
         client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello").response().expect(200);
     }
     assert!(good.seen().iter().all(|seen| seen.body == b"hello"));
+    for _ in 0..10 {
+        let mut client = gateway.connect();
+        client.send("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n").response_to_connect().expect(200);
+        client.send("GET /through HTTP/1.1\r\nHost: a\r\n\r\n").response().expect(200);
+    }
 }
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n";

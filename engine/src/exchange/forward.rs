@@ -133,22 +133,22 @@ pub(super) async fn forward(
         Course { listener: plan, route, to, service: current.snapshot.service(id), deadline, limits };
     scratch.asked = balancing::ask(x, scratch, service, course.service, view);
     rewrite(x, scratch, plan, to, matched)?;
-    if x.request.method == Method::Connect {
-        let lent =
-            service.tunnel(course.service, &scratch.asked, deadline, None).await.map_err(Stop::Reply)?;
-        x.seen.endpoint = Some(lent.endpoint.clone());
-        return connect(x, plan, lent, rest.take(), std::mem::take(&mut scratch.permits));
-    }
     let wish = Wish {
         http2: x.request.version == Version::Http2 || guise.is_some(),
         tunnel: upgrade(&x.request(), plan).is_some(),
+        connect: x.request.method == Method::Connect,
         ..Wish::default()
     };
     let first = at_hand(x, guise.as_deref(), rest);
-    let copy = to.mirror.as_ref().filter(|plan| !wish.tunnel && mirror::is_due(x, plan));
+    let copied = |plan: &&MirrorPlan| !wish.tunnel && !wish.connect && mirror::is_due(x, plan);
+    let copy = to.mirror.as_ref().filter(copied);
     let (upload, asked, tries) = Default::default();
     service.begin();
     let mut call = Forwarding { course, service, wish, guise, first, upload, copy, asked, tries };
+    if wish.connect {
+        let lent = Box::pin(call.reach(x, scratch, rest)).await?;
+        return connect(x, plan, lent, rest.take(), std::mem::take(&mut scratch.permits));
+    }
     loop {
         match call.try_once(x, scratch, rest).await {
             Ok((lent, answer)) if again::after_answer(&mut call, x, scratch, &lent, &answer) => {
@@ -165,9 +165,7 @@ pub(super) async fn forward(
             Err(failed) => return Err(call.give_up(x, scratch, failed, rest)),
         }
         scratch.response.clear();
-        if let Some(until) = call.tries.as_ref().and_then(|tries| tries.waits_until()) {
-            Box::pin(again::wait_until(x, until)).await?;
-        }
+        call.pause(x).await?;
     }
 }
 
@@ -200,13 +198,35 @@ fn at_hand(x: &Exchange<'_>, guise: Option<&Guise>, rest: &Option<Lease>) -> Opt
 }
 
 impl Forwarding<'_> {
-    /// One try, until the head of an answer has come.
-    async fn try_once(
+    /// A connection for CONNECT, which has no answer to wait for.
+    async fn reach(
         &mut self,
         x: &mut Exchange<'_>,
         scratch: &mut Scratch,
         rest: &mut Option<Lease>,
-    ) -> Result<(Lent, Answer), Failed> {
+    ) -> Result<Lent, Stop> {
+        loop {
+            match self.checkout(x, scratch).await {
+                Ok(mut lent) => {
+                    lent.taken();
+                    return Ok(lent);
+                }
+                Err(failed) if again::after_failure(self, x, &failed) => self.pause(x).await?,
+                Err(failed) => return Err(self.give_up(x, scratch, failed, rest)),
+            }
+        }
+    }
+
+    /// Until the next try begins.
+    async fn pause(&self, x: &Exchange<'_>) -> Result<(), Stop> {
+        match self.tries.as_ref().and_then(|tries| tries.waits_until()) {
+            Some(until) => Box::pin(again::wait_until(x, until)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// An endpoint that is asked now, and a connection to it.
+    async fn checkout(&mut self, x: &mut Exchange<'_>, scratch: &Scratch) -> Result<Lent, Failed> {
         let by = By { deadline: self.course.deadline, try_at: self.course.try_at(), client: Some(x.client) };
         let tried = self.tries.as_ref().map_or(&[][..], |tries| tries.tried());
         let lent = self
@@ -217,7 +237,17 @@ impl Forwarding<'_> {
         if let (Some(tries), Some(_)) = (&mut self.tries, self.asked) {
             tries.begun(x, self.service);
         }
-        let mut lent = lent.map_err(Failed::Unreached)?;
+        lent.map_err(Failed::Unreached)
+    }
+
+    /// One try, until the head of an answer has come.
+    async fn try_once(
+        &mut self,
+        x: &mut Exchange<'_>,
+        scratch: &mut Scratch,
+        rest: &mut Option<Lease>,
+    ) -> Result<(Lent, Answer), Failed> {
+        let mut lent = self.checkout(x, scratch).await?;
         // Who waited in line for its turn is not late yet.
         let mut waiting = self.send(x, scratch, &mut lent, self.course.try_at(), rest);
         let (upload, response) = (&mut self.upload, &mut scratch.response);

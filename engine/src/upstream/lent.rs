@@ -160,7 +160,7 @@ impl Lent {
     }
 
     /// The endpoint took a connection for bytes that are not HTTP.
-    pub(super) fn taken(&mut self) {
+    pub fn taken(&mut self) {
         self.outcome = Outcome::Answered;
         self.count(true);
     }

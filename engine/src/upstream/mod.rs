@@ -72,6 +72,8 @@ pub(crate) struct Wish {
     pub http2: bool,
     /// It is to become a tunnel: where there is a choice, by HTTP/1.1.
     pub tunnel: bool,
+    /// A connection of its own, for bytes that are not HTTP.
+    pub connect: bool,
     /// Only another endpoint than those that were tried.
     pub elsewhere: bool,
 }
@@ -304,8 +306,8 @@ impl Service {
         }
     }
 
-    /// A connection of one's own to one of the endpoints, for bytes that are not HTTP; `preface` goes first. Where an
-    /// endpoint refuses, another one is asked, once.
+    /// A connection for one of a client's that carries bytes, with no request; `preface` goes first. Where an endpoint
+    /// refuses, another one is asked, once.
     pub async fn tunnel(
         self: &Rc<Service>,
         plan: &ServicePlan,
@@ -385,7 +387,7 @@ impl Service {
         if pool.sharing.is_for(offer) {
             pool.sharing.spare_stream().map(|stream| lent.stream(stream)).is_some()
         } else {
-            !wish.fresh && pool.pooled().map(|pooled| lent.pooled(pooled)).is_some()
+            !wish.fresh && !wish.connect && pool.pooled().map(|pooled| lent.pooled(pooled)).is_some()
         }
     }
 
@@ -499,6 +501,7 @@ impl Service {
 /// What a connection for this exchange offers its endpoint.
 fn offer(plan: &ServicePlan, wish: Wish) -> Offer {
     match plan.protocol {
+        _ if wish.connect => Offer::None,
         Protocol::Http1 => Offer::Http1,
         Protocol::Http2 => Offer::Http2,
         Protocol::Auto if wish.tunnel => Offer::Http1,

@@ -20,7 +20,7 @@ pub static BREAKER: Object = Object {
             name: "requests",
             kind: Kind::Or("none", &Kind::Integer(1, 1_000_000)),
             absent: Default("none"),
-            about: "Requests under way, each try counted; one that became a tunnel, as long as that lives. CONNECT is not counted here, but among connections.",
+            about: "Requests under way, each try counted; one that became a tunnel, as long as that lives.",
         },
         Field {
             name: "pending",
