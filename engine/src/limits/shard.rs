@@ -19,6 +19,8 @@ pub type Words = [u64; 2];
 const WAYS: usize = 7;
 /// A set is four words, of which the first has a byte of each key's hash, and then four words for each key.
 const SET_WORDS: usize = 4 + WAYS * 4;
+/// A cache line.
+const LINE_WORDS: usize = 8;
 /// So many places for each key that is to find one.
 const ROOM: (usize, usize) = (7, 4);
 /// Sets of the smallest table.
@@ -31,6 +33,8 @@ const OF_WAYS: u64 = 0x0080_8080_8080_8080;
 #[derive(Debug)]
 pub struct Shard {
     words: Vec<u64>,
+    /// Where sets begin: at a cache line, so that no key is on two.
+    base: usize,
     sets: usize,
     keys: usize,
 }
@@ -57,7 +61,10 @@ impl Shard {
     /// For so many keys. Takes 64 bytes of address space a key; resident is what keys come to.
     pub fn new(keys: usize) -> Shard {
         let sets = (keys.saturating_mul(ROOM.0) / ROOM.1).div_ceil(WAYS).max(SETS_MIN);
-        Shard { words: vec![0; sets * SET_WORDS], sets, keys: 0 }
+        let words = vec![0; sets * SET_WORDS + LINE_WORDS - 1];
+        // Always so few; what is said of it leaves more open.
+        let base = words.as_ptr().align_offset(LINE_WORDS * 8).min(LINE_WORDS - 1);
+        Shard { words, base, sets, keys: 0 }
     }
 
     /// Keys in it.
@@ -117,7 +124,7 @@ impl Shard {
 
     /// Takes a key out.
     pub fn remove(&mut self, place: Place) {
-        let set = place.0 / SET_WORDS * SET_WORDS;
+        let set = place.0 - (place.0 - self.base) % SET_WORDS;
         let way = (place.0 - set - 4) / 4;
         self.words[set] &= !(0xFF << (way * 8));
         self.keys -= 1;
@@ -125,7 +132,7 @@ impl Shard {
 
     /// Keeps something else of every key. Goes through the whole table.
     pub fn change_all(&mut self, change: impl Fn(Words) -> Words) {
-        for set in (0..self.words.len()).step_by(SET_WORDS) {
+        for set in (self.base..).step_by(SET_WORDS).take(self.sets) {
             let mut taken = !self.empty_in(set) & OF_WAYS;
             while let Some(way) = first(taken) {
                 let place = Place(set + 4 + way * 4);
@@ -169,7 +176,8 @@ impl Shard {
     /// The first words of a key's two sets. The hash's highest bits are left out: by them keys are given to cores.
     #[inline]
     fn sets_of(&self, key: Key) -> (usize, usize) {
-        let pick = |hash: u64| ((u128::from(hash) * self.sets as u128) >> 64) as usize * SET_WORDS;
+        let place = |hash: u64| ((u128::from(hash) * self.sets as u128) >> 64) as usize;
+        let pick = |hash: u64| self.base + place(hash) * SET_WORDS;
         (pick(key as u64), pick(((key >> 64) as u64) << 32 | (key as u64) >> 56))
     }
 }
