@@ -62,6 +62,59 @@ fn a_first_try_that_answers_after_all_wins() {
     assert_eq!(gateway.metrics().sum(HEDGES, &[]), 4.0);
 }
 
+const UNAVAILABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\n\r\nbusy\n";
+
+#[test]
+fn a_second_try_that_fails_does_not_win() {
+    let late = Origin::start(parts::takes(Duration::from_millis(300), "late"));
+    let busy = Origin::start(|connection: &mut Connection| {
+        loop {
+            connection.request()?;
+            connection.send(UNAVAILABLE)?;
+        }
+    });
+    let gateway = hedged(&late.endpoint(), &busy.endpoint(), "http1", "{ after: 50ms }");
+    let mut client = gateway.connect();
+    let answers: Vec<u16> = (0..6).map(|_| client.get("/").status).collect();
+    let metrics = gateway.metrics();
+    let hedges = metrics.sum(HEDGES, &[]);
+    let good = answers.iter().filter(|status| **status == 200).count();
+    assert!(hedges >= 1.0 && good as f64 == hedges, "{answers:?}, {hedges} hedges");
+    assert_eq!(metrics.sum(WON, &[]), 0.0);
+}
+
+#[test]
+fn a_retry_after_a_race_goes_to_neither_of_the_two() {
+    let stuck = Origin::start(parts::stalls);
+    let good = Origin::start(parts::says("good"));
+    let busy = Origin::start(|connection: &mut Connection| {
+        loop {
+            connection.request()?;
+            std::thread::sleep(Duration::from_millis(100));
+            connection.send(UNAVAILABLE)?;
+        }
+    });
+    let text = HEDGED
+        .replace("\"{{two}}\"", "\"{{two}}\", \"{{three}}\"")
+        .replace("round_robin", "random")
+        .replace("to: app,", "to: app, timeout: 10s, retries: { when: [ 503 ], backoff: 1ms },");
+    let gateway = Gateway::start_with(
+        &text,
+        &[
+            ("one", &stuck.endpoint()),
+            ("two", &busy.endpoint()),
+            ("three", &good.endpoint()),
+            ("protocol", "http1"),
+            ("hedge", "{ after: 30ms }"),
+        ],
+    );
+    let mut client = gateway.connect();
+    for _ in 0..30 {
+        assert_eq!(client.get("/").expect(200).text(), "good");
+    }
+    assert!(gateway.metrics().sum("ringway_upstream_retries_total", &[]) > 0.0);
+}
+
 #[test]
 fn what_must_not_be_done_twice_is_not() {
     let late = Origin::start(parts::takes(Duration::from_millis(200), "late"));

@@ -23,7 +23,7 @@ use crate::http1::{Known, Response, ResponseFraming, ResponseHead};
 use crate::local_reply::LocalReply;
 use crate::reason::Reason;
 use crate::retry::{self, Cause, Facts, Pushback, Refused, RetryPlan, SoFar, WAIT_MAX_MS};
-use crate::upstream::{Lent, Permit, Service};
+use crate::upstream::{self, Lent, Permit, Service};
 use crate::worker::Scratch;
 
 /// What is read at most of an answer that nobody gets, so that its connection can be kept; and how long that may take.
@@ -73,6 +73,12 @@ impl Tries {
         Stop::Reply(self.last.unwrap_or(reply))
     }
 
+    /// Another endpoint was asked beside the one that came to an end.
+    pub fn beside(&mut self, slot: Slot) {
+        self.tried.push(slot);
+        self.worked_on += 1;
+    }
+
     /// An endpoint has been asked.
     pub fn begun(&mut self, x: &mut Exchange<'_>, service: &Service) {
         if let Some(cause) = self.next.take() {
@@ -106,6 +112,22 @@ pub(super) fn after_failure(call: &mut Forwarding<'_>, x: &Exchange<'_>, failed:
         _ => None,
     };
     another(call, x, cause, None, reply)
+}
+
+/// Whether a second try's answer is taken while the first one may still have another: it is none of an endpoint in
+/// trouble, or the next try follows it.
+pub(super) fn may_end_race(
+    call: &Forwarding<'_>,
+    x: &Exchange<'_>,
+    lent: &Lent,
+    answer: &Answer,
+    head: &ResponseHead,
+) -> bool {
+    let response = Response { bytes: &answer.bytes, head };
+    let code = || response.get(b"grpc-status").and_then(grpc::code).filter(|_| is_all(head, lent));
+    let fails = upstream::is_failure(head.status) || x.seen.grpc && code().is_some_and(upstream::is_failing);
+    let plan = call.course.to.retries.as_deref();
+    !fails || plan.is_some_and(|plan| cause_of(plan, x, &response, lent).is_some())
 }
 
 /// What of an answer is retried.

@@ -23,12 +23,13 @@ use crate::body::{Incoming, Outgoing};
 use crate::grpc;
 use crate::http1::{BodyFraming, ChunkLimits, Method, Version};
 use crate::http2;
+use crate::link::Link;
 use crate::outgoing::RequestOut;
 use crate::path::{self, PathOptions};
 use crate::reason::Reason;
 use crate::routing::Matched;
 use crate::snapshot::{ForwardPlan, ListenerPlan, MirrorPlan, Part, RoutePlan, ServicePlan};
-use crate::upstream::{By, Lent, Service, Wish};
+use crate::upstream::{By, Lent, Service, Unreached, Wish};
 use crate::worker::Scratch;
 
 /// A response's head: its bytes, and how many they are; more may follow.
@@ -206,7 +207,13 @@ impl Forwarding<'_> {
         rest: &mut Option<Lease>,
     ) -> Result<Lent, Stop> {
         loop {
-            match self.checkout(x, scratch).await {
+            let (tried, by) = (self.tried(), self.by(x.client));
+            let lent = self
+                .service
+                .checkout(self.course.service, &scratch.asked, self.wish, tried, by, &mut x.seen.endpoint)
+                .await;
+            self.has_asked(x, &lent);
+            match lent.map_err(Failed::Unreached) {
                 Ok(mut lent) => {
                     lent.taken();
                     return Ok(lent);
@@ -225,19 +232,22 @@ impl Forwarding<'_> {
         }
     }
 
-    /// An endpoint that is asked now, and a connection to it.
-    async fn checkout(&mut self, x: &mut Exchange<'_>, scratch: &Scratch) -> Result<Lent, Failed> {
-        let by = By { deadline: self.course.deadline, try_at: self.course.try_at(), client: Some(x.client) };
-        let tried = self.tries.as_ref().map_or(&[][..], |tries| tries.tried());
-        let lent = self
-            .service
-            .checkout(self.course.service, &scratch.asked, self.wish, tried, by, &mut x.seen.endpoint)
-            .await;
+    /// Endpoints that are not to be asked while others remain.
+    fn tried(&self) -> &[Slot] {
+        self.tries.as_ref().map_or(&[], |tries| tries.tried())
+    }
+
+    /// Until when a try that begins now must have a connection.
+    fn by<'c>(&self, client: &'c Link) -> By<'c> {
+        By { deadline: self.course.deadline, try_at: self.course.try_at(), client: Some(client) }
+    }
+
+    /// An endpoint was asked, if there was one.
+    fn has_asked(&mut self, x: &mut Exchange<'_>, lent: &Result<Lent, Unreached>) {
         self.asked = lent.as_ref().map_or_else(|unreached| unreached.slot, |lent| Some(lent.slot));
         if let (Some(tries), Some(_)) = (&mut self.tries, self.asked) {
             tries.begun(x, self.service);
         }
-        lent.map_err(Failed::Unreached)
     }
 
     /// One try, until the head of an answer has come.
@@ -247,7 +257,13 @@ impl Forwarding<'_> {
         scratch: &mut Scratch,
         rest: &mut Option<Lease>,
     ) -> Result<(Lent, Answer), Failed> {
-        let mut lent = self.checkout(x, scratch).await?;
+        let (tried, by) = (self.tried(), self.by(x.client));
+        let lent = self
+            .service
+            .checkout(self.course.service, &scratch.asked, self.wish, tried, by, &mut x.seen.endpoint)
+            .await;
+        self.has_asked(x, &lent);
+        let mut lent = lent.map_err(Failed::Unreached)?;
         // Who waited in line for its turn is not late yet.
         let mut waiting = self.send(x, scratch, &mut lent, self.course.try_at(), rest);
         let (upload, response) = (&mut self.upload, &mut scratch.response);

@@ -1,4 +1,5 @@
 //! A second try beside the first, where an answer takes longer than most: the first answer wins, the other try is ended.
+//! A second try that fails wins nothing, unless the route has it tried again: the first one may still do better.
 //!
 //! Only what may be done twice is, once its whole body is at hand, and within the service's budget. On the line it is part
 //! of `read response head`.
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use ringway_runtime::now;
 
-use super::again::{hop_attempt, is_idempotent};
+use super::again::{self, hop_attempt, is_idempotent};
 use super::failed::Failed;
 use super::forward::{Answer, Course, Forwarding, outgoing};
 use super::upload::Upload;
@@ -81,6 +82,7 @@ pub(super) async fn race(
     let mut asked = None;
     let mut response = ResponseHead::default();
     let mut first_failed = None;
+    let mut beside = None;
     let ready = call.upload.as_ref().is_none_or(Upload::is_done) && call.is_replayable();
     let permit = if ready && hop_attempt(x, call) == 1 { room(call) } else { None };
     let ended = {
@@ -109,8 +111,16 @@ pub(super) async fn race(
                 // While the other one connects nobody else looks.
                 return Poll::Ready(Ended::Failed(Stop::Cut(Reason::ClientGone).into()));
             }
-            if let Poll::Ready(Some((lent, answer))) = other.poll(cx, call, x, scratch, by, &mut response) {
-                return Poll::Ready(Ended::Other(lent, answer));
+            let answered = other.poll(cx, call, x, scratch, by, &mut response);
+            if let Other::Waiting(second, _) = &other {
+                beside = Some(second.slot);
+            }
+            if let Poll::Ready(Some((second, answer))) = answered {
+                if first_failed.is_some() || again::may_end_race(call, x, &second, &answer, &response) {
+                    return Poll::Ready(Ended::Other(second, answer));
+                }
+                beside = Some(second.slot);
+                again::throw_away(x, second, answer, &response, None);
             }
             match (&other, first_failed.take()) {
                 (Other::None, Some(failed)) => Poll::Ready(Ended::Failed(failed)),
@@ -126,6 +136,10 @@ pub(super) async fn race(
     let mut lent = lent;
     if first_failed.as_ref().is_some_and(|failed| is_of_endpoint(failed, call, x, &lent)) {
         lent.outcome = Outcome::Failed;
+    }
+    let loser = if matches!(ended, Ended::Other(..)) { Some(lent.slot) } else { beside };
+    if let Some(slot) = loser {
+        call.tries.get_or_insert_default().beside(slot);
     }
     match ended {
         Ended::First(answer) => (lent, Ok(answer)),

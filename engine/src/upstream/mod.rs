@@ -37,6 +37,7 @@ use connecting::{Course, Error};
 pub(crate) use lent::{Lent, Unreached};
 use pool::{Counted, Pool};
 use reporting::Reported;
+pub(crate) use reporting::{is_failing, is_failure};
 use sharing::Sharing;
 use sticky::Sticky;
 

@@ -38,8 +38,15 @@ pub(super) enum Counts {
     Done,
 }
 
-/// Of a call of gRPC: UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS.
-const FAILING_CODES: [u8; 5] = [2, 4, 13, 14, 15];
+/// A response's status speaks against its endpoint.
+pub(crate) fn is_failure(status: u16) -> bool {
+    matches!(status, 500..600) && !matches!(status, 501 | 505)
+}
+
+/// A call's code does: UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS.
+pub(crate) fn is_failing(code: u8) -> bool {
+    matches!(code, 2 | 4 | 13 | 14 | 15)
+}
 
 impl Service {
     /// Counts for the endpoints that are there, if they are judged; those that stay count on.
@@ -70,7 +77,7 @@ impl Lent {
     /// The head of a response has this status.
     #[inline]
     pub(super) fn count_head(&mut self, status: u16, is_call: bool) {
-        let fails = matches!(status, 500..600) && !matches!(status, 501 | 505);
+        let fails = is_failure(status);
         if fails || !is_call || status != 200 {
             self.count(!fails);
         }
@@ -90,7 +97,7 @@ impl Lent {
 
     /// A call ended with this code, if it said one.
     pub fn call_ended(&mut self, code: Option<u8>) {
-        if self.counts == Counts::AtEnd && code.is_some_and(|code| FAILING_CODES.contains(&code)) {
+        if self.counts == Counts::AtEnd && code.is_some_and(is_failing) {
             self.counts = Counts::AsFailure;
         }
     }
