@@ -156,6 +156,21 @@ fn a_permit_that_is_given_back_goes_to_one_who_waits_on_whichever_core() {
 }
 
 #[test]
+fn who_waited_for_a_turn_counts_as_one_pick() {
+    let crowd = Crowd::held();
+    let service = "balance: ring_hash, hash_by: \"header:x-user\", breaker: { requests: 1, wait: 20s }";
+    let origins = [(); 2].map(|()| Origin::start(crowd.behaviour(Duration::ZERO)));
+    let endpoints = [origins[0].endpoint(), origins[1].endpoint()];
+    let text = text(2, service).replace("\"{{origin}}\"", "\"{{one}}\", \"{{two}}\"");
+    let gateway = Gateway::start_with(&text, &[("one", &endpoints[0]), ("two", &endpoints[1])]);
+    let mut clients: Vec<Client> = (0..6).map(|_| ask(&gateway, "/")).collect();
+    until_waiting(&gateway, 5.0);
+    crowd.let_go(6);
+    clients.iter_mut().for_each(|client| drop(client.response().expect(200)));
+    assert_eq!(gateway.metrics().sum("ringway_balance_keyless_total", &[]), 6.0);
+}
+
+#[test]
 fn beyond_the_line_requests_are_refused_at_once_and_in_it_when_their_time_is_over() {
     let crowd = Crowd::held();
     let (gateway, _origin) = start(&crowd, 2, "breaker: { requests: 1, pending: 2, wait: 400ms }");

@@ -174,6 +174,8 @@ pub struct How {
     pub overflow: bool,
     /// It is the one that was to be stuck to.
     pub stuck: bool,
+    /// It is another one than that.
+    pub missed: bool,
     /// The policy goes by keys, and there was none.
     pub keyless: bool,
     /// Somebody had enough before it.
@@ -181,8 +183,14 @@ pub struct How {
 }
 
 impl How {
-    const PLAIN: How =
-        How { panic: false, overflow: false, stuck: false, keyless: false, passed_over: false };
+    const PLAIN: How = How {
+        panic: false,
+        overflow: false,
+        stuck: false,
+        missed: false,
+        keyless: false,
+        passed_over: false,
+    };
 
     /// Nothing is to be said.
     #[inline]
@@ -336,6 +344,7 @@ impl Balancer {
             panic: view.panics(place),
             overflow: place > 0,
             stuck: false,
+            missed: asked.stick.is_some(),
             keyless: found.keyless,
             passed_over: found.passed_over,
         };

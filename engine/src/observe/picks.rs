@@ -48,13 +48,14 @@ impl PickCounters {
         }),
     ];
 
-    /// One pick.
+    /// One pick that became a try.
     pub fn count(&self, how: How) {
-        let How { panic, overflow, stuck, keyless, passed_over } = how;
+        let How { panic, overflow, stuck, missed, keyless, passed_over } = how;
         for (happened, counter) in [
             (panic, &self.panic),
             (overflow, &self.overflow),
             (stuck, &self.sticky_hits),
+            (missed, &self.sticky_misses),
             (keyless, &self.keyless),
             (passed_over, &self.passed_over),
         ] {

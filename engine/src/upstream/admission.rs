@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use super::connecting::Error;
 use super::{By, Lent, Service, Unreached, Wanted};
-use crate::balance::Slot;
+use crate::balance::{Picked, Slot};
 use crate::breaker::{Door, Ended, EndpointShare, Samples, ServiceShare, Tally};
 use crate::observe::Refusal;
 use crate::reason::Reason;
@@ -123,7 +123,7 @@ impl Service {
         let limited = self.limited.borrow();
         match &limited.door {
             Some(door) => self.admit_by(door, wanted, turn),
-            None => self.choose(wanted).map(|slot| self.lend(slot, None)).map_err(Refused::Unreached),
+            None => self.choose(wanted).map(|picked| self.lend(picked, None)).map_err(Refused::Unreached),
         }
     }
 
@@ -131,10 +131,10 @@ impl Service {
         if !turn && !door.may_pass() {
             return Err(Refused::Requests);
         }
-        let slot = self.choose(wanted).map_err(Refused::Unreached)?;
-        let (slot, part) = match self.take_endpoint(slot) {
-            Some(part) => (slot, part),
-            None => match self.take_another(wanted, slot) {
+        let picked = self.choose(wanted).map_err(Refused::Unreached)?;
+        let (picked, part) = match self.take_endpoint(picked.slot) {
+            Some(part) => (picked, part),
+            None => match self.take_another(wanted, picked.slot) {
                 Some(another) => another,
                 // Where the service has none left either, a turn is what it takes.
                 None if door.gate().requests.available() == 0 => return Err(Refused::Requests),
@@ -145,7 +145,7 @@ impl Service {
             part.give();
             return Err(Refused::Requests);
         }
-        Ok(self.lend(slot, Some(Admission(part))))
+        Ok(self.lend(picked, Some(Admission(part))))
     }
 
     /// Takes an endpoint's permit, if it has one to give.
@@ -157,14 +157,14 @@ impl Service {
 
     /// Another endpoint than those that have as many requests as they may, and than those that were tried.
     #[cold]
-    fn take_another(&self, wanted: Wanted<'_>, first: Slot) -> Option<(Slot, Rc<EndpointPart>)> {
+    fn take_another(&self, wanted: Wanted<'_>, first: Slot) -> Option<(Picked, Rc<EndpointPart>)> {
         let mut full: SmallVec<[Slot; 8]> = SmallVec::from_slice(wanted.tried);
         full.push(first);
         while full.len() < FULL_MAX {
-            let slot = self.pick(wanted.asked, &full)?;
-            match self.take_endpoint(slot) {
-                Some(part) => return Some((slot, part)),
-                None => full.push(slot),
+            let picked = self.pick(wanted.asked, &full)?;
+            match self.take_endpoint(picked.slot) {
+                Some(part) => return Some((picked, part)),
+                None => full.push(picked.slot),
             }
         }
         None

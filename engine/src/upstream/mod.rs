@@ -242,11 +242,10 @@ impl Service {
         };
         let mut balancer = self.balancer.borrow_mut();
         let score = |address: &_, weight| Some(score(ip(address)?, weight));
-        let Picked { slot, how } = balancer.pick_lowest(asked, now().0, score)?;
-        let address = balancer.address(slot).and_then(ip)?;
+        let picked = balancer.pick_lowest(asked, now().0, score)?;
+        let address = balancer.address(picked.slot).and_then(ip)?;
         drop(balancer);
-        self.tell(how);
-        Some((address, self.lend(slot, None)))
+        Some((address, self.lend(picked, None)))
     }
 
     /// A connection to one of the endpoints, pooled or new; not to one of `tried` while others remain. Whether another
@@ -319,13 +318,13 @@ impl Service {
         let mut failed: Option<Unreached> = None;
         loop {
             let tried: &[Slot] = failed.as_ref().map_or(&[], |failed| failed.slot.as_slice());
-            let Some(slot) = self.pick(asked, tried) else {
+            let Some(picked) = self.pick(asked, tried) else {
                 return Err(failed.map_or_else(|| self.nobody(plan, asked), |failed| failed.reply));
             };
             if failed.is_some() {
                 self.counters.retries.count(Cause::Refused);
             }
-            let mut lent = self.lend(slot, None);
+            let mut lent = self.lend(picked, None);
             let preface = preface.as_ref().map(|preface| preface.slice(0..preface.len()));
             match Box::pin(self.connect(plan, Offer::None, deadline, preface, &mut lent)).await {
                 Ok(()) => {
@@ -345,10 +344,10 @@ impl Service {
     }
 
     /// One that may be asked; of those that were tried only where no other is left and that is not insisted on.
-    fn choose(&self, wanted: Wanted<'_>) -> Result<Slot, Unreached> {
+    fn choose(&self, wanted: Wanted<'_>) -> Result<Picked, Unreached> {
         let Wanted { plan, asked, wish, tried } = wanted;
-        if let Some(slot) = self.pick(asked, tried) {
-            return Ok(slot);
+        if let Some(picked) = self.pick(asked, tried) {
+            return Ok(picked);
         }
         if !tried.is_empty() && wish.elsewhere {
             return Err(Unreached::nobody_else(self.nobody(plan, asked)));
@@ -358,26 +357,23 @@ impl Service {
     }
 
     /// One that may be asked and is not among `tried`.
-    fn pick(&self, asked: &Asked, tried: &[Slot]) -> Option<Slot> {
-        let picked = self.balancer.borrow_mut().pick_for(asked, now().0, self.random(), tried)?;
-        if !picked.how.is_plain() {
-            self.tell(picked.how);
+    fn pick(&self, asked: &Asked, tried: &[Slot]) -> Option<Picked> {
+        self.balancer.borrow_mut().pick_for(asked, now().0, self.random(), tried)
+    }
+
+    /// Begins a try with whom was picked.
+    fn lend(self: &Rc<Service>, Picked { slot, how }: Picked, admission: Option<Admission>) -> Lent {
+        if !how.is_plain() {
+            self.tell(how);
         }
-        if asked.stick.is_some() && !picked.how.stuck {
-            self.counters.picks.sticky_misses.increment();
-        }
-        Some(picked.slot)
+        self.balancer.borrow_mut().began(slot);
+        let endpoint = self.pools.borrow()[slot.0 as usize].text.clone();
+        Lent::begin(self, slot, endpoint, admission)
     }
 
     #[cold]
     fn tell(&self, how: How) {
         self.counters.picks.count(how);
-    }
-
-    fn lend(self: &Rc<Service>, slot: Slot, admission: Option<Admission>) -> Lent {
-        self.balancer.borrow_mut().began(slot);
-        let endpoint = self.pools.borrow()[slot.0 as usize].text.clone();
-        Lent::begin(self, slot, endpoint, admission)
     }
 
     /// Gives `lent` what is at hand: a pooled connection, or a stream on one with room to spare.
