@@ -198,10 +198,11 @@ impl Leases {
         }
     }
 
-    /// Whoever has the bucket answered the key's ask for more; `spend` of it goes to the request that waited, if it
-    /// still does. What the lease may not hold is to be given back.
+    /// Whoever has the bucket answered the key's ask for at least `cost`, which goes to the request that waited, if it
+    /// `spends` it still. What the lease may not hold is to be given back.
     #[must_use]
-    pub fn told(&mut self, now: u64, key: Key, told: Told, spend: u32) -> u32 {
+    pub fn told(&mut self, now: u64, key: Key, told: Told, cost: u32, spends: bool) -> u32 {
+        let spend = if spends { cost } else { 0 };
         let Some(place) = self.keys.find(key) else {
             // Its place was needed for another.
             return match told {
@@ -220,7 +221,7 @@ impl Leases {
                 self.ends_at(key, until_ns);
             }
             Told::Refused(left) if lease.tokens == 0 => {
-                lease.refuse(now, left, spend.max(1));
+                lease.refuse(now, left, cost.max(1));
             }
             Told::Refused(_) | Told::Unavailable { .. } if lease.tokens > 0 => {
                 lease.state = State::Ebbing;
@@ -344,4 +345,24 @@ fn tick(now: u64) -> u32 {
 fn worth(words: Words, now: u64) -> Option<u64> {
     let lease = Lease::of(words);
     (lease.state == State::Refused).then(|| lease.until_ns.saturating_sub(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+    const KEY: Key = 7;
+
+    #[test]
+    fn a_refusal_is_of_what_was_asked_for_whether_it_is_waited_for_or_not() {
+        for spends in [true, false] {
+            let mut leases = Leases::new(Terms { batch: 100, interval_ns: 1000 }, 8);
+            assert!(matches!(leases.take(S, KEY, 50), Step::Ask(Wanted { least: 50, .. })));
+            let refused = Told::Refused(Left { tokens: 40, more_ns: S });
+            assert_eq!(leases.told(S, KEY, refused, 50, spends), 0);
+            assert!(matches!(leases.take(S + 1, KEY, 50), Step::Refused(_)));
+            assert!(matches!(leases.take(S + 1, KEY, 1), Step::Ask(_)), "there are 40");
+        }
+    }
 }

@@ -414,7 +414,7 @@ impl Limiter {
                     let wanted = Wanted { least: 1, want: more, batch: true };
                     let ask = Ask { limit: limit.clone(), key, cost: 0, source, batch: true, wait_ns: 0 };
                     if self.ask(ask, wanted, None, values).is_none() {
-                        limit.leases(source, |leases| leases.told(now, key, NOBODY, 0));
+                        limit.leases(source, |leases| leases.told(now, key, NOBODY, 0, false));
                     }
                 }
                 Taken::Now(limit.decided(Ok(left), source))
@@ -431,7 +431,7 @@ impl Limiter {
                     Some(ticket) => Taken::Later(ticket),
                     None => {
                         if wanted.batch {
-                            limit.leases(source, |leases| leases.told(now, key, NOBODY, 0));
+                            limit.leases(source, |leases| leases.told(now, key, NOBODY, 0, false));
                         }
                         Taken::Now(self.unsure(limit))
                     }
@@ -475,7 +475,7 @@ impl Limiter {
         let spends = waits || (unsure_allowed && !at_once);
         let spent = if spends { cost } else { 0 };
         let over = match told {
-            told if batch => limit.leases(source, |leases| leases.told(now, key, told, spent)),
+            told if batch => limit.leases(source, |leases| leases.told(now, key, told, cost, spends)),
             Told::Granted { tokens, .. } => tokens.saturating_sub(spent),
             Told::Refused(left) if !at_once => limit.leases(source, |leases| {
                 leases.refused(now, key, left, cost);
