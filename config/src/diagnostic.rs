@@ -56,6 +56,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("lower-case-method", "warning: a method in lower case is another method"),
     ("many-keys", "warning: clients choose how many keys a limit has"),
     ("missing-field", "a field must be there"),
+    ("never-reached", "warning: a limit that another one is always below"),
     ("never-passes", "a limit that some requests can never pass"),
     ("no-effect", "warning: nothing comes of it"),
     ("no-routes", "warning: every request will be answered 404"),

@@ -38,7 +38,6 @@ pub(super) fn breaker(service: &Fields<'_>, sink: &mut Sink) -> Breaker {
     let counts = breaker.requests.is_some()
         || breaker.endpoint.requests.is_some()
         || breaker.connections.is_some()
-        || endpoint.has("connections")
         || service.has("concurrency");
     for name in ["pending", "wait"] {
         if fields.has(name) && !counts {

@@ -161,7 +161,9 @@ pub(super) fn check(
                 );
                 let diagnostic = Diagnostic::error("conflict", route.place, message);
                 let diagnostic = diagnostic.related(listener.key_place("tls"), "nothing is decrypted here");
-                sink.push(diagnostic.help("such a route has `hosts` and `to`, and nothing else"));
+                sink.push(
+                    diagnostic.help("such a route has `hosts`, `to` and a `priority`, and nothing else"),
+                );
             }
         }
     }
@@ -170,8 +172,11 @@ pub(super) fn check(
 fn goes_by_name(route: &Route) -> bool {
     let plain = matches!(&route.action, Action::Forward(forward)
         if forward.rewrite_path.is_none() && forward.rewrite_host.is_none()
-            && forward.retries.is_none() && forward.hedge.is_none() && forward.mirror.is_none());
+            && forward.retries.is_none() && forward.hedge.is_none() && forward.mirror.is_none()
+            && forward.timeout.is_none() && forward.split_by.is_empty());
     plain
+        && route.rate_limits.is_empty()
+        && route.concurrency_limits.is_empty()
         && route.path == PathPattern::Any
         && route.methods.is_empty()
         && route.headers.is_empty()

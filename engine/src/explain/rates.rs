@@ -58,6 +58,7 @@ fn line(plan: &LimitPlan, of: &RouteLimit, input: Option<&KeyInput<'_>>) -> Stri
         }
         What::AtOnce(most) => format!("concurrency limit {}: {most} at once", plan.name),
     };
+    let fleet = plan.fleet.as_ref().map_or_else(String::new, |fleet| format!(" in the fleet {fleet}"));
     let per = if of.key.is_empty() { "all requests together".to_owned() } else { key(&of.key, input) };
     let missing = match plan.missing {
         _ if of.key.is_empty() => "",
@@ -79,5 +80,5 @@ fn line(plan: &LimitPlan, of: &RouteLimit, input: Option<&KeyInput<'_>>) -> Stri
         format!("; {} of the response tells the cost", String::from_utf8_lossy(name))
     });
     let then = if plan.dry_run { "; counted only (dry_run)" } else { "; else 429" };
-    format!("{what}, by {per}{missing}{costs}{header}{then}")
+    format!("{what}{fleet}, by {per}{missing}{costs}{header}{then}")
 }

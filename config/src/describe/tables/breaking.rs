@@ -14,7 +14,7 @@ pub static BREAKER: Object = Object {
             name: "connections",
             kind: Kind::Or("none", &Kind::Integer(1, 1_000_000)),
             absent: Default("none"),
-            about: "Connections to all endpoints together.",
+            about: "Connections to all endpoints together. A request that needs one more waits for its turn.",
         },
         Field {
             name: "requests",
@@ -60,7 +60,7 @@ pub static ENDPOINT_BREAKER: Object = Object {
             name: "connections",
             kind: Kind::Integer(1, 1_000_000),
             absent: Default("8192"),
-            about: "Connections to one endpoint: 503 beyond it.",
+            about: "Connections to one endpoint. Where all have as many, requests wait only if another limit lets them; else 503.",
         },
         Field {
             name: "requests",
