@@ -307,6 +307,84 @@ fn an_endpoint_that_has_as_much_as_it_may_leaves_the_rest_to_another() {
 }
 
 #[test]
+fn an_endpoint_without_a_connection_to_spare_leaves_the_rest_to_another() {
+    let crowd = Crowd::held();
+    let origins = [(); 2].map(|()| Origin::start(crowd.behaviour(Duration::ZERO)));
+    let endpoints = [origins[0].endpoint(), origins[1].endpoint()];
+    let text = text(2, "balance: random, breaker: { endpoint: { connections: 2 } }");
+    let text = text.replace("\"{{origin}}\"", "\"{{one}}\", \"{{two}}\"");
+    let gateway = Gateway::start_with(&text, &[("one", &endpoints[0]), ("two", &endpoints[1])]);
+    let mut clients = Vec::new();
+    for count in 1..=4 {
+        clients.push(ask(&gateway, "/"));
+        crowd.wait_for(count);
+    }
+    assert_eq!(gateway.get("/").expect(503).reason(), "pool_full");
+    crowd.let_go(4);
+    clients.iter_mut().for_each(|client| drop(client.response().expect(200)));
+    assert_eq!((origins[0].accepted(), origins[1].accepted()), (2, 2));
+}
+
+#[test]
+fn a_tunnel_goes_to_an_endpoint_that_has_a_connection_to_spare() {
+    let origins = [(); 2].map(|()| {
+        Origin::start(|connection: &mut ringway_tests::origins::Connection| {
+            loop {
+                let bytes = connection.read_some()?;
+                connection.send(bytes)?;
+            }
+        })
+    });
+    let text = "runtime: { workers: 2, backend: {{backend}}, pin: false }\n\
+                listeners:\n  - { name: web, address: \"127.0.0.1:{{web}}\", tcp: { to: app } }\n\
+                services:\n  app: { endpoints: [ \"{{one}}\", \"{{two}}\" ], balance: random, \
+                breaker: { endpoint: { connections: 3 } } }\n";
+    let endpoints = [origins[0].endpoint(), origins[1].endpoint()];
+    let gateway = Gateway::start_with(text, &[("one", &endpoints[0]), ("two", &endpoints[1])]);
+    let mut open: Vec<Client> = (0..6).map(|_| gateway.connect()).collect();
+    for client in &mut open {
+        client.send("hi");
+        assert_eq!(client.read_bytes(2), b"hi");
+    }
+}
+
+#[test]
+fn who_needs_one_connection_more_than_there_may_be_waits_for_it() {
+    let crowd = Crowd::held();
+    let (gateway, _origin) = start(&crowd, 2, "breaker: { connections: 1, wait: 20s }");
+    let mut clients: Vec<Client> = (0..3).map(|_| ask(&gateway, "/")).collect();
+    until_waiting(&gateway, 2.0);
+    crowd.let_go(3);
+    clients.iter_mut().for_each(|client| drop(client.response().expect(200)));
+}
+
+#[test]
+fn retries_under_way_are_bounded_beside_their_budget() {
+    let crowd = Crowd::held();
+    let busy = Origin::start(|connection: &mut ringway_tests::origins::Connection| {
+        loop {
+            connection.request()?;
+            connection.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")?;
+        }
+    });
+    let good = Origin::start(crowd.behaviour(Duration::ZERO));
+    // The good one is asked only where the other one has failed.
+    let text = text(1, "breaker: { retries: 1 }, retry_budget: { floor: 1000/s }")
+        .replace("\"{{origin}}\"", "\"{{busy}}\", { address: \"{{good}}\", priority: 1 }")
+        .replace("to: app }", "to: app, retries: { when: [ 503 ], backoff: 1ms } }");
+    let gateway = Gateway::start_with(&text, &[("busy", &busy.endpoint()), ("good", &good.endpoint())]);
+    let mut first = ask(&gateway, "/");
+    crowd.wait_for(1);
+    ask(&gateway, "/").response().expect(503);
+    let metrics = gateway.metrics();
+    assert_eq!(metrics.sum("ringway_breaker_refused_total", &[("limit", "retries")]), 1.0);
+    assert_eq!(metrics.sum("ringway_upstream_retries_refused_total", &[("reason", "breaker")]), 1.0);
+    crowd.let_go(2);
+    first.response().expect(200);
+    ask(&gateway, "/").response().expect(200);
+}
+
+#[test]
 fn connections_of_all_workers_count_together_and_waiting_requests_get_what_is_given_back() {
     let crowd = Crowd::held();
     let service = "breaker: { connections: 2, requests: 100, wait: 20s }";
@@ -453,6 +531,41 @@ fn what_is_low_is_shed_first_and_what_is_critical_never() {
 }
 
 #[test]
+fn a_loop_that_is_late_sheds_what_is_low() {
+    let origin = Origin::start(parts::says("ok"));
+    let text =
+        PRIORITIES.replace("overload: { memory: {{share}}, loop_lag: none }", "overload: { loop_lag: 2ms }");
+    let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint()), ("memory", "8GiB")]);
+    let mut low = gateway.connect();
+    low.get("/low").expect(200);
+    let pid = gateway.pid();
+    // Others have the core most of the time.
+    let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let halting = std::thread::spawn({
+        let over = over.clone();
+        move || {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                process::signal(pid, "STOP");
+                std::thread::sleep(Duration::from_millis(60));
+                process::signal(pid, "CONT");
+                std::thread::sleep(Duration::from_millis(4));
+            }
+        }
+    });
+    let mut refused = None;
+    wait::until_true("something to be shed", || {
+        let response = low.get("/low");
+        refused = (response.status == 503).then_some(response);
+        refused.is_some()
+    });
+    over.store(true, std::sync::atomic::Ordering::Relaxed);
+    halting.join().unwrap();
+    assert_eq!(refused.unwrap().reason(), "overloaded");
+    assert!(gateway.metrics().sum("ringway_shed_total", &[("priority", "low")]) >= 1.0);
+    wait::until_true("that it ends", || low.get("/low").status == 200);
+}
+
+#[test]
 fn under_full_pressure_new_connections_wait_but_not_at_a_listener_of_critical_routes() {
     let origin = Origin::start(parts::says("ok"));
     let text = PRIORITIES.replace(
@@ -484,6 +597,26 @@ fn under_full_pressure_new_connections_wait_but_not_at_a_listener_of_critical_ro
     }
     let others = began.elapsed();
     assert!(others > critical + Duration::from_millis(500), "{others:?}, critical ones {critical:?}");
+}
+
+#[test]
+fn streams_do_not_use_up_a_limit_that_is_found() {
+    let origin = Origin::start(|connection: &mut ringway_tests::origins::Connection| {
+        loop {
+            connection.request()?;
+            connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")?;
+        }
+    });
+    let text = text(2, "concurrency: { min: 2 }, breaker: { pending: 0 }");
+    let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
+    let open: Vec<Client> = (0..12)
+        .map(|_| {
+            let mut client = ask(&gateway, "/");
+            client.response_to_head().expect(200);
+            client
+        })
+        .collect();
+    assert_eq!(open.len(), 12);
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub(crate) struct ServiceShare {
     pub retries: Arc<Tally>,
     /// Where its limit is found.
     pub samples: Option<Arc<Samples>>,
+    /// Only found, by how long heads take: so what comes after them, for hours where that is a stream, is not counted.
+    pub until_head: bool,
 }
 
 /// Of an endpoint.
@@ -165,6 +167,7 @@ impl Board {
             gate,
             connections: tally(before.map(|share| &share.connections), limits.connections),
             retries: tally(before.map(|share| &share.retries), limits.retries),
+            until_head: samples.is_some() && written == u32::MAX,
             samples,
         };
         let share = match before {
@@ -240,6 +243,7 @@ impl ServiceShare {
         };
         same(&self.gate, &other.gate)
             && samples
+            && self.until_head == other.until_head
             && Arc::ptr_eq(&self.connections, &other.connections)
             && Arc::ptr_eq(&self.retries, &other.retries)
     }

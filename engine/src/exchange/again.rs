@@ -24,7 +24,6 @@ use crate::local_reply::LocalReply;
 use crate::reason::Reason;
 use crate::retry::{self, Cause, Facts, Pushback, Refused, RetryPlan, SoFar, WAIT_MAX_MS};
 use crate::upstream::{self, Lent, Permit, Service};
-use crate::worker::Scratch;
 
 /// What is read at most of an answer that nobody gets, so that its connection can be kept; and how long that may take.
 const THROWN_BYTES_MAX: u64 = 64 << 10;
@@ -93,12 +92,16 @@ impl Tries {
 pub(super) fn after_answer(
     call: &mut Forwarding<'_>,
     x: &Exchange<'_>,
-    scratch: &Scratch,
+    head: &ResponseHead,
     lent: &Lent,
     answer: &Answer,
 ) -> bool {
     let Some(plan) = &call.course.to.retries else { return false };
-    let response = Response { bytes: &answer.bytes, head: &scratch.response };
+    if call.tries.as_ref().is_some_and(|tries| tries.next.is_some()) {
+        // The race that it won has seen to that.
+        return true;
+    }
+    let response = Response { bytes: &answer.bytes, head };
     let Some(cause) = cause_of(plan, x, &response, lent) else { return false };
     let asks = asks(x, &response);
     another(call, x, cause, asks, None)
@@ -114,20 +117,11 @@ pub(super) fn after_failure(call: &mut Forwarding<'_>, x: &Exchange<'_>, failed:
     another(call, x, cause, None, reply)
 }
 
-/// Whether a second try's answer is taken while the first one may still have another: it is none of an endpoint in
-/// trouble, or the next try follows it.
-pub(super) fn may_end_race(
-    call: &Forwarding<'_>,
-    x: &Exchange<'_>,
-    lent: &Lent,
-    answer: &Answer,
-    head: &ResponseHead,
-) -> bool {
+/// What was answered speaks against its endpoint.
+pub(super) fn is_failure(x: &Exchange<'_>, head: &ResponseHead, lent: &Lent, answer: &Answer) -> bool {
     let response = Response { bytes: &answer.bytes, head };
     let code = || response.get(b"grpc-status").and_then(grpc::code).filter(|_| is_all(head, lent));
-    let fails = upstream::is_failure(head.status) || x.seen.grpc && code().is_some_and(upstream::is_failing);
-    let plan = call.course.to.retries.as_deref();
-    !fails || plan.is_some_and(|plan| cause_of(plan, x, &response, lent).is_some())
+    upstream::is_failure(head.status) || x.seen.grpc && code().is_some_and(upstream::is_failing)
 }
 
 /// What of an answer is retried.
@@ -205,7 +199,7 @@ fn prepare(
     tries.permit = None;
     if again.pays {
         let permit = call.service.permit(call.course.service);
-        tries.permit = Some(permit.ok_or(Some(Refused::Budget))?);
+        tries.permit = Some(permit.map_err(Some)?);
     }
     match again.fresh {
         true => tries.so_far.fresh = true,

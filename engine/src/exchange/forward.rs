@@ -152,7 +152,7 @@ pub(super) async fn forward(
     }
     loop {
         match call.try_once(x, scratch, rest).await {
-            Ok((lent, answer)) if again::after_answer(&mut call, x, scratch, &lent, &answer) => {
+            Ok((lent, answer)) if again::after_answer(&mut call, x, &scratch.response, &lent, &answer) => {
                 again::throw_away(x, lent, answer, &scratch.response, call.upload.as_ref());
             }
             Ok((lent, answer)) => {

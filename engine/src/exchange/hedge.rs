@@ -20,7 +20,6 @@ use super::{Exchange, Stop};
 use crate::balance::Outcome;
 use crate::http1::ResponseHead;
 use crate::reason::Reason;
-use crate::retry::Refused;
 use crate::snapshot::{HedgeAfter, HedgePlan};
 use crate::upstream::{By, Lent, Permit, Unreached, Wish};
 use crate::worker::Scratch;
@@ -116,7 +115,10 @@ pub(super) async fn race(
                 beside = Some(second.slot);
             }
             if let Poll::Ready(Some((second, answer))) = answered {
-                if first_failed.is_some() || again::may_end_race(call, x, &second, &answer, &response) {
+                if first_failed.is_some()
+                    || !again::is_failure(x, &response, &second, &answer)
+                    || is_tried_again(call, x, &response, &second, &answer)
+                {
                     return Poll::Ready(Ended::Other(second, answer));
                 }
                 beside = Some(second.slot);
@@ -167,10 +169,23 @@ fn is_of_endpoint(failed: &Failed, call: &Forwarding<'_>, x: &Exchange<'_>, lent
 
 fn room(call: &Forwarding<'_>) -> Option<Permit> {
     let permit = call.service.permit(call.course.service);
-    if permit.is_none() {
-        call.service.counters.retries.refuse(Refused::Budget);
+    permit.map_err(|why| call.service.counters.retries.refuse(why)).ok()
+}
+
+/// Whether a failed second try is followed by another, and the first one given up for that.
+fn is_tried_again(
+    call: &mut Forwarding<'_>,
+    x: &Exchange<'_>,
+    head: &ResponseHead,
+    second: &Lent,
+    answer: &Answer,
+) -> bool {
+    let first = call.asked.replace(second.slot);
+    let again = again::after_answer(call, x, head, second, answer);
+    if !again {
+        call.asked = first;
     }
-    permit
+    again
 }
 
 impl Other<'_> {

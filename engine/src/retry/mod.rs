@@ -163,6 +163,8 @@ pub enum Refused {
     Hop,
     /// The service's budget is spent.
     Budget,
+    /// As many retries are under way as its breaker allows.
+    Breaker,
     /// The endpoint asks not to be asked again, or not soon enough.
     Pushback,
     /// The exchange would be over by then.
@@ -171,7 +173,7 @@ pub enum Refused {
 
 /// Values of the label `reason`, in the order of [`Refused`].
 pub const REFUSALS: [&str; Refused::Deadline as usize + 1] =
-    ["attempts", "unsafe", "body", "hop", "budget", "pushback", "deadline"];
+    ["attempts", "unsafe", "body", "hop", "budget", "breaker", "pushback", "deadline"];
 
 /// What counts of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -287,10 +287,11 @@ pub struct ServicePlan {
 }
 
 impl ServicePlan {
-    /// Requests are limited, and wait where there are too many.
+    /// Requests wait where there are too many, of them or of connections.
     pub fn has_gate(&self) -> bool {
         let breaker = &self.breaker;
-        self.concurrency.is_some() || breaker.requests != u32::MAX || breaker.endpoint_requests != u32::MAX
+        let limits = [breaker.requests, breaker.endpoint_requests, breaker.connections];
+        self.concurrency.is_some() || limits.iter().any(|limit| *limit != u32::MAX)
     }
 
     /// Addresses and weights for [`crate::balance::Balancer::reconcile`]; `resolved` says what a name stands for now,

@@ -18,7 +18,7 @@ use crate::observe::Refusal;
 use crate::reason::Reason;
 
 /// Endpoints that are looked at for one try before it waits.
-const FULL_MAX: usize = 64;
+pub(super) const FULL_MAX: usize = 64;
 
 /// What limits a service, as one worker knows it.
 #[derive(Default)]
@@ -75,6 +75,11 @@ impl Limited {
 
     pub fn samples(&self) -> Option<&Samples> {
         self.share.as_ref()?.samples.as_deref()
+    }
+
+    /// A try counts until the head of its answer has come, and not to its end.
+    pub fn is_until_head(&self) -> bool {
+        self.share.as_ref().is_some_and(|share| share.until_head)
     }
 }
 
@@ -155,16 +160,21 @@ impl Service {
         pools[slot.0 as usize].part.as_ref().filter(|part| part.take()).cloned()
     }
 
-    /// Another endpoint than those that have as many requests as they may, and than those that were tried.
+    /// Another endpoint than those that have as many requests as they may; one that was tried where no other is left.
     #[cold]
     fn take_another(&self, wanted: Wanted<'_>, first: Slot) -> Option<(Picked, Rc<EndpointPart>)> {
-        let mut full: SmallVec<[Slot; 8]> = SmallVec::from_slice(wanted.tried);
-        full.push(first);
-        while full.len() < FULL_MAX {
-            let picked = self.pick(wanted.asked, &full)?;
-            match self.take_endpoint(picked.slot) {
-                Some(part) => return Some((picked, part)),
-                None => full.push(picked.slot),
+        let mut full: SmallVec<[Slot; 8]> = SmallVec::from_slice(&[first]);
+        for tried in [wanted.tried, &[]] {
+            while full.len() < FULL_MAX {
+                let passed_over: SmallVec<[Slot; 8]> = full.iter().chain(tried).copied().collect();
+                let Some(picked) = self.pick(wanted.asked, &passed_over) else { break };
+                match self.take_endpoint(picked.slot) {
+                    Some(part) => return Some((picked, part)),
+                    None => full.push(picked.slot),
+                }
+            }
+            if wanted.wish.elsewhere {
+                break;
             }
         }
         None

@@ -46,7 +46,7 @@ pub(crate) struct Lent {
     /// Of a connection, not of a stream.
     counted: Option<Counted>,
     /// What it may be asked by; given back last.
-    _admission: Option<Admission>,
+    admission: Option<Admission>,
     /// It has carried an exchange before; of a stream: its connection has.
     pub reused: bool,
     pub endpoint: Rc<str>,
@@ -74,7 +74,7 @@ impl Lent {
             slot,
             link: None,
             counted: None,
-            _admission: admission,
+            admission,
             reused: false,
             endpoint,
             outcome: Outcome::Abandoned,
@@ -159,10 +159,19 @@ impl Lent {
         self.service.counters.requests.increment();
     }
 
+    /// A connection begins to be made: how long that took is all there is to know of a tunnel.
+    pub(super) fn connecting(&mut self, now: Nanos) {
+        self.sent_at = now;
+    }
+
     /// The endpoint took a connection for bytes that are not HTTP.
     pub fn taken(&mut self) {
         self.outcome = Outcome::Answered;
+        self.head_after_ns = self.asked_for(now()).as_nanos() as u64;
         self.count(true);
+        if self.admission.is_some() {
+            self.sample(200);
+        }
     }
 
     /// The response's head was read, of this status; returns how long it took. `is_call`: a call of gRPC, which tells at
@@ -178,13 +187,15 @@ impl Lent {
     }
 
     /// What the head says to a limit that is found. Some statuses say that there was too much already.
-    fn sample(&self, status: u16) {
+    fn sample(&mut self, status: u16) {
         let limited = self.service.limited.borrow();
-        if let Some(samples) = limited.samples() {
-            match status {
-                502..=504 => samples.failed(limited.worker),
-                _ => samples.answered(limited.worker, self.head_after_ns),
-            }
+        let Some(samples) = limited.samples() else { return };
+        match status {
+            502..=504 => samples.failed(limited.worker),
+            _ => samples.answered(limited.worker, self.head_after_ns),
+        }
+        if limited.is_until_head() {
+            self.admission = None;
         }
     }
 

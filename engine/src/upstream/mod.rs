@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_runtime::{Lease, Nanos, now};
+use smallvec::SmallVec;
 
 use crate::balance::{self, Asked, Balancer, Change, EndpointSeen, How, Picked, Slot};
 use crate::breaker::Shares;
@@ -27,12 +28,12 @@ use crate::link::Link;
 use crate::local_reply::LocalReply;
 use crate::observe::ServiceCounters;
 use crate::reason::Reason;
-use crate::retry::{Budget, Cause, Floor, Latencies, Taken};
+use crate::retry::{self, Budget, Cause, Floor, Latencies, Taken};
 use crate::snapshot::{Protocol, ServicePlan};
 use crate::standing::{Stand, Standing, Standings};
 use crate::tls::Offer;
 use crate::worker::Resolved;
-use admission::{Admission, Limited, Refused, RetryPlace};
+use admission::{Admission, FULL_MAX, Limited, Refused, RetryPlace};
 use connecting::{Course, Error};
 pub(crate) use lent::{Lent, Unreached};
 use pool::{Counted, Pool};
@@ -145,10 +146,11 @@ impl Service {
     }
 
     /// Room for one more try, where the service's budget and its breaker have any.
-    pub fn permit(self: &Rc<Service>, plan: &ServicePlan) -> Option<Permit> {
-        let place = self.retry_place()?;
-        let taken = self.budget.take(&plan.retry_budget, &self.floor.borrow(), now().0)?;
-        Some(Permit { service: self.clone(), taken, _place: place })
+    pub fn permit(self: &Rc<Service>, plan: &ServicePlan) -> Result<Permit, retry::Refused> {
+        let place = self.retry_place().ok_or(retry::Refused::Breaker)?;
+        let taken = self.budget.take(&plan.retry_budget, &self.floor.borrow(), now().0);
+        let taken = taken.ok_or(retry::Refused::Budget)?;
+        Ok(Permit { service: self.clone(), taken, _place: place })
     }
 
     /// Takes over what a new snapshot says; endpoints come by [`Service::reconcile`].
@@ -284,6 +286,8 @@ impl Service {
     ) -> Result<Lent, Unreached> {
         let Wanted { plan, wish, .. } = wanted;
         let mut since = None;
+        // Who was tried, and who has as many connections as there may be.
+        let mut passed_over: SmallVec<[Slot; 8]> = SmallVec::from_slice(wanted.tried);
         loop {
             let mut lent = match admitted {
                 Ok(lent) => lent,
@@ -296,18 +300,20 @@ impl Service {
             }
             match self.obtain(plan, offer, by.deadline.min(by.try_at), &mut lent).await {
                 Ok(()) => return Ok(lent),
+                Err(Error::Full) if self.has_another(wanted.asked, lent.slot, &mut passed_over) => {}
                 Err(error) if self.may_wait_on(error, by, &mut since) => {
                     drop(lent);
                     self.step_aside(by).await?;
+                    passed_over.truncate(wanted.tried.len());
                 }
                 Err(error) => return Err(lent.unreached(error, by)),
             }
-            admitted = self.admit(wanted, false);
+            admitted = self.admit(Wanted { tried: &passed_over, ..wanted }, false);
         }
     }
 
-    /// A connection for one of a client's that carries bytes, with no request; `preface` goes first. Where an endpoint
-    /// refuses, another one is asked, once.
+    /// A connection for one of a client's that carries bytes, with no request; `preface` goes first. Another endpoint is
+    /// asked where one has as many as it may, and once where one refuses.
     pub async fn tunnel(
         self: &Rc<Service>,
         plan: &ServicePlan,
@@ -315,32 +321,41 @@ impl Service {
         deadline: Nanos,
         preface: Option<Lease>,
     ) -> Result<Lent, LocalReply> {
-        let mut failed: Option<Unreached> = None;
+        let mut passed_over: SmallVec<[Slot; 8]> = SmallVec::new();
+        let mut was_refused = false;
+        let mut reply = None;
         loop {
-            let tried: &[Slot] = failed.as_ref().map_or(&[], |failed| failed.slot.as_slice());
-            let Some(picked) = self.pick(asked, tried) else {
-                return Err(failed.map_or_else(|| self.nobody(plan, asked), |failed| failed.reply));
+            let Some(picked) = self.pick(asked, &passed_over) else {
+                return Err(reply.unwrap_or_else(|| self.nobody(plan, asked)));
             };
-            if failed.is_some() {
-                self.counters.retries.count(Cause::Refused);
-            }
             let mut lent = self.lend(picked, None);
             let preface = preface.as_ref().map(|preface| preface.slice(0..preface.len()));
-            match Box::pin(self.connect(plan, Offer::None, deadline, preface, &mut lent)).await {
+            let error = match Box::pin(self.connect(plan, Offer::None, deadline, preface, &mut lent)).await {
                 Ok(()) => {
                     lent.taken();
                     return Ok(lent);
                 }
-                Err(error) => {
-                    let unreached =
-                        lent.unreached(error, By { deadline, try_at: Nanos::NEVER, client: None });
-                    if failed.is_some() || unreached.cause != Some(Cause::Refused) {
-                        return Err(unreached.reply);
-                    }
-                    failed = Some(unreached);
+                Err(error) => error,
+            };
+            let by = By { deadline, try_at: Nanos::NEVER, client: None };
+            let unreached = lent.unreached(error, by);
+            match unreached.cause {
+                None if matches!(error, Error::Full) && passed_over.len() < FULL_MAX => {}
+                Some(Cause::Refused) if !was_refused => {
+                    was_refused = true;
+                    self.counters.retries.count(Cause::Refused);
                 }
+                _ => return Err(unreached.reply),
             }
+            passed_over.push(picked.slot);
+            reply = Some(unreached.reply);
         }
+    }
+
+    /// One more is passed over; whether there is anybody else.
+    fn has_another(&self, asked: &Asked, slot: Slot, passed_over: &mut SmallVec<[Slot; 8]>) -> bool {
+        passed_over.push(slot);
+        passed_over.len() < FULL_MAX && self.pick(asked, passed_over).is_some()
     }
 
     /// One that may be asked; of those that were tried only where no other is left and that is not insisted on.
@@ -427,6 +442,7 @@ impl Service {
     ) -> Result<(), Error> {
         let (sharing, course) = self.course(plan, offer, lent.slot);
         let counted = self.count(lent.slot).ok_or(Error::Full)?;
+        lent.connecting(now());
         let connected = course.connect(counted, deadline, preface).await?;
         if !connected.http2 {
             lent.connected(connected);
