@@ -1,6 +1,6 @@
 //! A client that writes what it is told, byte for byte, and reads responses strictly.
 
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -98,6 +98,16 @@ impl Client {
         socket.connect_timeout(&address.into(), PATIENCE)?;
         socket.set_tcp_nodelay(true)?;
         Ok(Client { wire: Wire::new(socket, Some(PATIENCE)) })
+    }
+
+    /// Connects from this address of the machine's, on any port.
+    #[track_caller]
+    pub fn connect_from(source: IpAddr, address: SocketAddr) -> Client {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::new(source, 0).into()).expect("an address of our own");
+        socket.connect(&address.into()).expect("connecting");
+        socket.set_tcp_nodelay(true).expect("no delay");
+        Client { wire: Wire::new(socket, Some(PATIENCE)) }
     }
 
     /// Connects with a receive buffer so small that the peer soon notices who doesn't read.

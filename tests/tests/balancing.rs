@@ -95,6 +95,50 @@ fn a_key_has_its_endpoint_on_every_worker_and_after_a_restart() {
     }
 }
 
+#[test]
+fn a_clients_address_has_its_endpoint_at_tcp_listeners_too() {
+    let origins = origins();
+    // Without a bound of load: the connection before may still count.
+    let text = |balance: &str, key: &str| {
+        format!(
+            "runtime: {{ workers: 4, backend: {{{{backend}}}}, pin: false }}\n\
+             listeners:\n  - {{ name: web, address: \"127.0.0.1:{{{{web}}}}\", routes: all }}\n  \
+             - {{ name: raw, address: \"127.0.0.1:{{{{raw}}}}\", tcp: {{ to: app }} }}\n\
+             services:\n  app: {{ balance: {balance}, hash_by: {key}, hash_load: none, endpoints: \
+             [ \"{{{{one}}}}\", \"{{{{two}}}}\", \"{{{{three}}}}\", \"{{{{four}}}}\" ] }}\n\
+             routes:\n  - {{ name: all, path: /**, to: app }}\n"
+        )
+    };
+    let place = |gateway: &Gateway, listener: &str, client: [u8; 4]| {
+        let mut client = Client::connect_from(client.into(), gateway.address(listener));
+        get(&mut client, "").expect(200).text()
+    };
+    let all = |gateway: &Gateway, listener: &str| -> Vec<String> {
+        (1..=40).map(|n| place(gateway, listener, [127, 0, n, 1])).collect()
+    };
+    for balance in ["maglev", "ring_hash"] {
+        let gateway = start(&text(balance, "client_ip"), &origins);
+        let first = all(&gateway, "raw");
+        assert!(first.iter().collect::<BTreeSet<_>>().len() > 1, "{balance}: {first:?}");
+        for _ in 0..3 {
+            assert_eq!(all(&gateway, "raw"), first, "{balance}");
+        }
+        assert_eq!(all(&gateway, "web"), first, "{balance}: as requests of that client");
+        assert_eq!(gateway.metrics().sum("ringway_balance_keyless_total", &[]), 0.0);
+        // By networks: their addresses are one.
+        let gateway = start(&text(balance, "client_ip/24/56"), &origins);
+        let first = all(&gateway, "raw");
+        assert!(first.iter().collect::<BTreeSet<_>>().len() > 1, "{balance}: {first:?}");
+        for (n, first) in (1..).zip(&first) {
+            assert_eq!(&place(&gateway, "raw", [127, 0, n, 77]), first, "{balance}");
+        }
+        // A connection has no fields: it is balanced by load, and counted.
+        let gateway = start(&text(balance, "[ client_ip, \"header:x-user\" ]"), &origins);
+        all(&gateway, "raw");
+        assert_eq!(gateway.metrics().sum("ringway_balance_keyless_total", &[("service", "app")]), 40.0);
+    }
+}
+
 /// The cookie that a response sets, and its whole field.
 fn cookie(response: &Response) -> Option<(String, String)> {
     let field = response.header("set-cookie")?;

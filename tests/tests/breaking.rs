@@ -1,9 +1,11 @@
 //! Limits that hold for the node: what a service and an endpoint are asked at most, and who waits, is refused or shed.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use ringway_tests::client::To;
 use ringway_tests::origins::{Behaviour, parts};
 use ringway_tests::{Client, Gateway, Origin, process, wait};
 
@@ -48,6 +50,30 @@ impl Crowd {
             std::thread::sleep(pause);
             crowd.0.0.lock().unwrap().now -= 1;
             connection.answer("ok")?;
+        }
+    }
+
+    /// Answers each as `how` says: after so long, with these bytes.
+    fn behaviour_as(
+        &self,
+        how: impl Fn(usize) -> (Duration, &'static [u8]) + Send + Sync + 'static,
+    ) -> impl Behaviour {
+        let (crowd, came) = (self.clone(), AtomicUsize::new(0));
+        move |connection| loop {
+            connection.request()?;
+            let (pause, answer) = how(came.fetch_add(1, SeqCst));
+            {
+                let mut inner = crowd.0.0.lock().unwrap();
+                inner.now += 1;
+                inner.most = inner.most.max(inner.now);
+            }
+            std::thread::sleep(pause);
+            {
+                let mut inner = crowd.0.0.lock().unwrap();
+                inner.now -= 1;
+                inner.gone += 1;
+            }
+            connection.send(answer)?;
         }
     }
 
@@ -675,4 +701,74 @@ fn a_limit_that_is_found_stays_near_what_a_slow_origin_can_do() {
     assert!(crowd.most() <= 40, "{} of 64 at the origin at once", crowd.most());
     // Eight at a time in 10 ms are 800 a second; sleeps take longer than they say.
     assert!(served > 1500, "{served} served; {limits:?}");
+}
+
+/// Requests without pause on so many connections, until it is dropped.
+struct Load(Arc<AtomicBool>);
+
+impl Load {
+    fn on(gateway: &Gateway, clients: usize) -> Load {
+        let ends = Arc::new(AtomicBool::new(false));
+        for _ in 0..clients {
+            let (ends, mut client) = (ends.clone(), gateway.connect());
+            std::thread::spawn(move || {
+                while !ends.load(SeqCst) && client.try_send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").is_ok() {
+                    let Ok(_) = client.try_response(To::Get) else { return };
+                }
+            });
+        }
+        Load(ends)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+#[test]
+fn aimd_allows_one_more_while_all_is_well_and_a_tenth_less_when_it_is_slow_or_fails() {
+    const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+    const WELL: u8 = 0;
+    const SLOW: u8 = 1;
+    const FAILS: u8 = 2;
+    /// From the most that is allowed to the least, a tenth less each time.
+    const FALL: [f64; 8] = [26.0, 23.0, 20.0, 18.0, 16.0, 14.0, 12.0, 10.0];
+    let (crowd, mood) = (Crowd::default(), Arc::new(AtomicU8::new(WELL)));
+    let now = mood.clone();
+    let origin = Origin::start(crowd.behaviour_as(move |n| match now.load(SeqCst) {
+        SLOW => (Duration::from_millis(150), GOOD),
+        // A fifth; a twentieth is well.
+        FAILS if n % 5 == 0 => (Duration::from_millis(2), BUSY),
+        WELL if n % 20 == 0 => (Duration::from_millis(2), BUSY),
+        _ => (Duration::from_millis(2), GOOD),
+    }));
+    let service =
+        "concurrency: { mode: aimd, min: 10, max: 26, latency: 75ms, failures: 10% }, breaker: { wait: 20s }";
+    let gateway = Gateway::start_with(&text(4, service), &[("origin", &origin.endpoint())]);
+    let limit = || gateway.metrics().sum("ringway_breaker_limit", &[("limit", "requests")]);
+    assert_eq!(limit(), 20.0);
+    let _load = Load::on(&gateway, 60);
+    for trouble in [SLOW, FAILS] {
+        mood.store(WELL, SeqCst);
+        wait::until_true("it to rise", || limit() == 26.0);
+        mood.store(trouble, SeqCst);
+        wait::until_true("it to fall", || {
+            let limit = limit();
+            assert!(FALL.contains(&limit), "{limit}");
+            limit == 10.0
+        });
+        assert!(crowd.most() <= 26, "{}", crowd.most());
+        let inner = || crowd.0.0.lock().unwrap();
+        wait::until_true("those that were let in before to be answered", || {
+            let mut inner = inner();
+            inner.most = 0;
+            inner.now <= 10
+        });
+        let before = inner().gone;
+        wait::until_true("as many again, and more", || inner().gone >= before + 40);
+        assert_eq!((crowd.most(), limit()), (10, 10.0));
+    }
 }

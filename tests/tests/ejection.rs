@@ -1,7 +1,7 @@
 //! Endpoints whose exchanges fail are taken out, over all workers, and come back.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -190,6 +190,93 @@ fn no_more_than_a_share_are_ejected_and_a_verdict_outlives_a_reload() {
     });
     drop(load);
     assert_eq!(ejected(&gateway), 0.0);
+}
+
+/// Two good endpoints and `{{bad}}`, judged by how much succeeds: `requests` within a second.
+const BY_SUCCESS: &str = r#"
+runtime: { workers: 4, backend: {{backend}}, pin: false }
+listeners:
+  - { name: web, address: "127.0.0.1:{{web}}", routes: all }
+services:
+  app:
+    endpoints: [ "{{one}}", "{{two}}", "{{bad}}" ]
+    balance: round_robin
+    eject: { consecutive: 64, success: 80%, requests: 60, interval: 1s, base: 1h, max: 1h }
+routes:
+  - { name: all, path: /**, to: app }
+"#;
+
+/// Fails every second request.
+fn fails_half() -> Origin {
+    let asked = AtomicUsize::new(0);
+    Origin::start(move |connection| {
+        loop {
+            connection.request()?;
+            match asked.fetch_add(1, SeqCst) % 2 {
+                0 => connection.send("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 3\r\n\r\nbad")?,
+                _ => connection.answer("half")?,
+            }
+        }
+    })
+}
+
+/// Eight requests on each of 32 connections: about 85 for each endpoint, and fewer than 60 of these by one worker.
+fn burst(clients: &mut [Client]) {
+    for _ in 0..8 {
+        for client in &mut *clients {
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        }
+        for client in &mut *clients {
+            client.response();
+        }
+    }
+}
+
+#[test]
+fn an_endpoint_that_fails_half_is_out_by_what_all_workers_saw_together() {
+    let half = fails_half();
+    let good = [Origin::start(parts::says("good")), Origin::start(parts::says("good"))];
+    let [one, two, bad] = [&good[0], &good[1], &half].map(Origin::endpoint);
+    let gateway = Gateway::start_with(BY_SUCCESS, &[("one", &one), ("two", &two), ("bad", &bad)]);
+    let mut clients: Vec<Client> = (0..32).map(|_| gateway.connect()).collect();
+    let began = Instant::now();
+    // One burst in an interval; one that goes over the end of one may be too few for either.
+    while ejected(&gateway) == 0.0 {
+        assert!(began.elapsed() < wait::PATIENCE, "not ejected");
+        let burst_at = Instant::now();
+        burst(&mut clients);
+        while ejected(&gateway) == 0.0 && burst_at.elapsed() < Duration::from_millis(1200) {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    said(&gateway, &format!("the endpoint {bad} is ejected for 3600 s: only "));
+    wait::until_true("all workers to know", || {
+        half.forget();
+        burst(&mut clients);
+        half.seen().is_empty()
+    });
+    burst(&mut clients);
+    assert_eq!((half.seen().len(), ejected(&gateway)), (0, 1.0));
+    let metrics = gateway.metrics();
+    let of = |labels: &[(&str, &str)]| metrics.sum("ringway_ejections_total", labels);
+    assert_eq!((of(&[("kind", "success"), ("mode", "enforce")]), of(&[])), (1.0, 1.0));
+}
+
+#[test]
+fn where_all_fail_half_nobody_is_out() {
+    let origins = [(); 3].map(|()| fails_half());
+    let [one, two, bad] = origins.each_ref().map(Origin::endpoint);
+    let text = BY_SUCCESS.replace("requests: 60, interval: 1s", "requests: 20, interval: 200ms");
+    let gateway = Gateway::start_with(&text, &[("one", &one), ("two", &two), ("bad", &bad)]);
+    let mut clients: Vec<Client> = (0..32).map(|_| gateway.connect()).collect();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(1) {
+        burst(&mut clients);
+    }
+    assert!(origins.iter().all(|origin| origin.seen().len() > 100));
+    let metrics = gateway.metrics();
+    let told = ["ringway_ejections_total", "ringway_ejections_kept_total"].map(|name| metrics.sum(name, &[]));
+    assert_eq!((told, ejected(&gateway)), ([0.0, 0.0], 0.0));
 }
 
 #[test]

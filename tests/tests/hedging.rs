@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use http::{Request, Response};
 use ringway_tests::http2::{Origin as Http2Origin, Reply, Session};
 use ringway_tests::origins::{Connection, parts};
 use ringway_tests::{Gateway, Origin, wait};
@@ -167,6 +168,54 @@ fn calls_over_http2_are_hedged_too() {
         assert_eq!(session.get("/").text(), "good");
     }
     assert!(gateway.metrics().sum(WON, &[]) >= 2.0);
+}
+
+/// A call of gRPC that ends well, after so long.
+fn call_that_takes(after: Duration) -> Http2Origin {
+    Http2Origin::start(move |_| Reply {
+        head: Response::builder().header("content-type", "application/grpc").body(()).unwrap(),
+        body: vec![b"\0\0\0\0\x02\x08\x02".to_vec()],
+        trailers: Some([("grpc-status".parse().unwrap(), "0".parse().unwrap())].into_iter().collect()),
+        after,
+        ..Reply::default()
+    })
+}
+
+#[test]
+fn calls_of_grpc_are_hedged_where_they_may_be_made_twice_and_nowhere_else() {
+    const MESSAGE: &[u8] = b"\0\0\0\0\x02\x08\x01";
+    let start = |retries: &str, origins: [&Http2Origin; 2]| {
+        let text = HEDGED.replace("to: app,", &format!("to: app, {retries}"));
+        let [one, two] = origins.map(|origin| origin.address.to_string());
+        let values = [("one", &*one), ("two", &*two), ("protocol", "http2"), ("hedge", "{ after: 30ms }")];
+        Gateway::start_with(&text, &values)
+    };
+    let call = |session: &Session| {
+        let call = Request::post("http://a.example/shop.Shop/Buy").header("content-type", "application/grpc");
+        let answer = session.ask(call.body(()).unwrap(), &[MESSAGE], None);
+        assert_eq!((answer.status, answer.trailer("grpc-status")), (200, Some("0")), "{answer:?}");
+    };
+    let late = Duration::from_millis(400);
+    for retries in ["", "retries: { when: [ connect, reset ] },"] {
+        let origins = [call_that_takes(late), call_that_takes(late)];
+        let gateway = start(retries, [&origins[0], &origins[1]]);
+        let session = Session::connect(gateway.address("web"));
+        (0..3).for_each(|_| call(&session));
+        assert_eq!(gateway.metrics().sum(HEDGES, &[]), 0.0, "{retries}");
+        assert_eq!(origins.iter().map(|origin| origin.seen().len()).sum::<usize>(), 3, "{retries}");
+        session.get("/");
+        assert_eq!(gateway.metrics().sum(HEDGES, &[]), 1.0, "what is idempotent is hedged there");
+    }
+    let (stuck, good) = (call_that_takes(Duration::from_secs(30)), call_that_takes(Duration::ZERO));
+    let gateway = start("retries: { unsafe: true },", [&stuck, &good]);
+    let session = Session::connect(gateway.address("web"));
+    (0..6).for_each(|_| call(&session));
+    let metrics = gateway.metrics();
+    let hedges = metrics.sum(HEDGES, &[]);
+    assert!(hedges >= 3.0 && metrics.sum(WON, &[]) >= 3.0, "{hedges}");
+    let second = good.seen().into_iter().filter(|call| call.head.headers().contains_key("x-ringway-attempt"));
+    assert!(second.clone().count() >= 3);
+    assert!(second.into_iter().chain(stuck.seen()).all(|call| call.body == MESSAGE), "each has it whole");
 }
 
 const MIRRORED: &str = r#"

@@ -237,3 +237,58 @@ fn routes_that_share_a_limit_share_its_bucket() {
     assert_eq!(answers, [200, 200, 200, 200, 429, 429]);
     gateway.get("/a").expect(429);
 }
+
+#[test]
+fn responses_tell_in_the_fields_that_are_asked_for() {
+    let origin = Origin::start(parts::says("ok"));
+    let route = |tell: &str| {
+        format!(
+            "  - {{ name: {tell}, path: /{tell}, to: app, rate_limit: {{ rate: 2/h, tell: {tell}, wait: 500ms }} }}\n"
+        )
+    };
+    let tells = ["ratelimit", "x-ratelimit", "both", "nothing"];
+    let gateway = start(&tells.map(route).concat(), &origin);
+    for tell in tells {
+        // One more in half an hour.
+        for (left, status) in [("1", 200), ("0", 200), ("0", 429), ("0", 429)] {
+            let answer = gateway.get(&format!("/{tell}")).expect(status);
+            let of = |name: &str| answer.header(name);
+            let now = matches!(tell, "ratelimit" | "both");
+            let policy = format!("\"{tell}\";q=2;w=3600");
+            assert_eq!(of("ratelimit-policy"), now.then_some(policy), "{tell}");
+            let told = of("ratelimit");
+            let expected = format!("\"{tell}\";r={left};t=");
+            assert!(
+                told.is_some() == now && told.is_none_or(|told| told.starts_with(&expected)),
+                "{answer:?}"
+            );
+            let once = matches!(tell, "x-ratelimit" | "both");
+            assert_eq!(of("x-ratelimit-limit"), once.then(|| "2".into()), "{tell}");
+            assert_eq!(of("x-ratelimit-remaining"), once.then(|| left.into()), "{tell}");
+            let reset = of("x-ratelimit-reset");
+            let soon =
+                |reset: String| reset.parse().is_ok_and(|seconds: u64| (1700..=1800).contains(&seconds));
+            assert!(reset.is_some() == once && reset.is_none_or(soon), "{answer:?}");
+            assert_eq!(of("retry-after").is_some(), status == 429, "{tell}: whatever it tells");
+        }
+    }
+}
+
+#[test]
+fn of_several_limits_the_old_fields_tell_of_the_one_with_least_left() {
+    let origin = Origin::start(parts::says("ok"));
+    let routes = "  - { name: r, path: /**, to: app, rate_limit: [ { name: all, rate: 6/h, tell: both, wait: 500ms }, \
+                  { name: each, rate: 5/h, per: header:x-user, tell: x-ratelimit, wait: 500ms }, \
+                  { name: quiet, rate: 4/h, tell: nothing, wait: 500ms } ] }\n";
+    let gateway = start(routes, &origin);
+    // Of all 5, 4, 3 and 2 are left, of each 4, 3, 4 and 4, and of quiet always less, which nobody is told.
+    for (user, limit, left) in [("one", "5", "4"), ("one", "5", "3"), ("two", "6", "3"), ("three", "6", "2")]
+    {
+        let mut client = gateway.connect();
+        client.send(format!("GET / HTTP/1.1\r\nHost: a.example\r\nX-User: {user}\r\n\r\n"));
+        let answer = client.response().expect(200);
+        assert_eq!(answer.header("ratelimit-policy").as_deref(), Some("\"all\";q=6;w=3600"));
+        assert_eq!(answer.header("x-ratelimit-limit").as_deref(), Some(limit));
+        assert_eq!(answer.header("x-ratelimit-remaining").as_deref(), Some(left));
+    }
+}

@@ -1,7 +1,7 @@
 //! What is sent again after a try came to nothing, what is not, and how much of it there may be.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
@@ -38,6 +38,10 @@ impl<'a> Setup<'a> {
     }
 
     fn start(&self) -> Gateway {
+        self.start_as(TEXT)
+    }
+
+    fn start_as(&self, text: &str) -> Gateway {
         let quoted: Vec<String> = self.endpoints.iter().map(|one| format!("\"{one}\"")).collect();
         let endpoints = format!("[ {} ]", quoted.join(", "));
         let values = [
@@ -47,7 +51,7 @@ impl<'a> Setup<'a> {
             ("trusted", self.trusted),
             ("protocol", self.protocol),
         ];
-        Gateway::start_with(TEXT, &values)
+        Gateway::start_with(text, &values)
     }
 }
 
@@ -344,6 +348,79 @@ fn a_retry_storm_stays_within_the_budget() {
     assert!(retries > 0.0 && retries <= bound, "{retries} retries of {requests} requests in {seconds} s");
     assert!(metrics.sum(REFUSED, &[("reason", "budget")]) > 0.0);
     assert_eq!(origin.seen().len() as f64, f64::from(requests) + retries);
+}
+
+/// What an origin that fails all it gets has seen: tries, those beyond a request's first, and how many of these at once.
+#[derive(Clone, Copy, Default)]
+struct Storm {
+    tries: usize,
+    again: usize,
+    again_now: usize,
+    again_most: usize,
+}
+
+fn fails_each(storm: Arc<Mutex<Storm>>, after: Duration) -> impl Behaviour {
+    move |connection: &mut Connection| loop {
+        let again = usize::from(connection.request()?.head.get("x-ringway-attempt").is_some());
+        {
+            let mut storm = storm.lock().unwrap();
+            storm.tries += 1;
+            storm.again += again;
+            storm.again_now += again;
+            storm.again_most = storm.again_most.max(storm.again_now);
+        }
+        std::thread::sleep(after);
+        storm.lock().unwrap().again_now -= again;
+        connection.send(UNAVAILABLE)?;
+    }
+}
+
+#[test]
+fn on_eight_workers_a_storm_gets_one_budget() {
+    /// Each has one request under way.
+    const CLIENTS: usize = 80;
+    const FLOOR: f64 = 10.0;
+    for (budget, has_share, floor) in [
+        ("{ share: 20%, floor: none }", true, 0.0),
+        ("{ share: 0%, floor: 10/s }", false, FLOOR),
+        ("{ share: 20%, floor: 10/s }", true, FLOOR),
+    ] {
+        let storm = Arc::new(Mutex::new(Storm::default()));
+        let origin = Origin::start(fails_each(storm.clone(), Duration::from_millis(40)));
+        let mut setup = Setup::of(&[&origin], "{ attempts: 3, when: [ 503 ], backoff: 5ms }");
+        setup.budget = budget;
+        let gateway = setup.start_as(&TEXT.replace("workers: 1", "workers: 8"));
+        let started = Instant::now();
+        let ask = || {
+            let (mut client, mut count) = (gateway.connect(), 0);
+            while started.elapsed() < Duration::from_secs(1) {
+                assert_eq!(client.get("/").expect(503).text(), "busy\n");
+                count += 1;
+            }
+            count
+        };
+        let requests: usize = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(ask)).collect();
+            clients.into_iter().map(|client| client.join().expect("a client")).sum()
+        });
+        let seconds = started.elapsed().as_secs_f64();
+        let seen = *storm.lock().unwrap();
+        let told = format!(
+            "{budget}: {} again, {} at once, of {requests} in {seconds:.2} s",
+            seen.again, seen.again_most
+        );
+        assert_eq!(seen.tries, requests + seen.again, "{told}");
+        // A try that follows holds its part for longer than a first one takes: it waits before.
+        let share = if has_share { requests as f64 / 4.0 } else { 0.0 };
+        let of_floor = if floor > 0.0 { floor * (seconds + 1.0) } else { 0.0 };
+        assert!(seen.again > 0 && seen.again as f64 <= share + of_floor, "{told}");
+        let at_once = if has_share { CLIENTS as f64 / 5.0 } else { 0.0 };
+        assert!(seen.again_most as f64 <= at_once + of_floor, "{told}");
+        let metrics = gateway.metrics();
+        assert_eq!(metrics.sum(RETRIES, &[("service", "app")]), seen.again as f64, "{told}");
+        assert!(metrics.sum(REFUSED, &[("reason", "budget")]) > 0.0, "{told}");
+        eprintln!("{told}");
+    }
 }
 
 fn over_http2<'a>(origin: &Http2Origin, retries: &'a str) -> Setup<'a> {
