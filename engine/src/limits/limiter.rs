@@ -344,7 +344,7 @@ impl Limiter {
 
     /// When somebody will have waited long enough.
     pub fn first_due(&self) -> Option<u64> {
-        self.waits.borrow().first_due()
+        self.waits.borrow_mut().first_due()
     }
 
     /// Ends what leases are over, and tells the gauges.

@@ -108,6 +108,10 @@ impl Node {
             self.limiter.receive(now().0, letter);
             self.read_all();
             self.carry();
+            if self.limiter.first_due().is_some() {
+                // An answer may have led to another question, which is due sooner.
+                self.watch();
+            }
         }
     }
 

@@ -9,6 +9,8 @@
 //! An ask is kept until its answer has come, since that may bring tokens that are somebody's. Invariant: each ask is
 //! answered once, and its request decided at most once. Pure; wakers are only kept.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -17,6 +19,9 @@ use super::shard::Key;
 
 /// Asks under way on one worker. Beyond it nobody is asked and the limit's policy decides.
 pub(super) const WAITS_MAX: usize = 4096;
+
+/// Beyond it those who don't wait any more are forgotten; each ask has two at most.
+const DUE_MAX: usize = 4 * WAITS_MAX;
 
 /// Which ask an answer is to, on the worker that asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +70,11 @@ struct Slot {
 pub(super) struct Waits {
     slots: Vec<Slot>,
     spare: Vec<u32>,
+    /// When who waits must be decided for, by slot and turn, the first on top; also of those who don't wait any more.
+    due: BinaryHeap<Due>,
 }
+
+type Due = Reverse<(u64, u32, u32)>;
 
 /// An answer's ask, and what its request has come to.
 pub(super) struct Answered {
@@ -80,24 +89,41 @@ impl Waits {
     /// A new ask, for a request that waits until then, or for nobody.
     pub fn begin(&mut self, ask: Ask, until_ns: Option<u64>) -> Option<Ticket> {
         let waiter = until_ns.map_or(Waiter::Nobody, |until_ns| Waiter::Waiting { waker: None, until_ns });
-        if let Some(slot) = self.spare.pop() {
-            let place = &mut self.slots[slot as usize];
-            (place.ask, place.waiter, place.unsure_allowed) = (Some(ask), waiter, false);
-            return Some(Ticket { slot, turn: place.turn });
+        let ticket = match self.spare.pop() {
+            Some(slot) => {
+                let place = &mut self.slots[slot as usize];
+                (place.ask, place.waiter, place.unsure_allowed) = (Some(ask), waiter, false);
+                Ticket { slot, turn: place.turn }
+            }
+            None if self.slots.len() == WAITS_MAX => return None,
+            None => {
+                self.slots.push(Slot { turn: 0, ask: Some(ask), waiter, unsure_allowed: false });
+                Ticket { slot: self.slots.len() as u32 - 1, turn: 0 }
+            }
+        };
+        if let Some(until_ns) = until_ns {
+            self.due_at(until_ns, ticket);
         }
-        if self.slots.len() == WAITS_MAX {
-            return None;
-        }
-        self.slots.push(Slot { turn: 0, ask: Some(ask), waiter, unsure_allowed: false });
-        Some(Ticket { slot: self.slots.len() as u32 - 1, turn: 0 })
+        Some(ticket)
     }
 
     /// Whoever waits begins to now: what came before in this turn of the loop is nobody's fault.
     pub fn waits_from(&mut self, ticket: Ticket, now: u64) {
-        if let Some(Slot { ask: Some(ask), waiter: Waiter::Waiting { until_ns, .. }, .. }) = self.slot(ticket)
-        {
-            *until_ns = now.saturating_add(ask.wait_ns);
+        let Some(Slot { ask: Some(ask), waiter: Waiter::Waiting { until_ns, .. }, .. }) = self.slot(ticket)
+        else {
+            return;
+        };
+        *until_ns = now.saturating_add(ask.wait_ns);
+        let until_ns = *until_ns;
+        self.due_at(until_ns, ticket);
+    }
+
+    fn due_at(&mut self, until_ns: u64, ticket: Ticket) {
+        if self.due.len() == DUE_MAX {
+            let slots = &self.slots;
+            self.due.retain(|due| waits(slots, due));
         }
+        self.due.push(Reverse((until_ns, ticket.slot, ticket.turn)));
     }
 
     /// An answer came; the ask is over but for its waiter.
@@ -128,22 +154,26 @@ impl Waits {
 
     /// For whom it is to be decided now without an answer.
     pub fn late(&mut self, now: u64) -> Option<(Ticket, Rc<Limit>, Key, u32, Source)> {
-        self.slots.iter().enumerate().find_map(|(slot, place)| match (&place.waiter, &place.ask) {
-            (Waiter::Waiting { until_ns, .. }, Some(ask)) if *until_ns <= now => {
-                let ticket = Ticket { slot: slot as u32, turn: place.turn };
-                Some((ticket, ask.limit.clone(), ask.key, ask.cost, ask.source))
-            }
-            _ => None,
-        })
+        let (until_ns, ticket) = self.first()?;
+        let ask = self.slots[ticket.slot as usize].ask.as_ref().filter(|_| until_ns <= now)?;
+        Some((ticket, ask.limit.clone(), ask.key, ask.cost, ask.source))
     }
 
     /// When the first of those who wait must be decided for.
-    pub fn first_due(&self) -> Option<u64> {
-        let due = self.slots.iter().filter_map(|slot| match slot.waiter {
-            Waiter::Waiting { until_ns, .. } => Some(until_ns),
-            _ => None,
-        });
-        due.min()
+    pub fn first_due(&mut self) -> Option<u64> {
+        self.first().map(|(until_ns, _)| until_ns)
+    }
+
+    /// The first of those who wait.
+    fn first(&mut self) -> Option<(u64, Ticket)> {
+        while let Some(due) = self.due.peek() {
+            if waits(&self.slots, due) {
+                let Reverse((until_ns, slot, turn)) = *due;
+                return Some((until_ns, Ticket { slot, turn }));
+            }
+            self.due.pop();
+        }
+        None
     }
 
     /// The decision, once there is one; `ticket` is changed where the wait goes on for another answer.
@@ -199,4 +229,10 @@ impl Waits {
             self.spare.push(ticket.slot);
         }
     }
+}
+
+/// Somebody still waits until then.
+fn waits(slots: &[Slot], Reverse((due_ns, slot, turn)): &Due) -> bool {
+    let slot = slots.get(*slot as usize).filter(|slot| slot.turn == *turn && slot.ask.is_some());
+    slot.is_some_and(|slot| matches!(slot.waiter, Waiter::Waiting { until_ns, .. } if until_ns == *due_ns))
 }
