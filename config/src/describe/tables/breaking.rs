@@ -119,7 +119,7 @@ pub static CONCURRENCY: Object = Object {
             name: "failures",
             kind: Kind::Share,
             absent: Default("10%"),
-            about: "`aimd`: a larger share of failures is too much.",
+            about: "`aimd`: a larger share of failures (502, 503, 504, or no answer) is too much.",
         },
     ],
 };
