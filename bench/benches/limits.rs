@@ -50,7 +50,7 @@ fn checks(c: &mut Criterion) {
         let what = What::Rate(rate);
         let spec = Spec { what, keys: count, unsure_allowed: None, wait_ns: 1_000_000, fleet: None };
         let counters: Arc<LimitCounters> = Arc::default();
-        let limit = limiter.adopt(S, id_of(&what, "bench"), spec, &counters);
+        let limit = limiter.adopt(S, id_of(&spec, "bench"), spec, &counters);
         keys.iter().for_each(|key| {
             let _ = limiter.take(S, &limit, *key, 1, &Vec::new);
         });

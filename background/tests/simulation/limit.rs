@@ -40,7 +40,7 @@ impl Limited {
         };
         let worker = |me| {
             let limiter = Limiter::new(me, workers);
-            let limit = limiter.adopt(BEGIN_NS, id_of(&spec.what, "all"), spec, &Arc::default());
+            let limit = limiter.adopt(BEGIN_NS, id_of(&spec, "all"), spec, &Arc::default());
             (limiter, limit)
         };
         Limited {

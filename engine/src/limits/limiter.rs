@@ -43,10 +43,12 @@ pub struct Spec {
     pub fleet: Option<fleet::Terms>,
 }
 
-/// The number by which workers speak of a limit: of its name, and the same in every process.
-pub fn id_of(what: &What, name: &str) -> u64 {
+/// The number by which workers speak of a limit: of its name, and the same in every process. Requests at once that are
+/// counted in a table of another size are counted anew, so what was let in before must not be given back there.
+pub fn id_of(spec: &Spec, name: &str) -> u64 {
     let mut hasher = rustc_hash::FxHasher::default();
-    std::hash::Hasher::write_u8(&mut hasher, matches!(what, What::AtOnce(_)).into());
+    let keys = if matches!(spec.what, What::AtOnce(_)) { spec.keys } else { 0 };
+    std::hash::Hasher::write_usize(&mut hasher, keys);
     std::hash::Hasher::write(&mut hasher, name.as_bytes());
     std::hash::Hasher::finish(&hasher)
 }

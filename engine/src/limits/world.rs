@@ -79,7 +79,7 @@ impl World {
         let worker = |me| {
             let limiter = Limiter::new(me, count);
             let counters: Arc<LimitCounters> = Arc::default();
-            let limit = limiter.adopt(0, id_of(&spec.what, "api"), spec, &counters);
+            let limit = limiter.adopt(0, id_of(&spec, "api"), spec, &counters);
             (limiter, limit)
         };
         let mut world = World {
@@ -323,4 +323,14 @@ fn what_is_let_through_unsure_is_owed() {
         world.unsure
     );
     assert!(world.passed.len() <= may * 2, "what was owed was not let through again: {}", world.passed.len());
+}
+
+#[test]
+fn a_rate_outlives_its_table_and_requests_at_once_are_another_limit_in_another_one() {
+    let rate = rate_spec(Rate::new(10, S, 10), true);
+    let more = |spec: Spec| Spec { keys: spec.keys * 2, ..spec };
+    assert_eq!(id_of(&rate, "api"), id_of(&more(rate), "api"));
+    let at_once = Spec { what: What::AtOnce(5), ..rate };
+    assert_ne!(id_of(&at_once, "api"), id_of(&more(at_once), "api"));
+    assert_eq!(id_of(&at_once, "api"), id_of(&Spec { what: What::AtOnce(6), ..at_once }, "api"));
 }

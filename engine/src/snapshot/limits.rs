@@ -167,16 +167,17 @@ fn at_once_plan(limit: &model::ConcurrencyLimit) -> LimitPlan {
 }
 
 fn plan(name: &str, what: What, by: &model::LimitBy) -> LimitPlan {
+    let spec = Spec {
+        what,
+        keys: by.keys as usize,
+        unsure_allowed: by.when_unsure.map(|unsure| unsure == Unsure::Allow),
+        wait_ns: by.wait.as_nanos() as u64,
+        fleet: None,
+    };
     LimitPlan {
         name: name.into(),
-        id: id_of(&what, name),
-        spec: Spec {
-            what,
-            keys: by.keys as usize,
-            unsure_allowed: by.when_unsure.map(|unsure| unsure == Unsure::Allow),
-            wait_ns: by.wait.as_nanos() as u64,
-            fleet: None,
-        },
+        id: id_of(&spec, name),
+        spec,
         dry_run: by.dry_run,
         missing: match by.missing {
             Missing::Together => MissingKey::Together,
