@@ -9,7 +9,7 @@ use ringway_tests::{Gateway, Origin, wait};
 use socket2::{Domain, Socket, Type};
 
 const HTTP: &str = r#"
-runtime: { workers: 4, backend: {{backend}}, pin: false }
+runtime: { workers: 8, backend: {{backend}}, pin: false }
 listeners:
   - { name: web, address: "127.0.0.1:{{web}}", routes: all, limits: { client_rate: { rate: 5/h, burst: 6 } } }
 services:
@@ -101,7 +101,7 @@ fn connections_that_carry_bytes_have_the_same_rate() {
 }
 
 const UDP: &str = r#"
-runtime: { workers: 2, backend: {{backend}}, pin: false }
+runtime: { workers: 8, backend: {{backend}}, pin: false }
 listeners:
   - name: web
     address: "127.0.0.1:{{web}}"

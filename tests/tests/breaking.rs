@@ -337,7 +337,7 @@ fn an_endpoint_without_a_connection_to_spare_leaves_the_rest_to_another() {
     let crowd = Crowd::held();
     let origins = [(); 2].map(|()| Origin::start(crowd.behaviour(Duration::ZERO)));
     let endpoints = [origins[0].endpoint(), origins[1].endpoint()];
-    let text = text(2, "balance: random, breaker: { endpoint: { connections: 2 } }");
+    let text = text(8, "balance: random, breaker: { endpoint: { connections: 2 } }");
     let text = text.replace("\"{{origin}}\"", "\"{{one}}\", \"{{two}}\"");
     let gateway = Gateway::start_with(&text, &[("one", &endpoints[0]), ("two", &endpoints[1])]);
     let mut clients = Vec::new();
@@ -361,7 +361,7 @@ fn a_tunnel_goes_to_an_endpoint_that_has_a_connection_to_spare() {
             }
         })
     });
-    let text = "runtime: { workers: 2, backend: {{backend}}, pin: false }\n\
+    let text = "runtime: { workers: 8, backend: {{backend}}, pin: false }\n\
                 listeners:\n  - { name: web, address: \"127.0.0.1:{{web}}\", tcp: { to: app } }\n\
                 services:\n  app: { endpoints: [ \"{{one}}\", \"{{two}}\" ], balance: random, \
                 breaker: { endpoint: { connections: 3 } } }\n";
@@ -395,7 +395,7 @@ fn retries_under_way_are_bounded_beside_their_budget() {
     });
     let good = Origin::start(crowd.behaviour(Duration::ZERO));
     // The good one is asked only where the other one has failed.
-    let text = text(1, "breaker: { retries: 1 }, retry_budget: { floor: 1000/s }")
+    let text = text(8, "breaker: { retries: 1 }, retry_budget: { floor: 1000/s }")
         .replace("\"{{origin}}\"", "\"{{busy}}\", { address: \"{{good}}\", priority: 1 }")
         .replace("to: app }", "to: app, retries: { when: [ 503 ], backoff: 1ms } }");
     let gateway = Gateway::start_with(&text, &[("busy", &busy.endpoint()), ("good", &good.endpoint())]);
@@ -414,7 +414,7 @@ fn retries_under_way_are_bounded_beside_their_budget() {
 fn connections_of_all_workers_count_together_and_waiting_requests_get_what_is_given_back() {
     let crowd = Crowd::held();
     let service = "breaker: { connections: 2, requests: 100, wait: 20s }";
-    let (gateway, origin) = start(&crowd, 4, service);
+    let (gateway, origin) = start(&crowd, 8, service);
     let mut clients: Vec<Client> = (0..8).map(|_| ask(&gateway, "/")).collect();
     crowd.wait_for(2);
     crowd.let_go(8);
@@ -431,7 +431,7 @@ fn connections_hold_for_tunnels() {
             connection.send(bytes)?;
         }
     });
-    let text = "runtime: { workers: 4, backend: {{backend}}, pin: false }\n\
+    let text = "runtime: { workers: 8, backend: {{backend}}, pin: false }\n\
                 listeners:\n  - { name: web, address: \"127.0.0.1:{{web}}\", tcp: { to: app } }\n\
                 services:\n  app: { endpoints: [ \"{{origin}}\" ], breaker: { connections: 2 } }\n";
     let gateway = Gateway::start_with(text, &[("origin", &origin.endpoint())]);
@@ -633,7 +633,7 @@ fn streams_do_not_use_up_a_limit_that_is_found() {
             connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")?;
         }
     });
-    let text = text(2, "concurrency: { min: 2 }, breaker: { pending: 0 }");
+    let text = text(8, "concurrency: { min: 2 }, breaker: { pending: 0 }");
     let gateway = Gateway::start_with(&text, &[("origin", &origin.endpoint())]);
     let open: Vec<Client> = (0..12)
         .map(|_| {
