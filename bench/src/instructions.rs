@@ -21,7 +21,7 @@ pub fn count(site: &Site<'_>, report: &mut Report) {
         eprintln!("instructions: apt-get install valgrind to count them");
         return;
     }
-    let place = Place { patience: Duration::from_secs(120), ..site.place(Front::Http1) };
+    let place = Place { patience: Duration::from_secs(120), on_epoll: true, ..site.place(Front::Http1) };
     for scenario in &SCENARIOS[..2] {
         for peer in site.peers {
             let run = |seconds| run(site, peer, &place, scenario, seconds);

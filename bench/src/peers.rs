@@ -131,6 +131,8 @@ pub struct Place<'a> {
     pub routes: Option<u32>,
     /// How long it may take to serve.
     pub patience: Duration,
+    /// Ringway runs on epoll: valgrind can't wake an io_uring.
+    pub on_epoll: bool,
 }
 
 fn arguments(kind: Kind, file: &Path) -> Vec<String> {

@@ -34,6 +34,7 @@ impl Site<'_> {
             identity: self.identity,
             routes: None,
             patience: Duration::from_secs(20),
+            on_epoll: false,
         }
     }
 }

@@ -25,7 +25,7 @@ const POLICIES: (&str, &str) = (
 
 /// A whole configuration.
 pub fn ringway(place: &Place<'_>, said: Said, port: u16, admin: u16) -> String {
-    let backend = if said == Said::Epoll { "epoll" } else { "auto" };
+    let backend = if said == Said::Epoll || place.on_epoll { "epoll" } else { "auto" };
     let (of_service, of_route) = if said == Said::Policies { POLICIES } else { ("", "") };
     let listener = match place.front {
         Front::Http1 | Front::Http2 | Front::Grpc => String::new(),
