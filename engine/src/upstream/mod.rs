@@ -340,7 +340,7 @@ impl Service {
             let by = By { deadline, try_at: Nanos::NEVER, client: None };
             let unreached = lent.unreached(error, by);
             match unreached.cause {
-                None if matches!(error, Error::Full) && passed_over.len() < FULL_MAX => {}
+                None if matches!(error, Error::Full) && self.may_look_on(&passed_over) => {}
                 Some(Cause::Refused) if !was_refused => {
                     was_refused = true;
                     self.counters.retries.count(Cause::Refused);
@@ -355,7 +355,13 @@ impl Service {
     /// One more is passed over; whether there is anybody else.
     fn has_another(&self, asked: &Asked, slot: Slot, passed_over: &mut SmallVec<[Slot; 8]>) -> bool {
         passed_over.push(slot);
-        passed_over.len() < FULL_MAX && self.pick(asked, passed_over).is_some()
+        self.may_look_on(passed_over) && self.pick(asked, passed_over).is_some()
+    }
+
+    /// Whether it is worth looking at more endpoints than these for a connection: not where the service has all it may.
+    fn may_look_on(&self, passed_over: &[Slot]) -> bool {
+        let limited = self.limited.borrow();
+        passed_over.len() < FULL_MAX && limited.connections().is_none_or(|all| all.taken() < all.max())
     }
 
     /// One that may be asked; of those that were tried only where no other is left and that is not insisted on.
